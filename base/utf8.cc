@@ -1,0 +1,65 @@
+#include "base/utf8.h"
+
+#include <cstdint>
+
+namespace strata {
+namespace {
+
+constexpr bool IsContinuation(unsigned char c) { return (c & 0xC0U) == 0x80U; }
+
+}  // namespace
+
+std::size_t Utf8SequenceLength(std::string_view bytes) {
+  if (bytes.empty()) return 0;
+  const auto at = [&](std::size_t i) { return static_cast<unsigned char>(bytes[i]); };
+  const unsigned char lead = at(0);
+  if (lead < 0x80) return 1;
+  std::size_t length = 0;
+  unsigned char low = 0x80;
+  unsigned char high = 0xBF;
+  if (lead >= 0xC2 && lead <= 0xDF) {
+    length = 2;
+  } else if (lead >= 0xE0 && lead <= 0xEF) {
+    length = 3;
+    if (lead == 0xE0) low = 0xA0;
+    if (lead == 0xED) high = 0x9F;  // surrogates
+  } else if (lead >= 0xF0 && lead <= 0xF4) {
+    length = 4;
+    if (lead == 0xF0) low = 0x90;
+    if (lead == 0xF4) high = 0x8F;  // beyond U+10FFFF
+  } else {
+    return 0;
+  }
+  if (bytes.size() < length || at(1) < low || at(1) > high) return 0;
+  for (std::size_t i = 2; i < length; ++i) {
+    if (!IsContinuation(at(i))) return 0;
+  }
+  return length;
+}
+
+void AppendJsonString(std::string& out, std::string_view bytes) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  out.push_back('"');
+  while (!bytes.empty()) {
+    const auto c = static_cast<unsigned char>(bytes.front());
+    if (c == '"' || c == '\\') {
+      out.push_back('\\');
+      out.push_back(static_cast<char>(c));
+      bytes.remove_prefix(1);
+    } else if (c < 0x20) {
+      out.append("\\u00");
+      out.push_back(kHex[c >> 4U]);
+      out.push_back(kHex[c & 0xFU]);
+      bytes.remove_prefix(1);
+    } else if (const std::size_t length = Utf8SequenceLength(bytes); length > 0) {
+      out.append(bytes.substr(0, length));
+      bytes.remove_prefix(length);
+    } else {
+      out.append("\\ufffd");
+      bytes.remove_prefix(1);
+    }
+  }
+  out.push_back('"');
+}
+
+}  // namespace strata

@@ -1,0 +1,91 @@
+// Value types of the union engine's interface. No FUSE types: the engine is testable without a
+// mount.
+#pragma once
+
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace strata::fusefs {
+
+// Names an inode of the union for as long as it is referenced; index into the node table. 1 is the
+// root.
+struct NodeId {
+  std::uint64_t value = 0;
+  auto operator<=>(const NodeId&) const = default;
+};
+inline constexpr NodeId kRootNode{1};
+
+// Who asks: the credentials the kernel sent with the request.
+struct Caller {
+  uid_t uid = 0;
+  gid_t gid = 0;
+  pid_t pid = 0;
+  mode_t umask = 0;  // applied by the engine unless the directory has a default ACL
+};
+
+// When a lower file is copied into the upper layer. DESIGN §4.
+enum class CopyUpPolicy : std::uint8_t { kWrite, kOpen, kRead };
+// Which lower files are opened in passthrough mode, where the kernel has it. DESIGN §5.
+enum class PassthroughPolicy : std::uint8_t { kAll, kLarge, kOff };
+
+struct EngineOptions {
+  std::vector<std::string> lower;  // top first; at least one unless there is an upper
+  std::string upper;               // empty: a read-only union
+  std::string work;  // same filesystem as upper, empty directory or a former work directory
+  CopyUpPolicy copy_up = CopyUpPolicy::kWrite;
+  PassthroughPolicy passthrough = PassthroughPolicy::kLarge;
+  // Lower files of at least this many bytes are passed through under kLarge.
+  std::uint64_t passthrough_threshold = std::uint64_t{128} * 1024;
+  bool user_xattr = false;  // user.overlay.* instead of trusted.overlay.*
+  bool volatile_upper =
+      false;  // no fsync before a copy becomes visible, fsync requests are not passed on
+  bool coherent = false;  // old descriptors see new data: no passthrough of lower files
+};
+
+// An inode handed to the kernel; each one given out counts one lookup until Forget().
+struct EntryReply {
+  NodeId node;
+  std::uint64_t generation = 0;
+  struct stat attr = {};
+};
+
+// Which attributes to change; absent ones stay.
+struct AttrChange {
+  std::optional<mode_t> mode;  // permission bits
+  std::optional<uid_t> uid;
+  std::optional<gid_t> gid;
+  std::optional<off_t> size;
+  std::optional<struct timespec> atime;  // tv_nsec may be UTIME_NOW
+  std::optional<struct timespec> mtime;
+  bool kill_suid_sgid = false;  // clear setuid, setgid and file capabilities (FATTR_KILL_SUIDGID)
+};
+
+// How the kernel shall serve an open file.
+enum class IoMode : std::uint8_t {
+  kCached,       // READ and WRITE requests through the page cache
+  kPassthrough,  // by `backing_id`, without us
+};
+
+struct OpenReply {
+  std::uint64_t handle = 0;
+  IoMode mode = IoMode::kCached;
+  std::int32_t backing_id = 0;
+  bool keep_cache = true;  // kCached only: what the page cache holds is still right
+};
+
+// One name of a directory listing.
+struct ListedEntry {
+  std::string_view name;
+  std::uint64_t next_offset = 0;  // where to go on after this one
+  std::uint64_t ino = 0;
+  unsigned char type = 0;             // DT_*
+  const EntryReply* entry = nullptr;  // with attributes: nullptr for "." and ".."
+};
+
+}  // namespace strata::fusefs
