@@ -13,6 +13,7 @@ cd "$root"
 # monitor, the daemon of its mount), and everything it mounts is beneath the directory: that is how the
 # clean-up tells its own processes and mounts from anybody else's. Short, because socket paths must be.
 scratch=$(mktemp -d /tmp/strata-test.XXXXXX)
+chmod 711 "$scratch" # tests of the plain-user tier pass through it
 export TMPDIR=$scratch
 export STRATA_TEST_RUN=$scratch
 jobs=$(nproc)
