@@ -1,0 +1,74 @@
+// Content-addressed blobs: layer blobs as they were pulled, kept for push.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "base/file_ops.h"
+#include "base/unique_fd.h"
+#include "layerstore/meta/lease.h"
+
+namespace strata::layerstore {
+
+class Staging;
+class StoreRoot;
+
+struct BlobInfo {
+  Digest digest;
+  std::uint64_t size = 0;
+};
+
+// A blob being written; invisible until Commit(). Destroyed without Commit(): nothing remains.
+// Not thread-safe. Must not outlive its store.
+class BlobWriter {
+ public:
+  BlobWriter(BlobWriter&&) = delete;
+  BlobWriter& operator=(BlobWriter&&) = delete;
+  ~BlobWriter();
+
+  Result<> Write(std::string_view data);
+  std::uint64_t written() const { return written_; }
+
+  // Publishes what was written. EBADMSG if its digest or size is not the expected one; then, and
+  // after any other failure, nothing is published. A blob that is there already is kept.
+  Result<BlobInfo> Commit(const std::optional<Digest>& digest,
+                          const std::optional<std::uint64_t>& size);
+
+ private:
+  friend class BlobStore;
+  BlobWriter(StoreRoot& root, Lease& lease, std::string staged, UniqueFd fd);
+
+  StoreRoot& root_;
+  Lease& lease_;
+  std::string staged_;  // name in the staging directory
+  UniqueFd fd_;
+  Sha256 hash_;
+  std::uint64_t written_ = 0;
+};
+
+// blobs/sha256/<hex>. Thread-safe; several processes may work on one store.
+class BlobStore {
+ public:
+  explicit BlobStore(StoreRoot& root) : root_(root) {}
+
+  // The lease must outlive the writer; it pins the blob.
+  Result<std::unique_ptr<BlobWriter>> Begin(Lease& lease);
+  // For reading, from its start. ENOENT.
+  Result<UniqueFd> OpenBlob(const Digest& digest);
+  Result<bool> Has(const Digest& digest);
+  Result<std::uint64_t> Size(const Digest& digest);
+  // ENOENT if it is not there.
+  Result<> Remove(const Digest& digest);
+  Result<std::vector<BlobInfo>> List();
+
+ private:
+  StoreRoot& root_;
+};
+
+}  // namespace strata::layerstore

@@ -1,0 +1,35 @@
+// Garbage collection. Garbage is a layer that no image refers to and no lease pins, and a blob
+// whose layer is garbage or unknown and that no lease pins. Mark and sweep happen in one write
+// transaction of meta.db, which is what keeps a concurrent pull out: it pins before it looks.
+// Swept directories move into trash/ and are deleted afterwards, outside of any lock.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "layerstore/oci/reference.h"
+
+namespace strata::layerstore {
+
+class Store;
+
+struct PruneOptions {
+  bool all = false;  // every image without users, not only those without a tag
+};
+
+struct PruneReport {
+  std::vector<Reference> untagged;
+  std::vector<Digest> images;
+  std::vector<Digest> layers;
+  std::vector<Digest> blobs;
+  std::uint64_t reclaimed = 0;  // bytes: content of layers and blobs removed
+};
+
+// Removes unused images, then garbage. Images with users stay.
+Result<PruneReport> Prune(Store& store, const PruneOptions& options);
+// Removes garbage only; call it after images were removed.
+Result<PruneReport> Collect(Store& store);
+
+}  // namespace strata::layerstore

@@ -1,0 +1,106 @@
+// Unpacked layers: layers/sha256/<diffID>/fs, one plain directory per layer in overlayfs's form.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "layerstore/archive/unpack_options.h"
+#include "layerstore/meta/lease.h"
+
+namespace strata::layerstore {
+
+class BlobStore;
+class Database;
+class StoreRoot;
+
+// A layer in the store.
+struct LayerInfo {
+  Digest diff_id;
+  std::string path;           // absolute path of its fs directory
+  std::uint64_t size = 0;     // bytes of file content
+  std::uint64_t entries = 0;  // of its tar
+};
+
+// A compressed form of a layer, as a registry knows it.
+struct LayerBlob {
+  Digest blob;
+  std::uint64_t size = 0;
+  std::string media_type;
+  Digest diff_id;
+};
+
+// What is known of a layer before its bytes arrive.
+struct LayerIngest {
+  std::optional<Digest> blob;              // of the compressed bytes
+  std::optional<std::uint64_t> blob_size;  // of the compressed bytes
+  std::optional<Digest> diff_id;           // of the uncompressed tar
+  // The blob's media type, "" if unknown. Compression is told by the bytes themselves; the type is
+  // kept for push, and made up to fit when it is unknown.
+  std::string media_type;
+  bool keep_blob = true;  // keep the compressed bytes for push
+  // With keep_blob: a stream that is not compressed is kept as gzip, made here and the same for the
+  // same bytes every time.
+  bool compress_plain = false;
+  UnpackLimits limits;
+};
+
+// A layer being unpacked while its bytes arrive. Hashing and writing the blob run in Write()'s
+// thread, decompression and unpacking in two threads of their own behind bounded queues, so Write()
+// blocks when the disk is slower than the network. Nothing is visible before Commit() succeeded;
+// destroyed without it, nothing remains. Not thread-safe. Must not outlive store and lease.
+class LayerSink {
+ public:
+  virtual ~LayerSink() = default;
+
+  // More compressed bytes. Fails as soon as the layer is known to be bad.
+  virtual Result<> Write(std::string_view data) = 0;
+  // After the last byte: verifies size, blob digest and diffID (EBADMSG), then publishes blob and
+  // layer. EBADMSG too for a truncated or corrupt stream; E2BIG for a limit; the error names the
+  // archive entry it is about.
+  virtual Result<LayerInfo> Commit() = 0;
+  // Valid after Commit(), for the manifest of an import.
+  virtual const LayerBlob& blob() const = 0;
+};
+
+// Thread-safe; several processes may work on one store.
+class LayerStore {
+ public:
+  LayerStore(StoreRoot& root, BlobStore& blobs, std::shared_ptr<Database> database)
+      : root_(root), blobs_(blobs), database_(std::move(database)) {}
+
+  // ENOENT if it is not there, whole.
+  Result<LayerInfo> Find(const Digest& diff_id);
+
+  // Starts unpacking a stream and pins the layer. With a known diff_id only one flight per layer
+  // runs at a time, in all processes: the call waits for the others, and returns null if the layer
+  // is there then (and so is its blob, if one is known and wanted): nothing to download. One thread
+  // must not hold two sinks of the same diff_id.
+  Result<std::unique_ptr<LayerSink>> Begin(LayerIngest ingest, Lease& lease);
+
+  // Unpacks a blob of the blob store; no work if the layer is there.
+  Result<LayerInfo> Unpack(const Digest& blob, const Digest& diff_id, std::string_view media_type,
+                           Lease& lease);
+
+  // The blob of this digest if it is known to be a layer's; ENOENT. Whether its bytes are still
+  // kept, BlobStore::Has() tells.
+  Result<LayerBlob> FindBlob(const Digest& blob);
+  // The compressed forms known of a layer.
+  Result<std::vector<LayerBlob>> Blobs(const Digest& diff_id);
+
+  // The directories to mount, top first, for layers given base first; ENOENT if one is missing.
+  Result<std::vector<std::string>> LowerDirs(std::span<const Digest> diff_ids);
+
+ private:
+  StoreRoot& root_;
+  BlobStore& blobs_;
+  std::shared_ptr<Database> database_;
+};
+
+}  // namespace strata::layerstore

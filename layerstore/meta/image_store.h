@@ -1,0 +1,104 @@
+// Images and their names: rows in meta.db. An image's id is the digest of its configuration.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "layerstore/oci/image_config.h"
+#include "layerstore/oci/manifest.h"
+#include "layerstore/oci/reference.h"
+
+namespace strata::layerstore {
+
+class Connection;
+class Database;
+
+// An image as it enters the store. Its layers must be there already (and leased).
+struct NewImage {
+  std::string config_json;    // exact bytes; their digest becomes the id
+  std::string manifest_json;  // exact bytes as pulled, or Manifest::ToJson()
+  std::string manifest_media_type;
+  // The name it goes by: moves a tag from the image that had it; a digest in it is recorded as a
+  // repository digest. None: an untagged image.
+  std::optional<Reference> name;
+};
+
+struct Image {
+  Digest id;
+  Digest manifest_digest;
+  std::string manifest_media_type;
+  std::vector<Digest> diff_ids;  // base first
+  // Names with a tag, sorted: "docker.io/library/debian:12".
+  std::vector<Reference> tags;
+  // Names with the digest of a manifest, as pulled or pushed: "docker.io/library/debian@sha256:…".
+  std::vector<Reference> repo_digests;
+  std::uint64_t size = 0;    // bytes of all its layers unpacked
+  std::int64_t created = 0;  // Unix seconds from the config; 0 if it does not say
+  std::int64_t added = 0;    // Unix seconds when it entered this store
+};
+
+// Everything about one image.
+struct ImageDetail {
+  Image image;
+  ImageConfig config;
+  std::string config_json;    // exact bytes
+  std::string manifest_json;  // exact bytes
+};
+
+// What Remove() and Untag() did, in order, as docker reports it.
+struct ImageRemoval {
+  std::vector<Reference> untagged;
+  std::vector<Digest> deleted;  // image ids
+};
+
+// Images, tags and who uses them. Thread-safe; several processes may share the database. Removing
+// an image leaves its layers to the collector (gc/collector.h).
+class ImageStore {
+ public:
+  static Result<std::unique_ptr<ImageStore>> Open(std::shared_ptr<Database> database);
+
+  // Adds the image, or only its name if the image is there. EINVAL: config or manifest are wrong or
+  // disagree about the number of layers; ENOENT: a layer is not in the store.
+  Result<Image> Put(const NewImage& image);
+
+  // All images, newest first.
+  Result<std::vector<Image>> List();
+
+  // Finds by name[:tag] ("latest" by default), name@digest, "sha256:<64 hex>" (image id or manifest
+  // digest), or a prefix of the id's hex digits that is unique. A tag wins over an id prefix.
+  // ENOENT: none; EINVAL: prefix of several, or not a reference.
+  Result<Image> Resolve(std::string_view name_or_id);
+  Result<ImageDetail> Inspect(std::string_view name_or_id);
+  Result<ImageDetail> Inspect(const Digest& id);
+
+  // Names an image; takes the tag from the image that had it. `name` needs a tag or a digest.
+  Result<> Tag(const Digest& id, const Reference& name);
+  // Removes one name and nothing else; ENOENT if it is none.
+  Result<> Untag(const Reference& name);
+
+  // docker's `rmi`. By name: removes the name, and the image with its last name. By id: removes
+  // image and names; EBUSY if it goes by names of several repositories and `force` is false.
+  // EBUSY too if the image would be deleted while it has users, unless `force`.
+  Result<ImageRemoval> Remove(std::string_view name_or_id, bool force);
+
+  // Marks the image as used, by a container for instance ("container:<id>"); idempotent. The pair
+  // below can also join a transaction of the caller's own.
+  Result<> AddUser(const Digest& id, std::string_view user);
+  Result<> RemoveUser(std::string_view user);
+  static Result<> AddUser(Connection& connection, const Digest& id, std::string_view user);
+  static Result<> RemoveUser(Connection& connection, std::string_view user);
+  Result<std::vector<std::string>> Users(const Digest& id);
+
+ private:
+  explicit ImageStore(std::shared_ptr<Database> database) : database_(std::move(database)) {}
+
+  std::shared_ptr<Database> database_;
+};
+
+}  // namespace strata::layerstore

@@ -1,0 +1,137 @@
+#include "layerstore/oci/json_reader.h"
+
+#include <utility>
+
+namespace strata::layerstore {
+
+Result<Json> ParseJsonObject(std::string_view text, std::size_t limit, const char* what) {
+  if (text.size() > limit) {
+    return Fail(EINVAL, what, "is larger than " + std::to_string(limit) + " bytes");
+  }
+  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) return Fail(EINVAL, what, "is not JSON");
+  if (!json.is_object()) return Fail(EINVAL, what, "is not a JSON object");
+  return json;
+}
+
+void JsonReader::Fail(std::string_view why) {
+  if (!problem_) problem_ = std::string(why);
+}
+
+void JsonReader::WrongType(const char* key, const char* wanted) {
+  Fail(std::string("field '") + key + "' is not " + wanted);
+}
+
+Result<> JsonReader::status() {
+  if (problem_) return strata::Fail(EINVAL, what_, *problem_);
+  return {};
+}
+
+const Json* JsonReader::Find(const char* key) {
+  if (problem_) return nullptr;
+  const auto it = object_.find(key);
+  return it == object_.end() || it->is_null() ? nullptr : &*it;
+}
+
+bool JsonReader::Has(const char* key) const {
+  const auto it = object_.find(key);
+  return it != object_.end() && !it->is_null();
+}
+
+std::string JsonReader::String(const char* key) {
+  const Json* value = Find(key);
+  if (value == nullptr) return {};
+  if (const auto* text = value->get_ptr<const std::string*>()) return *text;
+  WrongType(key, "a string");
+  return {};
+}
+
+std::int64_t JsonReader::Integer(const char* key) {
+  const Json* value = Find(key);
+  if (value == nullptr) return 0;
+  if (value->is_number_unsigned()) {
+    const auto number = value->get<std::uint64_t>();
+    if (std::in_range<std::int64_t>(number)) return static_cast<std::int64_t>(number);
+  } else if (value->is_number_integer()) {
+    return value->get<std::int64_t>();
+  }
+  WrongType(key, "a whole number in range");
+  return 0;
+}
+
+bool JsonReader::Bool(const char* key) {
+  const Json* value = Find(key);
+  if (value == nullptr) return false;
+  if (value->is_boolean()) return value->get<bool>();
+  WrongType(key, "true or false");
+  return false;
+}
+
+std::vector<std::string> JsonReader::Strings(const char* key) {
+  std::vector<std::string> result;
+  const Json* array = Array(key);
+  if (array == nullptr) return result;
+  for (const Json& item : *array) {
+    const auto* text = item.get_ptr<const std::string*>();
+    if (text == nullptr) {
+      WrongType(key, "a list of strings");
+      return {};
+    }
+    result.push_back(*text);
+  }
+  return result;
+}
+
+std::map<std::string, std::string> JsonReader::StringMap(const char* key) {
+  std::map<std::string, std::string> result;
+  const Json* object = Object(key);
+  if (object == nullptr) return result;
+  for (const auto& [name, value] : object->items()) {
+    const auto* text = value.get_ptr<const std::string*>();
+    if (text == nullptr) {
+      WrongType(key, "an object of strings");
+      return {};
+    }
+    result[name] = *text;
+  }
+  return result;
+}
+
+std::vector<std::string> JsonReader::Keys(const char* key) {
+  std::vector<std::string> result;
+  const Json* object = Object(key);
+  if (object == nullptr) return result;
+  for (const auto& [name, value] : object->items()) result.push_back(name);
+  return result;
+}
+
+const Json* JsonReader::Object(const char* key) {
+  const Json* value = Find(key);
+  if (value == nullptr) return nullptr;
+  if (value->is_object()) return value;
+  WrongType(key, "an object");
+  return nullptr;
+}
+
+const Json* JsonReader::Array(const char* key) {
+  const Json* value = Find(key);
+  if (value == nullptr) return nullptr;
+  if (value->is_array()) return value;
+  WrongType(key, "a list");
+  return nullptr;
+}
+
+Digest JsonReader::RequiredDigest(const char* key) {
+  const std::string text = String(key);
+  if (problem_) return {};
+  auto digest = Digest::Parse(text);
+  if (digest) return *digest;
+  Fail(std::string("field '") + key + "': " + std::string(digest.error().detail()));
+  return {};
+}
+
+std::string DumpJson(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace strata::layerstore

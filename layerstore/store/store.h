@@ -1,0 +1,62 @@
+// The layer store: layers unpacked once, shared by every container, and the images made of them.
+// Layout and protocol: docs/formats/store.md.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "base/file_ops.h"
+#include "layerstore/blob/blob_store.h"
+#include "layerstore/layer/layer_store.h"
+#include "layerstore/meta/database.h"
+#include "layerstore/meta/image_store.h"
+#include "layerstore/meta/lease.h"
+
+namespace strata::layerstore {
+
+struct StoreOptions {
+  std::string root;        // made, mode 0700, if it is not there (unless read_only)
+  bool read_only = false;  // nothing is written, not even the start-up cleanup
+  FileOps* ops = nullptr;  // FileOps::System() if null; must outlive the store
+};
+
+// One process's handle on a store. Thread-safe; any number of processes may have the same store
+// open. What a crash left in tmp/ and trash/ is removed at the next Open(), but never the staging
+// of a process that lives. Everything handed out (writers, sinks, leases) must be gone before it.
+class Store {
+ public:
+  // EPROTONOSUPPORT for a store written by a newer program; ENOENT for a read-only one that is not
+  // there; ENOTSUP where the filesystem lacks what a store needs.
+  static Result<std::unique_ptr<Store>> Open(StoreOptions options);
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+  ~Store();
+
+  const std::string& root() const;  // absolute
+  FileOps& ops();
+
+  BlobStore& blobs();
+  LayerStore& layers();
+  ImageStore& images();
+  // meta.db, for tables of the manager's own (Database::Migrate).
+  const std::shared_ptr<Database>& database();
+
+  // Take one per pull, import or build, and hold it until the image is put.
+  Result<Lease> NewLease();
+
+  // The directories of an image's layers, top first: what stratafs takes as lowerdir=.
+  Result<std::vector<std::string>> LowerDirs(const Image& image);
+
+  // Internal: for the collector and import.
+  StoreRoot& store_root();
+
+ private:
+  struct Parts;
+  explicit Store(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace strata::layerstore
