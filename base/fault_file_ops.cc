@@ -111,6 +111,10 @@ Result<> FaultFileOps::Utimes(int fd, const struct timespec times[2]) {
 Result<std::string> FaultFileOps::GetXattr(int fd, const char* name) {
   return Run<std::string>("GetXattr", nullptr, [&] { return target_.GetXattr(fd, name); });
 }
+Result<std::string> FaultFileOps::GetXattrAt(int dir, const char* name, const char* attribute) {
+  return Run<std::string>("GetXattrAt", name,
+                          [&] { return target_.GetXattrAt(dir, name, attribute); });
+}
 Result<> FaultFileOps::SetXattr(int fd, const char* name, std::string_view value, int flags) {
   return Run<void>("SetXattr", nullptr, [&] { return target_.SetXattr(fd, name, value, flags); });
 }

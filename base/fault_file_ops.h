@@ -61,6 +61,7 @@ class FaultFileOps final : public FileOps {
   Result<> UtimesAt(int dir, const char* path, const struct timespec times[2], int flags) override;
   Result<> Utimes(int fd, const struct timespec times[2]) override;
   Result<std::string> GetXattr(int fd, const char* name) override;
+  Result<std::string> GetXattrAt(int dir, const char* name, const char* attribute) override;
   Result<> SetXattr(int fd, const char* name, std::string_view value, int flags) override;
   Result<> RemoveXattr(int fd, const char* name) override;
   Result<std::vector<std::string>> ListXattr(int fd) override;

@@ -183,8 +183,12 @@ class SystemFileOps final : public FileOps {
     return Check("fchown", [&] { return ::fchown(fd, uid, gid); });
   }
   Result<> ChmodAt(int dir, const char* path, mode_t mode) override {
-    if (::syscall(kSysFchmodat2, dir, path, mode, AT_SYMLINK_NOFOLLOW) == 0) return {};
+    const int flags = path[0] == '\0' ? AT_EMPTY_PATH : AT_SYMLINK_NOFOLLOW;
+    if (::syscall(kSysFchmodat2, dir, path, mode, flags) == 0) return {};
     if (errno != ENOSYS) return FailErrno("fchmodat2");
+    if (path[0] == '\0') {
+      return Check("chmod", [&] { return ::chmod(ProcFdPath(dir).c_str(), mode); });
+    }
     auto fd = Open(dir, path, O_PATH | O_NOFOLLOW, 0);
     if (!fd) return std::unexpected(std::move(fd).error());
     return Check("chmod", [&] { return ::chmod(ProcFdPath(fd->get()).c_str(), mode); });
@@ -202,15 +206,33 @@ class SystemFileOps final : public FileOps {
   // fsetxattr(2) and its kin refuse O_PATH descriptors; the /proc link reaches the same object,
   // symbolic links included, and costs one lookup.
   Result<std::string> GetXattr(int fd, const char* name) override {
-    const std::string path = ProcFdPath(fd);
     std::string value(256, '\0');
+    std::string path;  // set once the descriptor turns out to be an O_PATH one
     for (;;) {
-      const ssize_t got = ::getxattr(path.c_str(), name, value.data(), value.size());
+      const ssize_t got = path.empty() ? ::fgetxattr(fd, name, value.data(), value.size())
+                                       : ::getxattr(path.c_str(), name, value.data(), value.size());
       if (got >= 0) {
         value.resize(static_cast<std::size_t>(got));
         return value;
       }
+      if (errno == EBADF && path.empty()) {
+        path = ProcFdPath(fd);
+        continue;
+      }
       if (errno != ERANGE || value.size() >= kXattrSizeMax) return FailErrno("getxattr");
+      value.resize(kXattrSizeMax);
+    }
+  }
+  Result<std::string> GetXattrAt(int dir, const char* name, const char* attribute) override {
+    const std::string path = ProcFdPath(dir) + "/" + name;
+    std::string value(256, '\0');
+    for (;;) {
+      const ssize_t got = ::lgetxattr(path.c_str(), attribute, value.data(), value.size());
+      if (got >= 0) {
+        value.resize(static_cast<std::size_t>(got));
+        return value;
+      }
+      if (errno != ERANGE || value.size() >= kXattrSizeMax) return FailErrno("lgetxattr");
       value.resize(kXattrSizeMax);
     }
   }

@@ -79,7 +79,7 @@ class FileOps {
   // `flags` are AT_SYMLINK_NOFOLLOW or AT_EMPTY_PATH.
   virtual Result<> ChownAt(int dir, const char* path, uid_t uid, gid_t gid, int flags) = 0;
   virtual Result<> Chown(int fd, uid_t uid, gid_t gid) = 0;
-  // fchmodat2(2), never following a symbolic link; falls back to O_PATH and /proc where the kernel
+  // fchmodat2(2), never following a symbolic link; an empty path means `dir` itself. Falls back to O_PATH and /proc where the kernel
   // lacks it.
   virtual Result<> ChmodAt(int dir, const char* path, mode_t mode) = 0;
   virtual Result<> Chmod(int fd, mode_t mode) = 0;
@@ -89,6 +89,8 @@ class FileOps {
 
   // Extended attributes by descriptor; O_PATH descriptors work too (through /proc/self/fd).
   virtual Result<std::string> GetXattr(int fd, const char* name) = 0;
+  // Of dir/name, which is not followed if it is a symbolic link.
+  virtual Result<std::string> GetXattrAt(int dir, const char* name, const char* attribute) = 0;
   virtual Result<> SetXattr(int fd, const char* name, std::string_view value, int flags = 0) = 0;
   virtual Result<> RemoveXattr(int fd, const char* name) = 0;
   virtual Result<std::vector<std::string>> ListXattr(int fd) = 0;
