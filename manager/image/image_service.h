@@ -1,0 +1,141 @@
+// Everything the manager does with images: gets them from registries and files, gives them names,
+// removes them. Between the registry client and the layer store.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "layerstore/gc/collector.h"
+#include "layerstore/import/importer.h"
+#include "layerstore/meta/image_store.h"
+#include "layerstore/oci/image_config.h"
+#include "layerstore/oci/manifest.h"
+#include "layerstore/oci/reference.h"
+#include "layerstore/store/store.h"
+#include "manager/image/progress.h"
+#include "manager/registry/cancellation.h"
+#include "manager/registry/credentials.h"
+#include "manager/registry/registry_client.h"
+
+namespace strata::manager {
+
+// How registries are reached.
+struct ImageServiceOptions {
+  RegistryOptions registry;
+  // Registries ("host" or "host:port") that may speak plain http or show any certificate.
+  std::vector<std::string> insecure_registries;
+};
+
+struct PullOptions {
+  RegistryCredentials credentials;
+  // What to take from a multi-platform image; the host's platform if not given. An image of one
+  // platform is taken whatever it is for, unless this says otherwise.
+  std::optional<layerstore::Platform> platform;
+  bool insecure = false;  // treat this reference's registry as an insecure one
+};
+
+struct PullOutcome {
+  layerstore::Image image;
+  Digest digest;       // of what the reference named: a manifest or an index
+  bool newer = false;  // false: the reference meant this image before already
+};
+
+struct PushOptions {
+  RegistryCredentials credentials;
+  bool insecure = false;
+};
+
+struct PushOutcome {
+  Digest digest;           // of the manifest in the registry
+  std::uint64_t size = 0;  // of the manifest
+};
+
+// What docker's image list can be narrowed by; several values of one kind are alternatives for
+// `references`, all of `labels` must hold.
+struct ImageFilter {
+  std::optional<bool> dangling;         // without any tag
+  std::vector<std::string> references;  // glob patterns: "debian", "deb*:1?", "*/app"
+  std::vector<std::string> labels;      // "key" or "key=value"
+  std::optional<std::string> before;    // made before / after this image
+  std::optional<std::string> since;
+};
+
+// One line of docker's answer to a removal.
+struct ImageDeletion {
+  enum class What : std::uint8_t { kUntagged, kDeleted } what = What::kUntagged;
+  std::string name;  // "debian:12", "debian@sha256:...", or the id "sha256:..."
+};
+
+struct ImagePruneOutcome {
+  std::vector<ImageDeletion> deletions;
+  std::uint64_t reclaimed = 0;  // bytes
+};
+
+// What a container of an image starts with, where its creator does not say otherwise.
+struct ContainerDefaults {
+  Digest image;
+  std::string user;
+  std::vector<std::string> env;  // always has a PATH
+  std::vector<std::string> entrypoint;
+  std::vector<std::string> cmd;
+  std::string working_dir;  // absolute, "/" if the image does not say
+  std::vector<std::string> volumes;
+  std::vector<std::string> exposed_ports;  // "80/tcp"
+  std::map<std::string, std::string> labels;
+  std::string stop_signal;                   // "SIGTERM" if the image does not say
+  std::optional<std::int64_t> stop_timeout;  // seconds
+  std::optional<layerstore::HealthCheck> health_check;
+  std::vector<std::string> lower_dirs;  // the image's layers, top first
+};
+
+// Thread-safe; one per daemon. The store must outlive it. Errors keep the codes of the registry
+// client and the store: ENOENT no such image (here or there), EACCES refused, EBUSY in use (or the
+// registry's rate limit), EINVAL, EBADMSG, ETIMEDOUT, ECANCELED, ...
+class ImageService {
+ public:
+  ImageService(layerstore::Store& store, ImageServiceOptions options);
+
+  // Gets an image: layers in parallel, verified and unpacked while they arrive; what is there is
+  // not fetched again. All or nothing: the name is set when everything is in place. Nothing is
+  // reported to `progress` before the registry has answered for the reference. A reference without
+  // tag and digest means "latest". `cancel` may be null.
+  Result<PullOutcome> Pull(const layerstore::Reference& reference, const PullOptions& options,
+                           const ProgressSink& progress, Cancellation* cancel);
+
+  // Puts an image, by its local name, into the registry that the name says. Blobs that are there
+  // are skipped; the manifest keeps the bytes it came with, so its digest stays the same, unless
+  // one of its blobs is not at hand anymore and another form of the layer is.
+  Result<PushOutcome> Push(const layerstore::Reference& reference, const PushOptions& options,
+                           const ProgressSink& progress, Cancellation* cancel);
+
+  // Image archives and root filesystems, see layerstore/import/importer.h.
+  Result<std::vector<layerstore::Image>> Import(const layerstore::ByteSource& source,
+                                                const layerstore::ImportOptions& options);
+
+  // Newest first.
+  Result<std::vector<layerstore::Image>> List(const ImageFilter& filter);
+  // By name, id or prefix of an id: see ImageStore::Resolve().
+  Result<layerstore::ImageDetail> Inspect(std::string_view name_or_id);
+  Result<> Tag(std::string_view name_or_id, const layerstore::Reference& name);
+  // docker's `rmi`: names first, then the image with the last of them, then layers nobody needs.
+  Result<std::vector<ImageDeletion>> Remove(std::string_view name_or_id, bool force);
+  // Removes images without a tag (with `all`: without a user), and every layer nobody needs.
+  Result<ImagePruneOutcome> Prune(bool all);
+
+  Result<ContainerDefaults> Defaults(std::string_view name_or_id);
+
+ private:
+  RegistryOptions OptionsFor(const layerstore::Reference& reference, bool insecure) const;
+
+  layerstore::Store& store_;
+  const ImageServiceOptions options_;
+};
+
+}  // namespace strata::manager
