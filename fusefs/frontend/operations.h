@@ -1,0 +1,89 @@
+// The FUSE operations: each turns one request into one call of the engine and its result into the
+// reply. An error returned is replied by the caller (operations_table.cc), the one place where an
+// errno becomes a reply; anything else is replied by the operation itself.
+#pragma once
+
+#include <fuse3/fuse_lowlevel.h>
+
+#include <span>
+
+#include "base/error.h"
+#include "fusefs/frontend/request.h"
+#include "fusefs/union/engine.h"
+
+namespace strata::fusefs {
+
+// Names are libfuse's (fuse_lowlevel.h tells the arguments). Thread-safe as the engine is.
+class Operations {
+ public:
+  explicit Operations(Engine& engine) : engine_(engine) {}
+
+  // Whether the kernel takes "not implemented" for an answer to OPENDIR. Set before the first
+  // request after INIT.
+  void set_skip_opendir(bool skip) { skip_opendir_ = skip; }
+
+  Result<> Lookup(Request& request, fuse_ino_t parent, const char* name);
+  Result<> Forget(Request& request, fuse_ino_t ino, std::uint64_t count);
+  Result<> ForgetMulti(Request& request, std::size_t count, fuse_forget_data* forgets);
+  Result<> GetAttr(Request& request, fuse_ino_t ino, fuse_file_info* file);
+  Result<> SetAttr(Request& request, fuse_ino_t ino, struct stat* attr, int valid,
+                   fuse_file_info* file);
+  Result<> ReadLink(Request& request, fuse_ino_t ino);
+  Result<> MakeNode(Request& request, fuse_ino_t parent, const char* name, mode_t mode, dev_t dev);
+  Result<> MakeDir(Request& request, fuse_ino_t parent, const char* name, mode_t mode);
+  Result<> Unlink(Request& request, fuse_ino_t parent, const char* name);
+  Result<> RemoveDir(Request& request, fuse_ino_t parent, const char* name);
+  Result<> SymLink(Request& request, const char* target, fuse_ino_t parent, const char* name);
+  Result<> Rename(Request& request, fuse_ino_t parent, const char* name, fuse_ino_t to_parent,
+                  const char* to_name, unsigned flags);
+  Result<> Link(Request& request, fuse_ino_t ino, fuse_ino_t parent, const char* name);
+
+  Result<> Open(Request& request, fuse_ino_t ino, fuse_file_info* file);
+  Result<> Create(Request& request, fuse_ino_t parent, const char* name, mode_t mode,
+                  fuse_file_info* file);
+  Result<> Read(Request& request, fuse_ino_t ino, std::size_t size, off_t offset,
+                fuse_file_info* file);
+  Result<> Write(Request& request, fuse_ino_t ino, const char* data, std::size_t size, off_t offset,
+                 fuse_file_info* file);
+  Result<> Flush(Request& request, fuse_ino_t ino, fuse_file_info* file);
+  Result<> Release(Request& request, fuse_ino_t ino, fuse_file_info* file);
+  Result<> Sync(Request& request, fuse_ino_t ino, int data_only, fuse_file_info* file);
+  Result<> Allocate(Request& request, fuse_ino_t ino, int mode, off_t offset, off_t length,
+                    fuse_file_info* file);
+  Result<> CopyRange(Request& request, fuse_ino_t in, off_t in_offset, fuse_file_info* in_file,
+                     fuse_ino_t out, off_t out_offset, fuse_file_info* out_file, std::size_t length,
+                     int flags);
+  Result<> Seek(Request& request, fuse_ino_t ino, off_t offset, int whence, fuse_file_info* file);
+  Result<> IoControl(Request& request, fuse_ino_t ino, unsigned command, void* argument,
+                     fuse_file_info* file, unsigned flags, const void* in, std::size_t in_size,
+                     std::size_t out_size);
+
+  Result<> OpenDir(Request& request, fuse_ino_t ino, fuse_file_info* file);
+  Result<> ReadDir(Request& request, fuse_ino_t ino, std::size_t size, off_t offset,
+                   fuse_file_info* file);
+  Result<> ReadDirPlus(Request& request, fuse_ino_t ino, std::size_t size, off_t offset,
+                       fuse_file_info* file);
+  Result<> SyncDir(Request& request, fuse_ino_t ino, int data_only, fuse_file_info* file);
+
+  Result<> StatFs(Request& request, fuse_ino_t ino);
+  Result<> SetXattr(Request& request, fuse_ino_t ino, const char* name, const char* value,
+                    std::size_t size, int flags);
+  Result<> GetXattr(Request& request, fuse_ino_t ino, const char* name, std::size_t size);
+  Result<> ListXattr(Request& request, fuse_ino_t ino, std::size_t size);
+  Result<> RemoveXattr(Request& request, fuse_ino_t ino, const char* name);
+  Result<> Access(Request& request, fuse_ino_t ino, int mask);
+
+ private:
+  // Hands a node to the kernel, or takes the lookup back if the kernel is no longer interested.
+  Result<> GiveEntry(Request& request, const Result<EntryReply>& entry);
+  Result<> List(Request& request, fuse_ino_t ino, std::size_t size, off_t offset, bool attributes);
+  Result<> KillPrivileges(NodeId node, const Caller& who);
+
+  Engine& engine_;
+  bool skip_opendir_ = false;
+};
+
+// libfuse's table of them, all but INIT. The session's user data must point to an Operations.
+fuse_lowlevel_ops OperationsTable();
+
+}  // namespace strata::fusefs

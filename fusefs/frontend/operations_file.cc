@@ -1,0 +1,116 @@
+// The operations on open files.
+#include "base/file_ops.h"
+#include "base/try.h"
+#include "fusefs/frontend/operations.h"
+#include "fusefs/frontend/raw_request.h"
+
+namespace strata::fusefs {
+
+Result<> Operations::KillPrivileges(NodeId node, const Caller& who) {
+  AttrChange change;
+  change.kill_suid_sgid = true;
+  const auto changed = engine_.SetAttr(node, change, who);
+  if (!changed) return Fail(changed.error().code(), "kill privileges");
+  return {};
+}
+
+Result<> Operations::Open(Request& request, fuse_ino_t ino, fuse_file_info* file) {
+  const NodeId node{ino};
+  STRATA_TRY_ASSIGN(const OpenReply open, engine_.OpenFile(node, file->flags, request.caller()));
+  if (CurrentRequestKillsPrivileges()) {
+    auto killed = KillPrivileges(node, request.caller());
+    if (!killed) {
+      engine_.Release(node, open.handle);
+      return killed;
+    }
+  }
+  if (!request.Open(open)) engine_.Release(node, open.handle);
+  return {};
+}
+
+Result<> Operations::Create(Request& request, fuse_ino_t parent, const char* name, mode_t mode,
+                            fuse_file_info* file) {
+  STRATA_TRY_ASSIGN(const Engine::Created created,
+                    engine_.Create(NodeId{parent}, name, mode, file->flags, request.caller()));
+  if (!request.Create(created.entry, created.open)) {
+    engine_.Release(created.entry.node, created.open.handle);
+    engine_.Forget(created.entry.node, 1);
+  }
+  return {};
+}
+
+Result<> Operations::Read(Request& request, fuse_ino_t ino, std::size_t size, off_t offset,
+                          fuse_file_info* file) {
+  STRATA_TRY_ASSIGN(const int fd, engine_.ReadableFd(NodeId{ino}, file->fh));
+  request.File(fd, offset, size);
+  return {};
+}
+
+Result<> Operations::Write(Request& request, fuse_ino_t ino, const char* data, std::size_t size,
+                           off_t offset, fuse_file_info* file) {
+  STRATA_TRY_ASSIGN(const int fd,
+                    engine_.WritableFd(NodeId{ino}, file->fh, CurrentRequestKillsPrivileges()));
+  const auto bytes = std::as_bytes(std::span(data, size));
+  std::size_t done = 0;
+  while (done < size) {
+    const auto wrote =
+        FileOps::System().WriteAt(fd, bytes.subspan(done), offset + static_cast<off_t>(done));
+    if (!wrote && done == 0) return Fail(wrote.error().code(), "write");
+    if (!wrote || *wrote == 0) break;
+    done += *wrote;
+  }
+  request.Written(done);
+  return {};
+}
+
+Result<> Operations::Flush(Request& request, fuse_ino_t /*ino*/, fuse_file_info* /*file*/) {
+  // Nothing is buffered here that close(2) could report about.
+  request.NotImplemented();
+  return {};
+}
+
+Result<> Operations::Release(Request& request, fuse_ino_t ino, fuse_file_info* file) {
+  engine_.Release(NodeId{ino}, file->fh);
+  request.Done();
+  return {};
+}
+
+Result<> Operations::Sync(Request& request, fuse_ino_t ino, int data_only, fuse_file_info* file) {
+  STRATA_TRY(engine_.Sync(NodeId{ino}, file->fh, data_only != 0));
+  request.Done();
+  return {};
+}
+
+Result<> Operations::Allocate(Request& request, fuse_ino_t ino, int mode, off_t offset,
+                              off_t length, fuse_file_info* file) {
+  STRATA_TRY(engine_.Allocate(NodeId{ino}, file->fh, mode, offset, length));
+  request.Done();
+  return {};
+}
+
+Result<> Operations::CopyRange(Request& request, fuse_ino_t in, off_t in_offset,
+                               fuse_file_info* in_file, fuse_ino_t out, off_t out_offset,
+                               fuse_file_info* out_file, std::size_t length, int flags) {
+  if (flags != 0) return Fail(EINVAL, "copy_file_range");
+  STRATA_TRY_ASSIGN(const std::size_t copied,
+                    engine_.CopyRange(NodeId{in}, in_file->fh, in_offset, NodeId{out}, out_file->fh,
+                                      out_offset, length));
+  request.Written(copied);
+  return {};
+}
+
+Result<> Operations::Seek(Request& request, fuse_ino_t ino, off_t offset, int whence,
+                          fuse_file_info* file) {
+  STRATA_TRY_ASSIGN(const off_t found, engine_.Seek(NodeId{ino}, file->fh, offset, whence));
+  request.Offset(found);
+  return {};
+}
+
+Result<> Operations::IoControl(Request& /*request*/, fuse_ino_t /*ino*/, unsigned /*command*/,
+                               void* /*argument*/, fuse_file_info* /*file*/, unsigned /*flags*/,
+                               const void* /*in*/, std::size_t /*in_size*/,
+                               std::size_t /*out_size*/) {
+  return Fail(ENOTTY, "ioctl");
+}
+
+}  // namespace strata::fusefs

@@ -1,0 +1,219 @@
+#include "fusefs/transport/device_transport.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+
+#include <cstring>
+#include <optional>
+
+#include "base/logging.h"
+#include "base/try.h"
+#include "fusefs/transport/spin.h"
+#include "fusefs/transport/wire.h"
+
+namespace strata::fusefs {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// So many requests in a row that were already waiting mean that one reader is not enough.
+constexpr int kBacklog = 4;
+
+// A page-aligned buffer whose pages take memory only once touched.
+class RequestBuffer {
+ public:
+  static std::optional<RequestBuffer> Allocate() {
+    void* memory = ::mmap(nullptr, wire::kRequestBufferSize, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return std::nullopt;
+    return RequestBuffer(static_cast<std::byte*>(memory));
+  }
+  RequestBuffer(RequestBuffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
+  RequestBuffer& operator=(RequestBuffer&&) = delete;
+  ~RequestBuffer() {
+    if (data_ != nullptr) ::munmap(data_, wire::kRequestBufferSize);
+  }
+  std::byte* data() const { return data_; }
+
+ private:
+  explicit RequestBuffer(std::byte* data) : data_(data) {}
+  std::byte* data_;
+};
+
+}  // namespace
+
+// One serving thread.
+class DeviceTransport::Worker {
+ public:
+  Worker(DeviceTransport& transport, RequestBuffer buffer)
+      : transport_(transport), buffer_(std::move(buffer)), spin_(transport.options_.spin) {}
+
+  void Run() noexcept {
+    for (;;) {
+      switch (transport_.gate_.Enter()) {
+        case ReaderGate::Role::kLead:
+          Lead();
+          break;
+        case ReaderGate::Role::kHelp:
+          Help();
+          break;
+        case ReaderGate::Role::kStop:
+          return;
+      }
+    }
+  }
+
+ private:
+  enum class Read : std::uint8_t { kRequest, kNothing, kEnded };
+
+  void Lead() {
+    int backlog = 0;
+    served_ = Clock::now();
+    for (;;) {
+      Read read = Receive();
+      if (read == Read::kRequest) {
+        ++backlog;
+        spin_.Arrived(Clock::duration::zero());
+      } else if (read == Read::kNothing) {
+        backlog = 0;
+        read = Await();
+      }
+      if (read != Read::kRequest) {
+        transport_.gate_.Leave();
+        return;
+      }
+      if (backlog >= kBacklog) {
+        backlog = 0;
+        transport_.gate_.CallHelper();
+      }
+      const std::uint64_t request = transport_.gate_.BeginRequest();
+      Serve();
+      if (!transport_.gate_.EndRequest(request)) return;
+      served_ = Clock::now();
+    }
+  }
+
+  void Help() {
+    while (Receive() == Read::kRequest) Serve();
+  }
+
+  void Serve() { transport_.sink_->Process({buffer_.data(), size_}); }
+
+  // Takes a request if one is waiting.
+  Read Receive() {
+    for (;;) {
+      if (transport_.stopping_.load(std::memory_order_relaxed)) return Read::kEnded;
+      const ssize_t got =
+          ::read(transport_.device_.get(), buffer_.data(), wire::kRequestBufferSize);
+      if (got > 0) {
+        size_ = static_cast<std::size_t>(got);
+        return Read::kRequest;
+      }
+      if (got == 0) break;
+      // ENOENT: the request was interrupted before it could be read.
+      if (errno == EINTR || errno == ENOENT) continue;
+      if (errno == EAGAIN) return Read::kNothing;
+      // ENODEV and ECONNABORTED: unmounted or aborted.
+      if (errno != ENODEV && errno != ECONNABORTED) {
+        log::Error("reading requests failed", {{"error", std::strerror(errno)}});
+      }
+      break;
+    }
+    transport_.End();
+    return Read::kEnded;
+  }
+
+  // Waits for a request, polling first if that has been paying.
+  Read Await() {
+    const Clock::time_point deadline = served_ + spin_.Budget();
+    Read read = Read::kNothing;
+    while (read == Read::kNothing && Clock::now() < deadline) {
+      // Whoever shall make the next request may be waiting for this very processor.
+      ::sched_yield();
+      read = Receive();
+    }
+    while (read == Read::kNothing) {
+      pollfd waits[] = {{transport_.device_.get(), POLLIN, 0}, {transport_.stop_.get(), POLLIN, 0}};
+      if (::poll(waits, 2, -1) < 0 && errno != EINTR) {
+        log::Error("waiting for requests failed", {{"error", std::strerror(errno)}});
+        transport_.End();
+        return Read::kEnded;
+      }
+      read = Receive();
+    }
+    spin_.Arrived(Clock::now() - served_);
+    return read;
+  }
+
+  DeviceTransport& transport_;
+  const RequestBuffer buffer_;
+  std::size_t size_ = 0;  // of the request in the buffer
+  AdaptiveSpin spin_;
+  Clock::time_point served_ = Clock::now();
+};
+
+DeviceTransport::DeviceTransport(UniqueFd device, UniqueFd ended, UniqueFd stop,
+                                 DeviceTransportOptions options)
+    : device_(std::move(device)),
+      ended_(std::move(ended)),
+      stop_(std::move(stop)),
+      options_(options) {}
+
+DeviceTransport::~DeviceTransport() { Stop(); }
+
+Result<std::unique_ptr<DeviceTransport>> DeviceTransport::Create(UniqueFd device,
+                                                                 DeviceTransportOptions options) {
+  const int flags = ::fcntl(device.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(device.get(), F_SETFL, flags | O_NONBLOCK) != 0) {
+    return FailErrno("fcntl", "/dev/fuse");
+  }
+  UniqueFd ended(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  UniqueFd stop(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!ended || !stop) return FailErrno("eventfd");
+  return std::unique_ptr<DeviceTransport>(
+      new DeviceTransport(std::move(device), std::move(ended), std::move(stop), options));
+}
+
+Result<> DeviceTransport::Start(RequestSink& sink) {
+  sink_ = &sink;
+  for (unsigned i = 0; i < options_.threads; ++i) {
+    auto buffer = RequestBuffer::Allocate();
+    if (!buffer) {
+      auto error = FailErrno("mmap");
+      Stop();
+      return error;
+    }
+    auto worker = std::make_unique<Worker>(*this, std::move(*buffer));
+    threads_.emplace_back([worker = std::move(worker)] { worker->Run(); });
+  }
+  return {};
+}
+
+void DeviceTransport::End() noexcept {
+  stopping_.store(true);
+  gate_.Stop();
+  for (const int fd : {stop_.get(), ended_.get()}) {
+    if (::eventfd_write(fd, 1) != 0) {
+      log::Error("eventfd write failed", {{"error", std::strerror(errno)}});
+    }
+  }
+}
+
+void DeviceTransport::Stop() noexcept {
+  if (threads_.empty()) return;
+  End();
+  threads_.clear();
+}
+
+ssize_t DeviceTransport::Send(std::span<const iovec> message) noexcept {
+  return ::writev(device_.get(), message.data(), static_cast<int>(message.size()));
+}
+
+ssize_t DeviceTransport::SendFromPipe(int pipe, std::size_t length, unsigned flags) noexcept {
+  return ::splice(pipe, nullptr, device_.get(), nullptr, length, flags);
+}
+
+}  // namespace strata::fusefs

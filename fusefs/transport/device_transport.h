@@ -1,0 +1,52 @@
+// The transport over /dev/fuse: one shared descriptor (a successor process can take it over, which
+// cloned ones rule out: FACTS §3) and a fixed pool of threads.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "fusefs/transport/reader_gate.h"
+#include "fusefs/transport/transport.h"
+
+namespace strata::fusefs {
+
+struct DeviceTransportOptions {
+  unsigned threads = 4;                 // at least 1; requests served at once
+  std::chrono::microseconds spin{100};  // polling before sleep (AdaptiveSpin); 0: none
+};
+
+class DeviceTransport final : public Transport {
+ public:
+  // `device` is a mounted /dev/fuse; it is made non-blocking.
+  static Result<std::unique_ptr<DeviceTransport>> Create(UniqueFd device,
+                                                         DeviceTransportOptions options);
+  ~DeviceTransport() override;
+
+  Result<> Start(RequestSink& sink) override;
+  void Stop() noexcept override;
+  int ended() const noexcept override { return ended_.get(); }
+  int device() const noexcept override { return device_.get(); }
+  ssize_t Send(std::span<const iovec> message) noexcept override;
+  ssize_t SendFromPipe(int pipe, std::size_t length, unsigned flags) noexcept override;
+
+ private:
+  class Worker;
+
+  DeviceTransport(UniqueFd device, UniqueFd ended, UniqueFd stop, DeviceTransportOptions options);
+  void End() noexcept;
+
+  const UniqueFd device_;
+  const UniqueFd ended_;  // eventfd, see ended()
+  const UniqueFd stop_;   // eventfd that wakes the waiting leader
+  const DeviceTransportOptions options_;
+  RequestSink* sink_ = nullptr;  // set by Start(), before the threads
+  std::atomic<bool> stopping_ = false;
+  ReaderGate gate_;
+  std::vector<std::jthread> threads_;
+};
+
+}  // namespace strata::fusefs
