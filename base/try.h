@@ -10,16 +10,17 @@
 #define STRATA_TRY_CONCAT_INNER(a, b) a##b
 #define STRATA_TRY_CONCAT(a, b) STRATA_TRY_CONCAT_INNER(a, b)
 
-#define STRATA_TRY(expr)                                            \
-  do {                                                              \
-    auto strata_try_result = (expr);                                \
-    if (!strata_try_result.has_value()) {                           \
-      return std::unexpected(std::move(strata_try_result).error()); \
-    }                                                               \
+// Names come from __COUNTER__: inside an argument of another macro, a lambda's body for instance,
+// __LINE__ is the same everywhere.
+#define STRATA_TRY(expr) STRATA_TRY_INNER(STRATA_TRY_CONCAT(strata_try_, __COUNTER__), expr)
+#define STRATA_TRY_INNER(tmp, expr)                                       \
+  do {                                                                    \
+    auto tmp = (expr);                                                    \
+    if (!tmp.has_value()) return std::unexpected(std::move(tmp).error()); \
   } while (false)
 
 #define STRATA_TRY_ASSIGN(lhs, expr) \
-  STRATA_TRY_ASSIGN_INNER(STRATA_TRY_CONCAT(strata_try_, __LINE__), lhs, expr)
+  STRATA_TRY_ASSIGN_INNER(STRATA_TRY_CONCAT(strata_try_, __COUNTER__), lhs, expr)
 #define STRATA_TRY_ASSIGN_INNER(tmp, lhs, expr)                         \
   auto tmp = (expr);                                                    \
   if (!tmp.has_value()) return std::unexpected(std::move(tmp).error()); \
