@@ -1,0 +1,33 @@
+// Questions about images that several operations of ImageStore ask. Private to this folder; all run
+// within the caller's transaction.
+#pragma once
+
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "layerstore/meta/image_store.h"
+#include "layerstore/oci/reference.h"
+
+namespace strata::layerstore {
+
+class Connection;
+
+// How a name or id led to an image.
+struct Resolved {
+  Digest id;
+  std::optional<Reference> name;  // with tag or digest; none if found by id
+};
+
+// ImageStore::Resolve()'s rules.
+Result<Resolved> ResolveImage(Connection& connection, std::string_view text);
+// ENOENT if there is no such image.
+Result<Image> LoadImage(Connection& connection, const Digest& id);
+Result<std::vector<Digest>> AllImageIds(Connection& connection);
+Result<std::vector<std::string>> UsersOf(Connection& connection, const Digest& id);
+// The image that has this tag or repository digest.
+Result<std::optional<Digest>> ImageNamed(Connection& connection, const Reference& name);
+
+}  // namespace strata::layerstore

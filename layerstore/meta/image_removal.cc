@@ -1,0 +1,98 @@
+// Removing images and their names, by docker's rules (declared in image_store.h).
+#include <set>
+#include <utility>
+
+#include "base/try.h"
+#include "layerstore/meta/database.h"
+#include "layerstore/meta/image_queries.h"
+#include "layerstore/meta/image_store.h"
+
+namespace strata::layerstore {
+namespace {
+
+Result<> DeleteName(Connection& connection, const Reference& name) {
+  const bool by_digest = name.digest().has_value();
+  STRATA_TRY_ASSIGN(
+      Statement statement,
+      connection.Prepare(by_digest ? "DELETE FROM repo_digests WHERE name=?1 AND digest=?2"
+                                   : "DELETE FROM tags WHERE name=?1 AND tag=?2"));
+  statement.Bind(1, name.Name());
+  statement.Bind(2, by_digest ? name.digest()->ToString() : name.tag().value_or(""));
+  STRATA_TRY(statement.Run());
+  if (connection.Changes() == 0) return Fail(ENOENT, "untag", "no such name: " + name.Familiar());
+  return {};
+}
+
+Result<> RefuseIfUsed(Connection& connection, const Image& image) {
+  STRATA_TRY_ASSIGN(const auto users, UsersOf(connection, image.id));
+  if (users.empty()) return {};
+  return Fail(EBUSY, "remove image",
+              "image " + image.id.Short() + " is in use by " + users.front() +
+                  (users.size() > 1 ? " and " + std::to_string(users.size() - 1) + " more" : ""));
+}
+
+Result<> DeleteImage(Connection& connection, const Image& image, ImageRemoval& removal) {
+  for (const Reference& name : image.tags) removal.untagged.push_back(name);
+  for (const Reference& name : image.repo_digests) removal.untagged.push_back(name);
+  // Names and layer rows go with it (ON DELETE CASCADE).
+  STRATA_TRY_ASSIGN(Statement statement, connection.Prepare("DELETE FROM images WHERE id=?1"));
+  STRATA_TRY(statement.Bind(1, image.id.ToString()).Run());
+  removal.deleted.push_back(image.id);
+  return {};
+}
+
+Result<> RemoveByName(Connection& connection, const Image& image, const Reference& name, bool force,
+                      ImageRemoval& removal) {
+  const bool last_tag = !name.digest() && image.tags.size() == 1;
+  const bool only_digests = name.digest() && image.tags.empty() && image.repo_digests.size() == 1;
+  if (last_tag || only_digests) {
+    if (!force) STRATA_TRY(RefuseIfUsed(connection, image));
+    return DeleteImage(connection, image, removal);
+  }
+  STRATA_TRY(DeleteName(connection, name));
+  removal.untagged.push_back(name);
+  if (name.digest()) return {};
+  // Without another tag in its repository, digests of that repository go as well.
+  for (const Reference& tag : image.tags) {
+    if (tag != name && tag.Name() == name.Name()) return {};
+  }
+  for (const Reference& digest : image.repo_digests) {
+    if (digest.Name() != name.Name()) continue;
+    STRATA_TRY(DeleteName(connection, digest));
+    removal.untagged.push_back(digest);
+  }
+  return {};
+}
+
+Result<> RemoveById(Connection& connection, const Image& image, bool force, ImageRemoval& removal) {
+  if (!force) {
+    std::set<std::string> repositories;
+    for (const Reference& name : image.tags) repositories.insert(name.Name());
+    if (repositories.size() > 1) {
+      return Fail(EBUSY, "remove image",
+                  "image " + image.id.Short() + " is referenced in multiple repositories");
+    }
+    STRATA_TRY(RefuseIfUsed(connection, image));
+  }
+  return DeleteImage(connection, image, removal);
+}
+
+}  // namespace
+
+Result<> ImageStore::Untag(const Reference& name) {
+  return database_->Write(
+      [&](Connection& connection) { return DeleteName(connection, name.WithDefaultTag()); });
+}
+
+Result<ImageRemoval> ImageStore::Remove(std::string_view name_or_id, bool force) {
+  ImageRemoval removal;
+  STRATA_TRY(database_->Write([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(const Resolved found, ResolveImage(connection, name_or_id));
+    STRATA_TRY_ASSIGN(const Image image, LoadImage(connection, found.id));
+    if (found.name) return RemoveByName(connection, image, *found.name, force, removal);
+    return RemoveById(connection, image, force, removal);
+  }));
+  return removal;
+}
+
+}  // namespace strata::layerstore

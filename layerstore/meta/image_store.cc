@@ -1,0 +1,207 @@
+#include "layerstore/meta/image_store.h"
+
+#include <ctime>
+#include <utility>
+
+#include "base/logging.h"
+#include "base/try.h"
+#include "layerstore/meta/database.h"
+#include "layerstore/meta/image_queries.h"
+#include "layerstore/oci/media_types.h"
+#include "layerstore/oci/timestamp.h"
+
+namespace strata::layerstore {
+namespace {
+
+std::int64_t CreatedSeconds(const ImageConfig& config) {
+  if (config.created.empty()) return 0;
+  const auto seconds = ParseRfc3339(config.created);
+  if (seconds) return *seconds;
+  // An odd date does not make an image useless.
+  log::Debug("image: date of creation does not parse", {{"created", config.created}});
+  return 0;
+}
+
+// Bytes of all layers; ENOENT if one is not in the store.
+Result<std::uint64_t> LayersSize(Connection& connection, const std::vector<Digest>& diff_ids) {
+  STRATA_TRY_ASSIGN(Statement statement,
+                    connection.Prepare("SELECT size FROM layers WHERE diff_id=?1"));
+  std::uint64_t size = 0;
+  for (const Digest& diff_id : diff_ids) {
+    statement.Reset();
+    statement.Bind(1, diff_id.ToString());
+    STRATA_TRY_ASSIGN(const bool row, statement.Step());
+    if (!row)
+      return Fail(ENOENT, "put image", "layer " + diff_id.ToString() + " is not in the store");
+    size += static_cast<std::uint64_t>(statement.Integer(0));
+  }
+  return size;
+}
+
+Result<> InsertImage(Connection& connection, const NewImage& image, const ImageConfig& config,
+                     const Digest& id) {
+  STRATA_TRY_ASSIGN(const std::uint64_t size, LayersSize(connection, config.diff_ids));
+  STRATA_TRY_ASSIGN(
+      Statement insert,
+      // The same image with another manifest: the one that came last is pushed from now on.
+      connection.Prepare("INSERT INTO images VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) "
+                         "ON CONFLICT (id) DO UPDATE SET manifest=?3, manifest_digest=?4, "
+                         "manifest_media_type=?5"));
+  insert.Bind(1, id.ToString())
+      .Bind(2, image.config_json)
+      .Bind(3, image.manifest_json)
+      .Bind(4, Digest::Of(image.manifest_json).ToString())
+      .Bind(5, image.manifest_media_type)
+      .Bind(6, static_cast<std::int64_t>(size))
+      .Bind(7, CreatedSeconds(config))
+      .Bind(8, std::int64_t{std::time(nullptr)});
+  STRATA_TRY(insert.Run());
+
+  STRATA_TRY_ASSIGN(Statement layer,
+                    connection.Prepare("INSERT OR IGNORE INTO image_layers VALUES (?1, ?2, ?3)"));
+  std::int64_t position = 0;
+  for (const Digest& diff_id : config.diff_ids) {
+    layer.Reset();
+    STRATA_TRY(layer.Bind(1, id.ToString()).Bind(2, position++).Bind(3, diff_id.ToString()).Run());
+  }
+  return {};
+}
+
+Result<> InsertName(Connection& connection, const Digest& id, const Reference& name) {
+  if (!name.tag() && !name.digest()) {
+    return Fail(EINVAL, "tag", name.Familiar() + " has neither tag nor digest");
+  }
+  const auto insert = [&](const char* sql, const std::string& second) -> Result<> {
+    STRATA_TRY_ASSIGN(Statement statement, connection.Prepare(sql));
+    return statement.Bind(1, name.Name()).Bind(2, second).Bind(3, id.ToString()).Run();
+  };
+  if (name.tag()) {
+    STRATA_TRY(insert("INSERT INTO tags VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET image=?3",
+                      *name.tag()));
+  }
+  if (name.digest()) {
+    STRATA_TRY(
+        insert("INSERT INTO repo_digests VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET image=?3",
+               name.digest()->ToString()));
+  }
+  return {};
+}
+
+Result<> CheckManifest(const NewImage& image, const ImageConfig& config, const Digest& id) {
+  STRATA_TRY_ASSIGN(const Manifest manifest,
+                    ParseManifest(image.manifest_json, image.manifest_media_type));
+  if (manifest.config.digest != id) {
+    return Fail(EINVAL, "put image", "the manifest is of another configuration");
+  }
+  if (manifest.layers.size() != config.diff_ids.size()) {
+    return Fail(EINVAL, "put image",
+                "the manifest has " + std::to_string(manifest.layers.size()) +
+                    " layers, the configuration " + std::to_string(config.diff_ids.size()));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ImageStore>> ImageStore::Open(std::shared_ptr<Database> database) {
+  return std::unique_ptr<ImageStore>(new ImageStore(std::move(database)));
+}
+
+Result<Image> ImageStore::Put(const NewImage& image) {
+  STRATA_TRY_ASSIGN(const ImageConfig config, ParseImageConfig(image.config_json));
+  const Digest id = Digest::Of(image.config_json);
+  STRATA_TRY(CheckManifest(image, config, id));
+  Image result;
+  STRATA_TRY(database_->Write([&](Connection& connection) -> Result<> {
+    STRATA_TRY(InsertImage(connection, image, config, id));
+    if (image.name) STRATA_TRY(InsertName(connection, id, *image.name));
+    STRATA_TRY_ASSIGN(result, LoadImage(connection, id));
+    return {};
+  }));
+  return result;
+}
+
+Result<std::vector<Image>> ImageStore::List() {
+  std::vector<Image> images;
+  STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(const auto ids, AllImageIds(connection));
+    images.reserve(ids.size());
+    for (const Digest& id : ids) {
+      STRATA_TRY_ASSIGN(Image image, LoadImage(connection, id));
+      images.push_back(std::move(image));
+    }
+    return {};
+  }));
+  return images;
+}
+
+Result<Image> ImageStore::Resolve(std::string_view name_or_id) {
+  Image image;
+  STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(const Resolved found, ResolveImage(connection, name_or_id));
+    STRATA_TRY_ASSIGN(image, LoadImage(connection, found.id));
+    return {};
+  }));
+  return image;
+}
+
+Result<ImageDetail> ImageStore::Inspect(std::string_view name_or_id) {
+  STRATA_TRY_ASSIGN(const Image image, Resolve(name_or_id));
+  return Inspect(image.id);
+}
+
+Result<ImageDetail> ImageStore::Inspect(const Digest& id) {
+  ImageDetail detail;
+  STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(detail.image, LoadImage(connection, id));
+    STRATA_TRY_ASSIGN(Statement statement,
+                      connection.Prepare("SELECT config, manifest FROM images WHERE id=?1"));
+    statement.Bind(1, id.ToString());
+    STRATA_TRY_ASSIGN(const bool row, statement.Step());
+    if (!row) return Fail(ENOENT, "image", id.ToString());
+    detail.config_json = statement.Text(0);
+    detail.manifest_json = statement.Text(1);
+    return {};
+  }));
+  STRATA_TRY_ASSIGN(detail.config, ParseImageConfig(detail.config_json));
+  return detail;
+}
+
+Result<> ImageStore::Tag(const Digest& id, const Reference& name) {
+  return database_->Write([&](Connection& connection) -> Result<> {
+    STRATA_TRY(LoadImage(connection, id));
+    return InsertName(connection, id, name);
+  });
+}
+
+Result<> ImageStore::AddUser(const Digest& id, std::string_view user) {
+  return database_->Write([&](Connection& connection) { return AddUser(connection, id, user); });
+}
+
+Result<> ImageStore::RemoveUser(std::string_view user) {
+  return database_->Write([&](Connection& connection) { return RemoveUser(connection, user); });
+}
+
+Result<> ImageStore::AddUser(Connection& connection, const Digest& id, std::string_view user) {
+  STRATA_TRY(LoadImage(connection, id));
+  STRATA_TRY_ASSIGN(Statement insert,
+                    connection.Prepare("INSERT INTO image_users VALUES (?1, ?2) "
+                                       "ON CONFLICT (user) DO UPDATE SET image=?2"));
+  return insert.Bind(1, user).Bind(2, id.ToString()).Run();
+}
+
+Result<> ImageStore::RemoveUser(Connection& connection, std::string_view user) {
+  STRATA_TRY_ASSIGN(Statement remove, connection.Prepare("DELETE FROM image_users WHERE user=?1"));
+  return remove.Bind(1, user).Run();
+}
+
+Result<std::vector<std::string>> ImageStore::Users(const Digest& id) {
+  std::vector<std::string> users;
+  STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(users, UsersOf(connection, id));
+    return {};
+  }));
+  return users;
+}
+
+}  // namespace strata::layerstore

@@ -1,0 +1,100 @@
+#include "layerstore/meta/schema.h"
+
+#include <array>
+#include <string>
+
+#include "base/try.h"
+#include "layerstore/meta/database.h"
+
+namespace strata::layerstore {
+namespace {
+
+constexpr std::string_view kComponent = "layerstore";
+
+// Steps are never edited once released; a change appends one.
+constexpr std::array kSteps = {Migration{R"sql(
+CREATE TABLE layers (
+  diff_id TEXT PRIMARY KEY,
+  size INTEGER NOT NULL,
+  entries INTEGER NOT NULL,
+  added INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE layer_blobs (
+  blob TEXT PRIMARY KEY,
+  diff_id TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  media_type TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX layer_blobs_by_layer ON layer_blobs (diff_id);
+
+CREATE TABLE images (
+  id TEXT PRIMARY KEY,
+  config TEXT NOT NULL,
+  manifest TEXT NOT NULL,
+  manifest_digest TEXT NOT NULL,
+  manifest_media_type TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  created INTEGER NOT NULL,
+  added INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX images_by_manifest ON images (manifest_digest);
+
+CREATE TABLE image_layers (
+  image TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+  position INTEGER NOT NULL,
+  diff_id TEXT NOT NULL,
+  PRIMARY KEY (image, position)
+) WITHOUT ROWID;
+CREATE INDEX image_layers_by_layer ON image_layers (diff_id);
+
+CREATE TABLE tags (
+  name TEXT NOT NULL,
+  tag TEXT NOT NULL,
+  image TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+  PRIMARY KEY (name, tag)
+) WITHOUT ROWID;
+CREATE INDEX tags_by_image ON tags (image);
+
+CREATE TABLE repo_digests (
+  name TEXT NOT NULL,
+  digest TEXT NOT NULL,
+  image TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+  PRIMARY KEY (name, digest)
+) WITHOUT ROWID;
+CREATE INDEX repo_digests_by_image ON repo_digests (image);
+
+CREATE TABLE image_users (
+  user TEXT PRIMARY KEY,
+  image TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX image_users_by_image ON image_users (image);
+
+CREATE TABLE leases (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  owner TEXT NOT NULL,
+  added INTEGER NOT NULL
+);
+CREATE TABLE lease_pins (
+  lease INTEGER NOT NULL REFERENCES leases (id) ON DELETE CASCADE,
+  kind TEXT NOT NULL,
+  digest TEXT NOT NULL,
+  PRIMARY KEY (lease, kind, digest)
+) WITHOUT ROWID;
+)sql"}};
+
+}  // namespace
+
+Result<> MigrateStoreSchema(Database& database) { return database.Migrate(kComponent, kSteps); }
+
+Result<> CheckStoreSchema(Database& database) {
+  STRATA_TRY_ASSIGN(const int version, database.Version(kComponent));
+  if (version != static_cast<int>(kSteps.size())) {
+    return Fail(EPROTONOSUPPORT, "store",
+                "schema version " + std::to_string(version) + ", this program reads " +
+                    std::to_string(kSteps.size()));
+  }
+  return {};
+}
+
+}  // namespace strata::layerstore

@@ -1,0 +1,271 @@
+#include "layerstore/staging/store_root.h"
+
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/logging.h"
+#include "base/try.h"
+#include "layerstore/staging/remove_tree.h"
+
+namespace strata::layerstore {
+namespace {
+
+constexpr mode_t kPrivate = 0700;
+constexpr mode_t kLockMode = 0600;
+constexpr int kDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+
+// Makes the directory if it is not there and makes its name durable.
+Result<UniqueFd> OpenOrMakeDir(FileOps& ops, int parent, const char* name, bool read_only) {
+  if (!read_only) {
+    auto made = ops.MakeDir(parent, name, kPrivate);
+    if (!made && made.error().code() != EEXIST) {
+      return std::unexpected(std::move(made).error().WithContext(name));
+    }
+    if (made) STRATA_TRY(ops.Sync(parent));
+  }
+  auto fd = ops.Open(parent, name, kDirectory);
+  if (!fd) return std::unexpected(std::move(fd).error().WithContext(name));
+  return fd;
+}
+
+Result<bool> SameObject(FileOps& ops, int fd, int dir, const std::string& name) {
+  STRATA_TRY_ASSIGN(const struct stat held, ops.Stat(fd));
+  auto named = ops.StatAt(dir, name.c_str());
+  if (!named) {
+    if (named.error().code() == ENOENT) return false;
+    return std::unexpected(std::move(named).error());
+  }
+  return held.st_dev == named->st_dev && held.st_ino == named->st_ino;
+}
+
+Result<std::vector<std::string>> Names(FileOps& ops, int dir) {
+  // A descriptor of our own, so that the position is at the start.
+  STRATA_TRY_ASSIGN(const UniqueFd fd, ops.Open(dir, ".", kDirectory));
+  std::vector<std::string> names;
+  STRATA_TRY(ops.ReadDir(fd.get(), [&](std::string_view name, ino_t, unsigned char) {
+    names.emplace_back(name);
+    return true;
+  }));
+  return names;
+}
+
+}  // namespace
+
+StagedName::StagedName(StagedName&& other) noexcept
+    : root_(std::exchange(other.root_, nullptr)), name_(std::move(other.name_)) {}
+
+StagedName& StagedName::operator=(StagedName&& other) noexcept {
+  std::swap(root_, other.root_);
+  std::swap(name_, other.name_);
+  return *this;
+}
+
+StagedName::~StagedName() {
+  if (root_ == nullptr) return;
+  if (const auto dir = root_->staging()) {
+    Ignore(root_->Discard(*dir, name_), "the next start removes what is left in staging");
+  }
+}
+
+Result<std::unique_ptr<StoreRoot>> StoreRoot::Open(const std::string& path, bool read_only,
+                                                   FileOps& ops) {
+  std::error_code code;
+  const std::filesystem::path absolute = std::filesystem::absolute(path, code);
+  if (code) return Fail(code.value(), "store root", path);
+  if (!read_only) {
+    std::filesystem::create_directories(absolute.parent_path(), code);
+    if (code) return Fail(code.value(), "mkdir", absolute.parent_path().string());
+  }
+  std::unique_ptr<StoreRoot> root(new StoreRoot(absolute.lexically_normal().string(), ops));
+  STRATA_TRY(root->OpenDirectories(read_only));
+  if (!read_only) {
+    STRATA_TRY(root->TakeStaging());
+    STRATA_TRY(root->CleanUp());
+  }
+  return root;
+}
+
+Result<> StoreRoot::OpenDirectories(bool read_only) {
+  STRATA_TRY_ASSIGN(root_, OpenOrMakeDir(ops_, AT_FDCWD, path_.c_str(), read_only));
+  STRATA_TRY_ASSIGN(const struct stat st, ops_.Stat(root_.get()));
+  if (!read_only && st.st_uid == ::geteuid() && (st.st_mode & 0077U) != 0) {
+    // Layers hold set-user-id programs of images; nobody else may reach them (CVE-2021-41091).
+    STRATA_TRY(ops_.Chmod(root_.get(), kPrivate));
+  }
+  const auto open = [&](const char* name, UniqueFd& fd) -> Result<> {
+    STRATA_TRY_ASSIGN(fd, OpenOrMakeDir(ops_, root_.get(), name, read_only));
+    return {};
+  };
+  UniqueFd above;
+  STRATA_TRY(open("blobs", above));
+  STRATA_TRY(open("blobs/sha256", blobs_));
+  STRATA_TRY(open("layers", above));
+  STRATA_TRY(open("layers/sha256", layers_));
+  STRATA_TRY(open("tmp", tmp_));
+  STRATA_TRY(open("trash", trash_));
+  return {};
+}
+
+std::string StoreRoot::UniqueName(const char* prefix) {
+  return prefix + std::to_string(next_.fetch_add(1, std::memory_order_relaxed));
+}
+
+Result<> StoreRoot::TakeStaging() {
+  constexpr int kAttempts = 100;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    std::array<std::uint8_t, 8> random = {};
+    if (::getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
+      return FailErrno("getrandom");
+    }
+    const std::string name = std::to_string(::getpid()) + '-' + HexEncode(random);
+    STRATA_TRY(ops_.MakeDir(tmp_.get(), name.c_str(), kPrivate));
+    STRATA_TRY_ASSIGN(UniqueFd fd, ops_.Open(tmp_.get(), name.c_str(), kDirectory));
+    auto lock = FileLock::TryAcquire(std::move(fd));
+    // A start-up cleanup of another process may have seen it before it was locked.
+    if (!lock) {
+      if (lock.error().code() == EWOULDBLOCK) continue;
+      return std::unexpected(std::move(lock).error());
+    }
+    STRATA_TRY_ASSIGN(const bool still_there, SameObject(ops_, lock->fd(), tmp_.get(), name));
+    if (!still_there) continue;
+    owner_ = name;
+    staging_.emplace(std::move(*lock));
+    return {};
+  }
+  return Fail(EAGAIN, "store staging", "could not lock a staging directory");
+}
+
+StoreRoot::~StoreRoot() {
+  if (!staging_) return;
+  // The lock is held until the directory is gone from tmp/.
+  Ignore(Discard(tmp_.get(), owner_), "the next start removes a dead process's staging");
+}
+
+Result<int> StoreRoot::staging() const {
+  if (!staging_) return Fail(EROFS, "store", "it is opened read-only");
+  return staging_->fd();
+}
+
+Result<bool> StoreRoot::OwnerAlive(const std::string& owner) {
+  if (owner == owner_) return true;
+  auto fd = ops_.Open(tmp_.get(), owner.c_str(), kDirectory);
+  if (!fd) {
+    if (fd.error().code() == ENOENT) return false;
+    return std::unexpected(std::move(fd).error());
+  }
+  auto lock = FileLock::TryAcquire(std::move(*fd));
+  if (lock) return false;
+  if (lock.error().code() == EWOULDBLOCK) return true;
+  return std::unexpected(std::move(lock).error());
+}
+
+StagedName StoreRoot::NewStaged(const char* prefix) {
+  return StagedName(*this, UniqueName(prefix));
+}
+
+Result<> StoreRoot::PublishFile(int file, StagedName& staged, int target_dir,
+                                const std::string& name) {
+  STRATA_TRY_ASSIGN(const int dir, staging());
+  STRATA_TRY(ops_.Sync(file));
+  STRATA_TRY(ops_.Rename(dir, staged.c_str(), target_dir, name.c_str()));
+  staged.Release();
+  return ops_.Sync(target_dir);
+}
+
+Result<> StoreRoot::PublishTree(StagedName& staged, int target_dir, const std::string& name) {
+  STRATA_TRY_ASSIGN(const int dir, staging());
+  STRATA_TRY(ops_.SyncFilesystem(dir));
+  STRATA_TRY(ops_.Rename(dir, staged.c_str(), target_dir, name.c_str(), RENAME_NOREPLACE));
+  staged.Release();
+  return ops_.Sync(target_dir);
+}
+
+Result<std::string> StoreRoot::MoveToTrash(int dir, const std::string& name) {
+  // The owner's name makes it unique among processes.
+  std::string trashed = owner_ + '.' + UniqueName("t");
+  auto moved = ops_.Rename(dir, name.c_str(), trash_.get(), trashed.c_str());
+  if (!moved) {
+    if (moved.error().code() == ENOENT) return std::string();
+    return std::unexpected(std::move(moved).error());
+  }
+  return trashed;
+}
+
+Result<> StoreRoot::EmptyTrash(const std::string& name) {
+  return RemoveTree(ops_, trash_.get(), name.c_str());
+}
+
+Result<> StoreRoot::Discard(int dir, const std::string& name) {
+  STRATA_TRY_ASSIGN(const std::string trashed, MoveToTrash(dir, name));
+  if (trashed.empty()) return {};
+  return EmptyTrash(trashed);
+}
+
+LayerLock::LayerLock(LayerLock&& other) noexcept
+    : root_(std::exchange(other.root_, nullptr)),
+      name_(std::move(other.name_)),
+      lock_(std::move(other.lock_)) {}
+
+LayerLock::~LayerLock() {
+  if (root_ == nullptr) return;
+  // While it is still locked: whoever waits for it notices that the name is gone and starts anew.
+  Ignore(root_->ops().Unlink(root_->tmp_.get(), name_.c_str()), "the next start removes it");
+}
+
+Result<LayerLock> StoreRoot::LockLayer(const Digest& diff_id) {
+  const std::string name = "lock-" + diff_id.Hex();
+  for (;;) {
+    STRATA_TRY_ASSIGN(
+        UniqueFd fd, ops_.Open(tmp_.get(), name.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW, kLockMode));
+    STRATA_TRY_ASSIGN(FileLock lock, FileLock::Acquire(std::move(fd)));
+    // A cleanup may have unlinked the file while we waited; then the lock excludes nobody.
+    STRATA_TRY_ASSIGN(const bool current, SameObject(ops_, lock.fd(), tmp_.get(), name));
+    if (current) return LayerLock(*this, name, std::move(lock));
+  }
+}
+
+Result<> StoreRoot::CleanUpEntry(const std::string& name) {
+  auto fd = ops_.Open(tmp_.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  if (!fd) {
+    // Gone meanwhile; or a kind of file we never make, which nobody can hold locked.
+    if (fd.error().code() == ENOENT) return {};
+    return Discard(tmp_.get(), name);
+  }
+  auto lock = FileLock::TryAcquire(std::move(*fd));
+  if (!lock) {
+    if (lock.error().code() == EWOULDBLOCK) return {};
+    return std::unexpected(std::move(lock).error());
+  }
+  // The lock may be on something that has been renamed away since.
+  STRATA_TRY_ASSIGN(const bool current, SameObject(ops_, lock->fd(), tmp_.get(), name));
+  if (!current) return {};
+  return Discard(tmp_.get(), name);
+}
+
+Result<> StoreRoot::CleanUp() {
+  STRATA_TRY_ASSIGN(const auto staged, Names(ops_, tmp_.get()));
+  for (const std::string& name : staged) {
+    if (name == owner_) continue;
+    if (auto cleaned = CleanUpEntry(name); !cleaned) {
+      log::Warn("store: left-over staging could not be removed",
+                {{"name", name}, {"error", cleaned.error().ToString()}});
+    }
+  }
+  STRATA_TRY_ASSIGN(const auto trashed, Names(ops_, trash_.get()));
+  for (const std::string& name : trashed) {
+    if (auto removed = EmptyTrash(name); !removed) {
+      log::Warn("store: trash could not be removed",
+                {{"name", name}, {"error", removed.error().ToString()}});
+    }
+  }
+  return {};
+}
+
+}  // namespace strata::layerstore
