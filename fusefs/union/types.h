@@ -45,6 +45,8 @@ struct EngineOptions {
   bool user_xattr = false;  // user.overlay.* instead of trusted.overlay.*
   bool volatile_upper =
       false;  // no fsync before a copy becomes visible, fsync requests are not passed on
+  bool file_whiteouts =
+      false;              // write whiteouts as `.wh.` files even where device nodes can be made
   bool coherent = false;  // old descriptors see new data: no passthrough of lower files
 };
 

@@ -1,0 +1,105 @@
+// Nodes to files: from a node of the union to an open descriptor or the attributes of what it
+// stands for.
+#include "base/try.h"
+#include "fusefs/union/union_engine.h"
+
+namespace strata::fusefs {
+namespace {
+
+// A name can be renamed between reading it and using it; the check that follows finds out and looks
+// again.
+constexpr int kMaxRaces = 1000;
+
+bool MayHaveMoved(int code) {
+  return code == ENOENT || code == ENOTDIR || code == ELOOP || code == ESTALE;
+}
+
+}  // namespace
+
+void UnionEngine::Present(const NodeRecord& record, struct stat& st) const {
+  st.st_ino = record.ino;
+  if (record.Is(kNodeOrphan) && record.layer != kUpperLayer) {
+    st.st_nlink = 0;  // deleted here; its layer does not know
+    return;
+  }
+  st.st_nlink = static_cast<nlink_t>(static_cast<std::int64_t>(st.st_nlink) + record.nlink_delta);
+}
+
+Result<SharedFd> UnionEngine::OpenNode(NodeIndex node, int flags) {
+  flags |= O_NOFOLLOW;
+  for (int race = 0; race < kMaxRaces; ++race) {
+    node = Current(node);
+    const NodeView view = nodes_->View(node);
+    if (view.Is(kNodeDirectory)) {
+      STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(node));
+      return Fd(*dir, view.layer);
+    }
+    if (view.Is(kNodeOrphan)) {
+      const auto orphan = orphans_.Find(node);
+      if (orphan) {
+        // Through /proc the very inode is opened again, whatever happened to its names.
+        if ((flags & O_PATH) != 0) return orphan;
+        STRATA_TRY_ASSIGN(UniqueFd fd, env_.files.Open(AT_FDCWD, ProcFdPath(orphan->get()).c_str(),
+                                                       flags & ~O_NOFOLLOW));
+        return std::make_shared<const UniqueFd>(std::move(fd));
+      }
+    }
+    Result<UniqueFd> opened = Fail(ENOENT, "open");
+    if (view.Is(kNodeIndexed)) {
+      const auto name = index_names_.Find(node);
+      if (!name) continue;
+      opened = env_.files.Open(work_->index_fd(), name->c_str(), flags);
+    } else {
+      STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
+      STRATA_TRY_ASSIGN(const SharedFd dir, Fd(*parent, view.layer));
+      opened = env_.files.Open(dir->get(), view.name_text.c_str(), flags);
+    }
+    if (opened) {
+      STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(opened->get()));
+      if (st.st_ino == view.real_ino) return std::make_shared<const UniqueFd>(std::move(*opened));
+    } else if (!MayHaveMoved(opened.error().code())) {
+      return std::unexpected(std::move(opened).error());
+    }
+  }
+  return Fail(EIO, "open",
+              "the file is not where the union put it: a layer was changed from outside");
+}
+
+Result<struct stat> UnionEngine::StatNode(NodeIndex node) {
+  for (int race = 0; race < kMaxRaces; ++race) {
+    node = Current(node);
+    const NodeView view = nodes_->View(node);
+    Result<struct stat> st = Fail(ENOENT, "stat");
+    if (view.Is(kNodeDirectory)) {
+      STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(node));
+      STRATA_TRY_ASSIGN(const SharedFd fd, Fd(*dir, view.layer));
+      st = env_.files.Stat(fd->get());
+      if (st && IsMerged(*dir)) st->st_nlink = 1;
+    } else if (const auto orphan = view.Is(kNodeOrphan) ? orphans_.Find(node) : nullptr) {
+      st = env_.files.Stat(orphan->get());
+    } else if (view.Is(kNodeIndexed)) {
+      const auto name = index_names_.Find(node);
+      if (!name) continue;
+      st = env_.files.StatAt(work_->index_fd(), name->c_str());
+    } else {
+      STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
+      auto dir = Fd(*parent, view.layer);
+      if (!dir) return std::unexpected(std::move(dir).error());
+      st = env_.files.StatAt((*dir)->get(), view.name_text.c_str());
+    }
+    if (st && st->st_ino == view.real_ino) {
+      Present(view, *st);
+      return st;
+    }
+    if (!st && !MayHaveMoved(st.error().code())) return st;
+  }
+  return Fail(EIO, "stat",
+              "the file is not where the union put it: a layer was changed from outside");
+}
+
+bool UnionEngine::IsMerged(Directory& dir) {
+  MutexLock lock(dir.stack_mu);
+  return dir.resolved ? dir.stack.size() > 1 : dir.candidates.size() > 1;
+}
+
+}  // namespace strata::fusefs

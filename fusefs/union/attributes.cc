@@ -1,0 +1,131 @@
+// Attributes and extended attributes.
+#include <sys/xattr.h>
+
+#include "base/try.h"
+#include "fusefs/union/union_engine.h"
+
+namespace strata::fusefs {
+namespace {
+
+constexpr std::string_view kDefaultAcl = "system.posix_acl_default";
+constexpr mode_t kPermissions = 07777;
+
+}  // namespace
+
+Result<struct stat> UnionEngine::GetAttr(NodeId node, bool* stable) {
+  const auto index = static_cast<NodeIndex>(node.value);
+  *stable = Current(index) == index;
+  return StatNode(index);
+}
+
+Result<std::string> UnionEngine::ReadLink(NodeId node) {
+  STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(static_cast<NodeIndex>(node.value), O_PATH));
+  return env_.files.ReadLink(fd->get(), "");
+}
+
+Result<> UnionEngine::KillPrivileges(int fd) {
+  STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(fd));
+  mode_t mode = st.st_mode & kPermissions & ~mode_t{S_ISUID};
+  // Without group execution, setgid is not a privilege (it once meant mandatory locking).
+  if ((mode & S_IXGRP) != 0) mode &= ~mode_t{S_ISGID};
+  return mode == (st.st_mode & kPermissions) ? Result<>() : env_.files.Chmod(fd, mode);
+}
+
+Result<> UnionEngine::Truncate(NodeIndex node, off_t size, bool kill_privileges) {
+  STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, O_WRONLY));
+  STRATA_TRY(env_.files.Truncate(fd->get(), size));
+  return kill_privileges ? KillPrivileges(fd->get()) : Result<>();
+}
+
+Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& change, const Caller&) {
+  const NodeIndex node = Current(static_cast<NodeIndex>(node_id.value));
+  STRATA_TRY(EnsureUpper(node, change.size));
+  FileOps& files = env_.files;
+  if (change.size) STRATA_TRY(Truncate(node, *change.size, change.kill_suid_sgid));
+
+  const bool more = change.mode || change.uid || change.gid || change.atime || change.mtime;
+  if (more) {
+    STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, O_PATH));
+    if (change.uid || change.gid) {
+      STRATA_TRY(files.ChownAt(fd->get(), "", change.uid.value_or(static_cast<uid_t>(-1)),
+                               change.gid.value_or(static_cast<gid_t>(-1)), AT_EMPTY_PATH));
+    }
+    if (change.mode) STRATA_TRY(files.ChmodAt(fd->get(), "", *change.mode & kPermissions));
+    if (change.atime || change.mtime) {
+      const struct timespec omit = {0, UTIME_OMIT};
+      const struct timespec times[2] = {change.atime.value_or(omit), change.mtime.value_or(omit)};
+      STRATA_TRY(files.UtimesAt(fd->get(), "", times, AT_EMPTY_PATH));
+    }
+  }
+  return StatNode(node);
+}
+
+std::string UnionEngine::StoredXattrName(const char* name) const {
+  const OverlayXattrs& overlay = layers_->xattrs();
+  return overlay.IsPrivate(name) ? overlay.Escape(name) : std::string(name);
+}
+
+Result<std::string> UnionEngine::GetXattr(NodeId node, const char* name) {
+  STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(static_cast<NodeIndex>(node.value), O_PATH));
+  return env_.files.GetXattr(fd->get(), StoredXattrName(name).c_str());
+}
+
+Result<std::vector<std::string>> UnionEngine::ListXattr(NodeId node) {
+  STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(static_cast<NodeIndex>(node.value), O_PATH));
+  STRATA_TRY_ASSIGN(const std::vector<std::string> stored, env_.files.ListXattr(fd->get()));
+  const OverlayXattrs& overlay = layers_->xattrs();
+  std::vector<std::string> shown;
+  for (const std::string& name : stored) {
+    if (!overlay.IsPrivate(name)) {
+      shown.push_back(name);
+    } else if (overlay.IsEscaped(name)) {
+      shown.push_back(overlay.Unescape(name));
+    }
+  }
+  return shown;
+}
+
+// A change that must fail fails before the copy-up.
+Result<> UnionEngine::CheckXattrChange(NodeIndex node, const std::string& name, int flags) {
+  if (!layers_->writable()) return Fail(EROFS, "setxattr");
+  if (flags == 0 || InUpperNow(node)) return {};
+  STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, O_PATH));
+  auto value = env_.files.GetXattr(fd->get(), name.c_str());
+  if (!value && value.error().code() != ENODATA) return std::unexpected(std::move(value).error());
+  if (value && flags == XATTR_CREATE) return Fail(EEXIST, "setxattr");
+  if (!value && flags == XATTR_REPLACE) return Fail(ENODATA, "setxattr");
+  return {};
+}
+
+Result<> UnionEngine::SetXattr(NodeId node_id, const char* name, std::string_view value,
+                               int flags) {
+  const NodeIndex node = Current(static_cast<NodeIndex>(node_id.value));
+  const std::string stored = StoredXattrName(name);
+  STRATA_TRY(CheckXattrChange(node, stored, flags));
+  STRATA_TRY(EnsureUpper(node));
+  STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, O_PATH));
+  STRATA_TRY(env_.files.SetXattr(fd->get(), stored.c_str(), value, flags));
+  if (stored == kDefaultAcl) {
+    STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(node));
+    WriteLock lock(dir->mu);
+    dir->default_acl.reset();
+  }
+  return {};
+}
+
+Result<> UnionEngine::RemoveXattr(NodeId node_id, const char* name) {
+  const NodeIndex node = Current(static_cast<NodeIndex>(node_id.value));
+  const std::string stored = StoredXattrName(name);
+  STRATA_TRY(CheckXattrChange(node, stored, XATTR_REPLACE));
+  STRATA_TRY(EnsureUpper(node));
+  STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, O_PATH));
+  STRATA_TRY(env_.files.RemoveXattr(fd->get(), stored.c_str()));
+  if (stored == kDefaultAcl) {
+    STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(node));
+    WriteLock lock(dir->mu);
+    dir->default_acl.reset();
+  }
+  return {};
+}
+
+}  // namespace strata::fusefs

@@ -1,0 +1,107 @@
+// A directory of the union: its names, merged over the layers once, and the layer directories it
+// consists of.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/unique_fd.h"
+#include "fusefs/union/layers.h"
+#include "fusefs/union/node_table.h"
+
+namespace strata::fusefs {
+
+using SharedFd = std::shared_ptr<const UniqueFd>;
+
+// One name. "Negative" ones are upper whiteouts: not shown, but a new file of that name must
+// replace them.
+struct DirSlot {
+  std::uint32_t name_at = 0;     // in the name pool
+  std::uint8_t name_length = 0;  // 0: free slot
+  unsigned char type = 0;        // DT_*
+  LayerIndex layer = 0;          // topmost layer with the name
+  WeakNode node;                 // if the kernel knows it
+  std::uint32_t merged = 0;   // directories in several layers: position in the list pool, plus one
+  bool whiteout = false;      // negative
+  bool marker = false;        // the upper directory has a `.wh.` file for the name
+  bool lower_exists = false;  // without its upper entry, a lower one would show
+};
+
+// The names of one directory: a hash table whose slots keep their place, so that a slot's number is
+// a stable offset for telldir(3) while names come and go. Not thread-safe.
+class NameTable {
+ public:
+  using Slot = std::uint32_t;
+  static constexpr Slot kNone = ~Slot{0};
+
+  Slot Find(std::string_view name) const;
+  // The name must not be there. Freed slots are used again.
+  Slot Insert(std::string_view name);
+  void Erase(Slot slot);
+
+  DirSlot& at(Slot slot) { return slots_[slot]; }
+  const DirSlot& at(Slot slot) const { return slots_[slot]; }
+  std::string_view NameOf(Slot slot) const {
+    return {pool_.data() + slots_[slot].name_at, slots_[slot].name_length};
+  }
+  bool InUse(Slot slot) const { return slots_[slot].name_length != 0; }
+  // One more than the highest slot ever used.
+  Slot end() const { return static_cast<Slot>(slots_.size()); }
+  // Names that are shown.
+  bool HasVisible() const;
+
+  // The layers (topmost first) in which a directory of this name merges.
+  std::vector<LayerIndex> MergedLayers(Slot slot) const;
+  void SetMergedLayers(Slot slot, const std::vector<LayerIndex>& layers);
+
+ private:
+  void Rehash(std::size_t buckets);
+  void CompactPool();
+
+  std::vector<DirSlot> slots_;
+  std::vector<Slot> free_;
+  std::vector<std::uint32_t> buckets_;  // slot + 1; 0 empty, ~0 deleted
+  std::size_t used_buckets_ = 0;        // deleted ones included
+  std::string pool_;
+  std::size_t dead_bytes_ = 0;
+  std::vector<std::uint16_t> lists_;  // count, layers...
+};
+
+// One of the layer directories a union directory consists of.
+struct StackEntry {
+  LayerIndex layer = 0;
+  // Path from the layer's root where it is not simply "the same name below the parent's directory
+  // of that layer" (after renames). Lower layers only.
+  std::optional<std::string> path;
+  SharedFd fd;  // cached; see DirectoryFds
+};
+
+// Shared by all operations on the directory; kept while the node is.
+struct Directory {
+  Directory(NodeIndex node, std::vector<LayerIndex> layers)
+      : index(node), candidates(std::move(layers)) {}
+
+  const NodeIndex index;
+  // The layers in which the parent's merge found this directory, before opaque and redirect marks
+  // are looked at.
+  const std::vector<LayerIndex> candidates;
+
+  SharedMutex mu;  // rank 30, ancestors before descendants
+  NameTable names STRATA_GUARDED_BY(mu);
+  bool loaded STRATA_GUARDED_BY(mu) = false;
+  bool dead STRATA_GUARDED_BY(mu) = false;                // removed: nothing can be made in it
+  std::optional<bool> default_acl STRATA_GUARDED_BY(mu);  // of the upper directory, where known
+
+  Mutex stack_mu;  // rank 50, descendants before ancestors
+  bool resolved STRATA_GUARDED_BY(stack_mu) = false;
+  std::vector<StackEntry> stack STRATA_GUARDED_BY(stack_mu);  // topmost first
+};
+using DirectoryRef = std::shared_ptr<Directory>;
+
+}  // namespace strata::fusefs

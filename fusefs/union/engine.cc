@@ -1,0 +1,99 @@
+#include "fusefs/union/engine.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include "base/try.h"
+#include "fusefs/union/union_engine.h"
+
+namespace strata::fusefs {
+namespace {
+
+// A quarter of the descriptors we may have goes to layer directories; the rest is for open files.
+std::size_t DirectoryFdBudget() {
+  struct rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 256;
+  return std::clamp<std::size_t>(limit.rlim_cur / 4, 64, 16384);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::Open(EngineOptions options, EngineEnv env) {
+  auto engine = std::make_unique<UnionEngine>(std::move(options), env);
+  STRATA_TRY(engine->Start());
+  return engine;
+}
+
+Result<> UnionEngine::Start() {
+  backing_ = env_.backing;
+  cache_ = env_.cache;
+  max_cached_fds_ = DirectoryFdBudget();
+  STRATA_TRY_ASSIGN(layers_, Layers::Open(options_, env_.files));
+  if (layers_->writable()) {
+    STRATA_TRY_ASSIGN(work_, WorkDir::Open(*layers_, env_.files, options_.file_whiteouts));
+  }
+  STRATA_TRY_ASSIGN(links_, LinkGroups::Open(env_.files, work_ ? work_->index_fd() : -1));
+  STRATA_TRY_ASSIGN(nodes_, NodeTable::Create());
+
+  std::vector<LayerIndex> all;
+  for (LayerIndex layer = layers_->first(); layer < layers_->end(); ++layer) all.push_back(layer);
+  const LayerIndex top = all.front();
+  STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(layers_->root(top)));
+
+  NodeRecord root;
+  root.lookups = 1;
+  root.refs = 1;  // never freed
+  root.layer = top;
+  root.real_ino = st.st_ino;
+  root.Set(kNodeDirectory);
+  if (top == kUpperLayer && all.size() > 1) {
+    // The root keeps the number of the topmost image layer's, as any directory that was copied up.
+    STRATA_TRY_ASSIGN(const struct stat lower, env_.files.Stat(layers_->root(all[1])));
+    root.ino = layers_->ShownIno(all[1], lower.st_ino);
+  } else {
+    root.ino = layers_->ShownIno(top, st.st_ino);
+  }
+  STRATA_TRY(nodes_->Add(root, {}));
+
+  auto directory = std::make_shared<Directory>(static_cast<NodeIndex>(kRootNode.value), all);
+  {
+    MutexLock lock(directory->stack_mu);
+    for (const LayerIndex layer : all) {
+      STRATA_TRY_ASSIGN(UniqueFd fd,
+                        env_.files.Open(layers_->root(layer), ".", O_RDONLY | O_DIRECTORY));
+      directory->stack.push_back(
+          {layer, std::string(), std::make_shared<const UniqueFd>(std::move(fd))});
+    }
+    directory->resolved = true;
+  }
+  dirs_.Put(directory->index, std::move(directory));
+  return {};
+}
+
+void UnionEngine::Connect(BackingFiles* backing, KernelCache* cache) {
+  backing_ = backing;
+  cache_ = cache;
+}
+
+Result<struct statvfs> UnionEngine::StatVfs() {
+  STRATA_TRY_ASSIGN(struct statvfs st, env_.files.StatVfs(layers_->root(layers_->first())));
+  // The union lives in memory beside the layers: its own identity and limits, the upper's space.
+  st.f_fsid = 0;
+  st.f_namemax = NAME_MAX;
+  return st;
+}
+
+Engine::Counters UnionEngine::Count() const {
+  Counters counters;
+  counters.nodes = nodes_->live();
+  counters.directories = dirs_.size();
+  counters.copy_ups = copy_ups_;
+  counters.copied_bytes = copied_bytes_;
+  counters.passthrough_opens = passthrough_opens_;
+  counters.cached_opens = cached_opens_;
+  counters.retired_nodes = retired_nodes_;
+  return counters;
+}
+
+}  // namespace strata::fusefs

@@ -1,0 +1,104 @@
+#include "fusefs/union/link_groups.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+
+#include <array>
+#include <cstring>
+#include <span>
+
+#include "base/digest.h"
+#include "base/try.h"
+
+namespace strata::fusefs {
+namespace {
+
+// struct ovl_fb: version, magic, length, flags, type, uuid[16], handle bytes.
+constexpr std::uint8_t kHandleVersion = 0;
+constexpr std::uint8_t kHandleMagic = 0xfb;
+constexpr std::uint8_t kHandleFlagsLittleEndian = 0;
+constexpr std::size_t kUuidBytes = 16;
+constexpr std::size_t kHandleHeader = 5 + kUuidBytes;
+constexpr std::size_t kMaxHandleBytes = 128;  // linux/exportfs.h: MAX_HANDLE_SZ
+
+// FS_IOC_GETFSUUID (linux/fs.h since 6.9): struct fsuuid2.
+struct FilesystemUuid {
+  std::uint8_t length;
+  std::uint8_t uuid[kUuidBytes];
+};
+constexpr unsigned long kGetFilesystemUuid = _IOR(0x15, 0, FilesystemUuid);
+
+}  // namespace
+
+std::optional<std::string> OriginHandle(int dir, const char* name) {
+  alignas(file_handle) std::array<char, sizeof(file_handle) + kMaxHandleBytes> buffer{};
+  auto* handle = reinterpret_cast<file_handle*>(buffer.data());
+  handle->handle_bytes = kMaxHandleBytes;
+  int mount_id = 0;
+  if (::name_to_handle_at(dir, name, handle, &mount_id, 0) != 0) return std::nullopt;
+
+  // Without a UUID the kernel stores zeros too (uuid=null).
+  FilesystemUuid uuid{};
+  if (::ioctl(dir, kGetFilesystemUuid, &uuid) != 0) std::memset(&uuid, 0, sizeof uuid);
+
+  std::string value(kHandleHeader, '\0');
+  value[0] = static_cast<char>(kHandleVersion);
+  value[1] = static_cast<char>(kHandleMagic);
+  value[2] = static_cast<char>(kHandleHeader + handle->handle_bytes);
+  value[3] = static_cast<char>(kHandleFlagsLittleEndian);
+  value[4] = static_cast<char>(handle->handle_type);
+  std::memcpy(value.data() + 5, uuid.uuid, kUuidBytes);
+  value.append(reinterpret_cast<const char*>(handle->f_handle), handle->handle_bytes);
+  return value;
+}
+
+Result<std::unique_ptr<LinkGroups>> LinkGroups::Open(FileOps& files, int index_dir) {
+  auto groups = std::make_unique<LinkGroups>();
+  if (index_dir < 0) return groups;
+  MutexLock lock(groups->mu_);
+  auto& indexed = groups->indexed_;
+  STRATA_TRY(files.ReadDir(index_dir, [&](std::string_view name, ino_t, unsigned char) {
+    indexed.emplace(name);
+    return true;
+  }));
+  return groups;
+}
+
+WeakNode LinkGroups::Find(RealInode inode) const {
+  MutexLock lock(mu_);
+  const auto found = nodes_.find(inode);
+  return found == nodes_.end() ? WeakNode{} : found->second;
+}
+
+void LinkGroups::Put(RealInode inode, WeakNode node) {
+  MutexLock lock(mu_);
+  nodes_[inode] = node;
+}
+
+void LinkGroups::Erase(RealInode inode, WeakNode node) {
+  MutexLock lock(mu_);
+  const auto found = nodes_.find(inode);
+  if (found != nodes_.end() && found->second == node) nodes_.erase(found);
+}
+
+bool LinkGroups::HasIndex() const {
+  MutexLock lock(mu_);
+  return !indexed_.empty();
+}
+
+bool LinkGroups::Indexed(const std::string& name) const {
+  MutexLock lock(mu_);
+  return indexed_.contains(name);
+}
+
+void LinkGroups::AddIndexed(const std::string& name) {
+  MutexLock lock(mu_);
+  indexed_.insert(name);
+}
+
+void LinkGroups::RemoveIndexed(const std::string& name) {
+  MutexLock lock(mu_);
+  indexed_.erase(name);
+}
+
+}  // namespace strata::fusefs

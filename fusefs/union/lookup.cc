@@ -1,0 +1,338 @@
+// Names to nodes, and listings.
+#include <dirent.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/digest.h"
+#include "base/try.h"
+#include "fusefs/union/union_engine.h"
+
+namespace strata::fusefs {
+namespace {
+
+// Listing offsets: 0 is ".", 1 "..", and from here on slot numbers.
+constexpr std::uint64_t kFirstSlot = 2;
+// Entries bound at a time; about what fills the kernel's readdirplus buffer.
+constexpr std::size_t kListBatch = 128;
+constexpr int kMaxRaces = 1000;
+
+template <class T>
+std::optional<T> ParseNumber(std::string_view text) {
+  T value{};
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+}  // namespace
+
+WeakNode UnionEngine::Current(WeakNode node) {
+  for (;;) {
+    const WeakNode next = nodes_->With(node.index, [&](NodeRecord& record) {
+      if (node.index == 0 || record.generation != node.generation || !record.Is(kNodeRetired)) {
+        return WeakNode{};
+      }
+      return WeakNode{record.successor, 0};
+    });
+    if (next.index == 0) return node;
+    // A successor is pinned by the node it replaced, so its generation is the present one.
+    node = {next.index, nodes_->With(next.index, [](NodeRecord& r) { return r.generation; })};
+  }
+}
+
+NodeIndex UnionEngine::Current(NodeIndex node) {
+  for (;;) {
+    const NodeIndex next = nodes_->With(
+        node, [](NodeRecord& r) { return r.Is(kNodeRetired) ? r.successor : NodeIndex{0}; });
+    if (next == 0) return node;
+    node = next;
+  }
+}
+
+Result<WeakNode> UnionEngine::AddNode(const NodeRecord& fields, std::string_view name) {
+  auto added = nodes_->Add(fields, name);
+  if (added && fields.parent != 0) nodes_->Pin(fields.parent);
+  return added;
+}
+
+void UnionEngine::Drop(NodeIndex node, std::uint64_t lookups, std::uint32_t refs) {
+  std::vector<std::pair<NodeIndex, std::uint64_t>> work{{node, lookups}};
+  bool first = true;
+  while (!work.empty()) {
+    const auto [index, count] = work.back();
+    work.pop_back();
+    NodeRecord last;
+    const bool dying = nodes_->Release(index, first ? count : 0, first ? refs : 1, &last);
+    first = false;
+    if (!dying) continue;
+    if (!last.Is(kNodeDirectory)) {
+      links_->Erase({layers_->filesystem(last.layer), last.real_ino}, {index, last.generation});
+    }
+    dirs_.Take(index);
+    open_files_.Take(index);
+    orphans_.Take(index);
+    index_names_.Take(index);
+    retired_.Take(index);
+    nodes_->Free(index);
+    if (last.parent != 0) work.emplace_back(last.parent, 0);
+    if (last.successor != 0) work.emplace_back(last.successor, 0);
+  }
+}
+
+void UnionEngine::Forget(NodeId node, std::uint64_t count) {
+  if (node == kRootNode) return;
+  Drop(static_cast<NodeIndex>(node.value), count, 0);
+}
+
+std::uint64_t UnionEngine::ShownIno(LayerIndex layer, const struct stat& st, int dir,
+                                    const char* name) {
+  if (layer == kUpperLayer) {
+    const auto recorded = env_.files.GetXattrAt(dir, name, layers_->xattrs().Inode().c_str());
+    if (recorded) {
+      if (const auto number = ParseNumber<std::uint64_t>(*recorded)) return *number;
+    }
+  }
+  return layers_->ShownIno(layer, st.st_ino);
+}
+
+Result<UnionEngine::Bound> UnionEngine::Bind(Directory& dir, Slot slot, int fd) {
+  const WeakNode known = Current(dir.names.at(slot).node);
+  if (nodes_->TryLookup(known)) return Bound{known, std::nullopt};
+
+  const std::string name(dir.names.NameOf(slot));
+  STRATA_TRY_ASSIGN(const struct stat st, env_.files.StatAt(fd, name.c_str()));
+  return S_ISDIR(st.st_mode) ? BindDirectory(dir, slot, st, fd) : BindFile(dir, slot, st, fd);
+}
+
+Result<UnionEngine::Bound> UnionEngine::BindDirectory(Directory& dir, Slot slot,
+                                                      const struct stat& st, int fd) {
+  DirSlot& entry = dir.names.at(slot);
+  const std::string name(dir.names.NameOf(slot));
+  NodeRecord record;
+  record.lookups = 1;
+  record.parent = dir.index;
+  record.layer = entry.layer;
+  record.real_ino = st.st_ino;
+  record.ino = ShownIno(entry.layer, st, fd, name.c_str());
+  record.Set(kNodeDirectory);
+  STRATA_TRY_ASSIGN(entry.node, AddNode(record, name));
+  auto child = std::make_shared<Directory>(entry.node.index, dir.names.MergedLayers(slot));
+  dirs_.Put(entry.node.index, std::move(child));
+  Bound bound{entry.node, st};
+  Present(record, *bound.attr);
+  if (entry.merged != 0) bound.attr->st_nlink = 1;
+  return bound;
+}
+
+std::optional<WeakNode> UnionEngine::TryLinked(RealInode inode) {
+  const WeakNode node = Current(links_->Find(inode));
+  if (node.index != 0 && nodes_->TryLookup(node)) return node;
+  return std::nullopt;
+}
+
+Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot, const struct stat& st,
+                                                 int fd) {
+  DirSlot& entry = dir.names.at(slot);
+  const std::string name(dir.names.NameOf(slot));
+  const RealInode inode{layers_->filesystem(entry.layer), st.st_ino};
+  NodeRecord record;
+  record.lookups = 1;
+  record.parent = dir.index;
+  record.layer = entry.layer;
+  record.real_ino = st.st_ino;
+  record.ino = ShownIno(entry.layer, st, fd, name.c_str());
+  if (S_ISREG(st.st_mode)) record.Set(kNodeRegular);
+
+  struct stat shown = st;
+  std::optional<std::string> index_name;
+  if (st.st_nlink > 1) {
+    if (const auto linked = TryLinked(inode)) {
+      entry.node = *linked;
+      return Bound{*linked, std::nullopt};
+    }
+    if (entry.layer != kUpperLayer && links_->HasIndex()) {
+      if (auto handle = OriginHandle(fd, name.c_str())) {
+        auto hex = HexEncode(
+            std::span(reinterpret_cast<const std::uint8_t*>(handle->data()), handle->size()));
+        if (links_->Indexed(hex)) index_name = std::move(hex);
+      }
+    }
+    if (index_name) {
+      // Copied up under another of its names, by this mount or an earlier one.
+      STRATA_TRY_ASSIGN(shown, env_.files.StatAt(work_->index_fd(), index_name->c_str()));
+      const RealInode upper{layers_->filesystem(kUpperLayer), shown.st_ino};
+      if (const auto linked = TryLinked(upper)) {
+        entry.node = *linked;
+        return Bound{*linked, std::nullopt};
+      }
+      record.layer = kUpperLayer;
+      record.real_ino = shown.st_ino;
+      record.Set(kNodeIndexed);
+    }
+    if (record.layer == kUpperLayer) {
+      const auto delta = env_.files.GetXattrAt(index_name ? work_->index_fd() : fd,
+                                               index_name ? index_name->c_str() : name.c_str(),
+                                               layers_->xattrs().LinkCount().c_str());
+      if (delta && delta->starts_with("U")) {
+        std::string_view number(*delta);
+        number.remove_prefix(number.starts_with("U+") ? 2 : 1);
+        record.nlink_delta = ParseNumber<std::int32_t>(number).value_or(0);
+      }
+    }
+  }
+  STRATA_TRY_ASSIGN(entry.node, AddNode(record, name));
+  if (index_name) {
+    index_names_.Put(entry.node.index, std::make_shared<const std::string>(*index_name));
+    links_->Put({layers_->filesystem(kUpperLayer), record.real_ino}, entry.node);
+  }
+  if (st.st_nlink > 1) links_->Put(inode, entry.node);
+  Bound bound{entry.node, shown};
+  Present(record, *bound.attr);
+  return bound;
+}
+
+Result<EntryReply> UnionEngine::Reply(Bound bound) {
+  EntryReply reply;
+  reply.node = NodeId{bound.node.index};
+  reply.generation = bound.node.generation;
+  if (bound.attr) {
+    reply.attr = *bound.attr;
+    return reply;
+  }
+  auto st = StatNode(bound.node.index);
+  if (!st) {
+    Drop(bound.node.index, 1, 0);
+    return std::unexpected(std::move(st).error());
+  }
+  reply.attr = *st;
+  return reply;
+}
+
+Result<EntryReply> UnionEngine::Lookup(NodeId parent, std::string_view name) {
+  if (name.size() > NAME_MAX) return Fail(ENAMETOOLONG, "lookup");
+  STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(static_cast<NodeIndex>(parent.value)));
+  STRATA_TRY(EnsureLoaded(*dir));
+  for (int race = 0; race < kMaxRaces; ++race) {
+    LayerIndex layer = 0;
+    std::optional<WeakNode> hit;
+    {
+      ReadLock lock(dir->mu);
+      const Slot slot = dir->names.Find(name);
+      if (slot == NameTable::kNone || dir->names.at(slot).whiteout) return Fail(ENOENT, "lookup");
+      layer = dir->names.at(slot).layer;
+      const WeakNode known = dir->names.at(slot).node;
+      const bool retired = known.index != 0 && Current(known).index != known.index;
+      if (!retired && nodes_->TryLookup(known)) hit = known;
+    }
+    if (hit) return Reply({*hit, std::nullopt});
+    STRATA_TRY_ASSIGN(const SharedFd fd, Fd(*dir, layer));
+    Bound bound;
+    {
+      WriteLock lock(dir->mu);
+      const Slot slot = dir->names.Find(name);
+      if (slot == NameTable::kNone || dir->names.at(slot).whiteout) return Fail(ENOENT, "lookup");
+      if (dir->names.at(slot).layer != layer) continue;
+      STRATA_TRY_ASSIGN(bound, Bind(*dir, slot, fd->get()));
+    }
+    return Reply(std::move(bound));
+  }
+  return Fail(EIO, "lookup", "the name kept changing its layer");
+}
+
+Result<> UnionEngine::List(NodeId node, std::uint64_t offset, bool attributes,
+                           const std::function<bool(const ListedEntry&)>& add) {
+  STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(static_cast<NodeIndex>(node.value)));
+  STRATA_TRY(EnsureLoaded(*dir));
+  const NodeView self = nodes_->View(dir->index);
+  if (offset == 0) {
+    if (!add({".", 1, self.ino, DT_DIR, nullptr})) return {};
+    offset = 1;
+  }
+  if (offset == 1) {
+    const std::uint64_t up = self.parent == 0 ? self.ino : nodes_->View(self.parent).ino;
+    if (!add({"..", kFirstSlot, up, DT_DIR, nullptr})) return {};
+    offset = kFirstSlot;
+  }
+  for (;;) {
+    STRATA_TRY_ASSIGN(const std::size_t done, ListBatch(*dir, &offset, attributes, add));
+    if (done < kListBatch) return {};
+  }
+}
+
+Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset, bool attributes,
+                                           const std::function<bool(const ListedEntry&)>& add) {
+  struct Item {
+    std::string name;
+    Slot slot = 0;
+    LayerIndex layer = 0;
+    unsigned char type = 0;
+    Bound bound;
+    bool valid = false;
+  };
+  std::vector<Item> items;
+  bool at_end = true;
+  {
+    ReadLock lock(dir.mu);
+    for (auto slot = static_cast<Slot>(*offset - kFirstSlot); slot < dir.names.end(); ++slot) {
+      if (!dir.names.InUse(slot) || dir.names.at(slot).whiteout) continue;
+      if (items.size() == kListBatch) {
+        at_end = false;
+        break;
+      }
+      const DirSlot& entry = dir.names.at(slot);
+      items.push_back(
+          {std::string(dir.names.NameOf(slot)), slot, entry.layer, entry.type, {}, false});
+    }
+  }
+  if (items.empty()) return std::size_t{0};
+
+  std::vector<LayerFd> fds;
+  for (const Item& item : items) {
+    if (std::ranges::any_of(fds, [&](const LayerFd& fd) { return fd.layer == item.layer; }))
+      continue;
+    auto fd = Fd(dir, item.layer);
+    if (!fd && fd.error().code() != ENOENT) return std::unexpected(std::move(fd).error());
+    if (fd) fds.push_back({item.layer, std::move(*fd)});
+  }
+  {
+    WriteLock lock(dir.mu);
+    for (Item& item : items) {
+      // Gone or moved to another layer meanwhile: leaving a changing name out is what readdir(3)
+      // allows.
+      if (!dir.names.InUse(item.slot) || dir.names.NameOf(item.slot) != item.name) continue;
+      const DirSlot& entry = dir.names.at(item.slot);
+      const auto fd = std::ranges::find(fds, entry.layer, &LayerFd::layer);
+      if (entry.whiteout || fd == fds.end()) continue;
+      auto bound = Bind(dir, item.slot, fd->fd->get());
+      if (!bound) continue;  // the stat(2) of that name will say what is wrong with it
+      item.bound = std::move(*bound);
+      item.valid = true;
+    }
+  }
+  bool full = false;
+  for (Item& item : items) {
+    if (!item.valid) {
+      *offset = item.slot + kFirstSlot + 1;
+      continue;
+    }
+    const NodeIndex index = item.bound.node.index;
+    if (full) {
+      Drop(index, 1, 0);
+      continue;
+    }
+    auto reply = Reply(item.bound);
+    if (!reply) continue;
+    const bool taken = add({item.name, item.slot + kFirstSlot + 1, reply->attr.st_ino, item.type,
+                            attributes ? &*reply : nullptr});
+    if (!taken || !attributes) Drop(index, 1, 0);
+    if (taken) {
+      *offset = item.slot + kFirstSlot + 1;
+    } else {
+      full = true;
+    }
+  }
+  return full || at_end ? std::size_t{0} : kListBatch;
+}
+
+}  // namespace strata::fusefs

@@ -1,0 +1,344 @@
+// Open files: in which mode the kernel serves them, and which descriptor stands behind them.
+//
+// Upper files are passed through wherever the kernel can. Lower files are, if the policy says so
+// and the open cannot write; an open that may write is served by requests, so that nothing is
+// copied until something is written. A node whose open handles use a backing file that a new open
+// must not see is retired: the new open is answered with ESTALE, and the lookup that follows finds
+// the successor (FACTS §2).
+#include <dirent.h>
+
+#include "base/try.h"
+#include "fusefs/union/union_engine.h"
+
+namespace strata::fusefs {
+namespace {
+
+constexpr std::uint64_t kHandleWritable = 1;
+constexpr std::uint64_t kHandlePassthrough = 2;
+constexpr int kMaxRaces = 1000;
+// How soon the VFS is back after an ESTALE; later, the same task means another name.
+constexpr auto kSentAwayFor = std::chrono::milliseconds(20);
+
+bool MayWrite(int flags) { return (flags & O_ACCMODE) != O_RDONLY; }
+
+OpenReply MakeReply(IoMode mode, std::int32_t backing_id, int flags, bool keep_cache) {
+  OpenReply reply;
+  reply.mode = mode;
+  reply.backing_id = mode == IoMode::kPassthrough ? backing_id : 0;
+  reply.keep_cache = keep_cache;
+  reply.handle = (MayWrite(flags) ? kHandleWritable : 0) |
+                 (mode == IoMode::kPassthrough ? kHandlePassthrough : 0);
+  return reply;
+}
+
+}  // namespace
+
+bool UnionEngine::InUpperNow(NodeIndex node) {
+  return nodes_->With(node, [](NodeRecord& r) { return r.layer == kUpperLayer; });
+}
+
+Result<OpenReply> UnionEngine::OpenFile(NodeId node_id, int flags, const Caller& who) {
+  const auto node = static_cast<NodeIndex>(node_id.value);
+  if (retired_.Find(node)) return OpenRetired(node, flags, who);
+  const bool truncates = (flags & O_TRUNC) != 0;
+  const bool writes = MayWrite(flags) || truncates;
+  if (writes && !layers_->writable()) return Fail(EROFS, "open");
+
+  if (!InUpperNow(node) && layers_->writable()) {
+    const bool at_open = options_.copy_up == CopyUpPolicy::kRead ||
+                         (options_.copy_up == CopyUpPolicy::kOpen && writes);
+    if (truncates) {
+      STRATA_TRY(EnsureUpper(node, 0));
+    } else if (at_open) {
+      STRATA_TRY(EnsureUpper(node));
+    }
+  }
+  if (truncates) STRATA_TRY(Truncate(node, 0, who.uid != 0));
+  auto opened = OpenCurrent(node, flags);
+  if (!opened && opened.error().code() == ESTALE) {
+    if (!retired_.Find(node)) STRATA_TRY(Retire(node));
+    if (const auto retired = retired_.Find(node)) {
+      MutexLock lock(retired->mu);
+      retired->sent_away = who.pid;
+      retired->when = std::chrono::steady_clock::now();
+    }
+  }
+  return opened;
+}
+
+Result<OpenReply> UnionEngine::OpenCurrent(NodeIndex node, int flags) {
+  STRATA_TRY_ASSIGN(const bool passthrough, WantsPassthrough(node, flags));
+  for (int race = 0; race < kMaxRaces; ++race) {
+    const auto state = open_files_.FindOrMake(node, [] { return std::make_shared<OpenState>(); });
+    MutexLock lock(state->mu);
+    if (state->closed) continue;
+    auto reply = Join(node, *state, flags, passthrough);
+    if (!reply && state->handles == 0) {
+      state->closed = true;
+      open_files_.Erase(node, state);
+    }
+    return reply;
+  }
+  return Fail(EIO, "open", "the file kept being closed");
+}
+
+Result<bool> UnionEngine::WantsPassthrough(NodeIndex node, int flags) {
+  if (backing_.load() == nullptr) return false;
+  if (InUpperNow(node)) return true;
+  if (MayWrite(flags) || options_.coherent) return false;
+  switch (options_.passthrough) {
+    case PassthroughPolicy::kAll:
+      return true;
+    case PassthroughPolicy::kOff:
+      return false;
+    case PassthroughPolicy::kLarge:
+      break;
+  }
+  STRATA_TRY_ASSIGN(const struct stat st, StatNode(node));
+  return static_cast<std::uint64_t>(st.st_size) >= options_.passthrough_threshold;
+}
+
+Result<OpenReply> UnionEngine::Join(NodeIndex node, OpenState& state, int flags, bool passthrough) {
+  const LayerIndex layer = nodes_->With(node, [](NodeRecord& r) { return r.layer; });
+  if (state.handles == 0) {
+    state.mode = IoMode::kCached;
+    if (passthrough) {
+      STRATA_TRY_ASSIGN(const bool started, StartPassthrough(node, state, flags));
+      if (started) {
+        state.mode = IoMode::kPassthrough;
+        state.backing_layer = layer;
+      }
+    }
+  } else if (state.mode == IoMode::kPassthrough && (!passthrough || state.backing_layer != layer)) {
+    return Fail(ESTALE, "open");
+  }
+  ++state.handles;
+  bool keep_cache = true;
+  if (state.mode == IoMode::kPassthrough) {
+    ++passthrough_opens_;
+    if (MayWrite(flags)) {
+      state.written = true;
+      nodes_->With(node, [](NodeRecord& r) { r.Set(kNodeStalePages); });
+    }
+  } else {
+    ++cached_opens_;
+    keep_cache = nodes_->With(node, [](NodeRecord& r) {
+      const bool fresh = !r.Is(kNodeStalePages);
+      r.Clear(kNodeStalePages);
+      return fresh;
+    });
+  }
+  return MakeReply(state.mode, state.backing_id, flags, keep_cache);
+}
+
+Result<bool> UnionEngine::StartPassthrough(NodeIndex node, OpenState& state, int flags) {
+  BackingFiles* backing = backing_.load();
+  if (backing == nullptr) return false;
+  Result<int> fd =
+      InUpperNow(node) ? UpperFdLocked(node, state, MayWrite(flags)) : LowerFdLocked(node, state);
+  if (!fd) return std::unexpected(std::move(fd).error());
+  auto id = backing->Register(*fd);
+  if (!id) return false;  // served by requests then
+  state.backing_id = *id;
+  return true;
+}
+
+Result<int> UnionEngine::UpperFdLocked(NodeIndex node, OpenState& state, bool writable) {
+  SharedFd& slot = writable ? state.upper_writable : state.upper;
+  if (!writable && state.upper_writable) return state.upper_writable->get();
+  if (!slot) {
+    STRATA_TRY_ASSIGN(slot, OpenNode(node, writable ? O_RDWR : O_RDONLY));
+  }
+  return slot->get();
+}
+
+Result<int> UnionEngine::LowerFdLocked(NodeIndex node, OpenState& state) {
+  if (!state.lower) {
+    STRATA_TRY_ASSIGN(state.lower, OpenNode(node, O_RDONLY));
+  }
+  return state.lower->get();
+}
+
+Result<> UnionEngine::Retire(NodeIndex node) {
+  const Flights::Hold flight(flights_, node);
+  const NodeView view = nodes_->View(node);
+  if (view.Is(kNodeRetired)) return {};
+  // Without a name there is nothing to look up again.
+  if (view.Is(kNodeOrphan)) return Fail(ESTALE, "open");
+  STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
+
+  NodeRecord fields = view;
+  fields.lookups = 0;
+  fields.refs = 1;  // of the node it replaces
+  WeakNode successor;
+  {
+    WriteLock lock(parent->mu);
+    const NodeView now = nodes_->View(node);
+    if (now.parent != view.parent || now.name_text != view.name_text || now.Is(kNodeOrphan)) {
+      return Fail(ESTALE,
+                  "open");  // moved under us: the kernel's next try starts from the new name
+    }
+    STRATA_TRY_ASSIGN(successor, AddNode(fields, view.name_text));
+    if (const auto index_name = index_names_.Find(node))
+      index_names_.Put(successor.index, index_name);
+    links_->Put({layers_->filesystem(view.layer), view.real_ino}, successor);
+    const Slot slot = parent->names.Find(view.name_text);
+    if (slot != NameTable::kNone && parent->names.at(slot).node.index == node) {
+      parent->names.at(slot).node = successor;
+    }
+    retired_.Put(node, std::make_shared<RetiredNode>());
+    nodes_->With(node, [&](NodeRecord& record) {
+      record.Set(kNodeRetired);
+      record.successor = successor.index;
+    });
+  }
+  ++retired_nodes_;
+  if (KernelCache* cache = cache_.load()) cache->InvalidateAttributes(NodeId{node});
+  return {};
+}
+
+Result<OpenReply> UnionEngine::OpenRetired(NodeIndex node, int flags, const Caller& who) {
+  const auto retired = retired_.Find(node);
+  const auto state = open_files_.Find(node);
+  const auto now = std::chrono::steady_clock::now();
+  {
+    MutexLock lock(retired->mu);
+    const bool came_back = retired->sent_away == who.pid && now - retired->when < kSentAwayFor;
+    retired->sent_away = came_back ? 0 : who.pid;
+    retired->when = now;
+    if (!came_back || !state || MayWrite(flags) || (flags & O_TRUNC) != 0)
+      return Fail(ESTALE, "open");
+  }
+  MutexLock lock(state->mu);
+  if (state->closed || state->mode != IoMode::kPassthrough) return Fail(ESTALE, "open");
+  ++state->handles;
+  ++passthrough_opens_;
+  return MakeReply(state->mode, state->backing_id, flags, false);
+}
+
+void UnionEngine::Release(NodeId node_id, std::uint64_t) {
+  const auto node = static_cast<NodeIndex>(node_id.value);
+  const auto state = open_files_.Find(node);
+  if (!state) return;
+  bool written = false;
+  {
+    MutexLock lock(state->mu);
+    if (state->handles == 0 || --state->handles > 0) return;
+    state->closed = true;
+    written = state->written;
+    if (state->backing_id != 0) {
+      if (BackingFiles* backing = backing_.load()) backing->Unregister(state->backing_id);
+    }
+    open_files_.Erase(node, state);
+  }
+  // A shared mapping's writes change times and blocks without a request that would tell the
+  // kernel's attribute cache.
+  if (written) {
+    if (KernelCache* cache = cache_.load()) cache->InvalidateAttributes(node_id);
+  }
+}
+
+Result<std::shared_ptr<OpenState>> UnionEngine::StateOf(NodeIndex node) {
+  auto state = open_files_.Find(node);
+  if (!state) return Fail(EBADF, "open file");
+  return state;
+}
+
+Result<int> UnionEngine::ReadableFd(NodeId node_id, std::uint64_t) {
+  const auto node = static_cast<NodeIndex>(node_id.value);
+  STRATA_TRY_ASSIGN(const std::shared_ptr<OpenState> state, StateOf(node));
+  MutexLock lock(state->mu);
+  // A retired node's handles keep the file they opened.
+  if (state->mode == IoMode::kPassthrough && state->backing_layer != kUpperLayer) {
+    return LowerFdLocked(node, *state);
+  }
+  return InUpperNow(node) ? UpperFdLocked(node, *state, false) : LowerFdLocked(node, *state);
+}
+
+Result<int> UnionEngine::WritableFd(NodeId node_id, std::uint64_t, bool kill_privileges) {
+  const auto node = static_cast<NodeIndex>(node_id.value);
+  STRATA_TRY_ASSIGN(const std::shared_ptr<OpenState> state, StateOf(node));
+  if (!InUpperNow(node)) STRATA_TRY(EnsureUpper(node));
+  int fd = -1;
+  {
+    MutexLock lock(state->mu);
+    STRATA_TRY_ASSIGN(fd, UpperFdLocked(node, *state, true));
+  }
+  if (kill_privileges) STRATA_TRY(KillPrivileges(fd));
+  return fd;
+}
+
+Result<Engine::Created> UnionEngine::Create(NodeId parent, std::string_view name, mode_t mode,
+                                            int flags, const Caller& who) {
+  UniqueFd opened;
+  auto added = AddEntry(static_cast<NodeIndex>(parent.value), name,
+                        {(mode & 07777) | S_IFREG, 0, nullptr, &opened, who});
+  if (added) {
+    Created created;
+    STRATA_TRY_ASSIGN(created.entry, Reply(std::move(*added)));
+    const auto node = static_cast<NodeIndex>(created.entry.node.value);
+    auto state = std::make_shared<OpenState>();
+    {
+      MutexLock lock(state->mu);
+      state->upper_writable = std::make_shared<const UniqueFd>(std::move(opened));
+    }
+    open_files_.Put(node, std::move(state));
+    auto reply = OpenCurrent(node, flags & ~O_TRUNC);
+    if (!reply) {
+      Drop(node, 1, 0);
+      return std::unexpected(std::move(reply).error());
+    }
+    created.open = *reply;
+    return created;
+  }
+  if (added.error().code() != EEXIST || (flags & O_EXCL) != 0) {
+    return std::unexpected(std::move(added).error());
+  }
+  // The kernel did not know of it yet: an ordinary open then.
+  for (int race = 0; race < kMaxRaces; ++race) {
+    Created created;
+    STRATA_TRY_ASSIGN(created.entry, Lookup(parent, name));
+    auto reply = OpenFile(created.entry.node, flags, who);
+    if (reply) {
+      created.open = *reply;
+      return created;
+    }
+    Forget(created.entry.node, 1);
+    if (reply.error().code() != ESTALE) return std::unexpected(std::move(reply).error());
+  }
+  return Fail(EIO, "create", "the file kept being replaced");
+}
+
+Result<> UnionEngine::Sync(NodeId node_id, std::uint64_t handle, bool data_only) {
+  if (options_.volatile_upper || !InUpperNow(static_cast<NodeIndex>(node_id.value))) return {};
+  STRATA_TRY_ASSIGN(const int fd, ReadableFd(node_id, handle));
+  return data_only ? env_.files.SyncData(fd) : env_.files.Sync(fd);
+}
+
+Result<> UnionEngine::SyncDir(NodeId node_id) {
+  STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(static_cast<NodeIndex>(node_id.value)));
+  if (options_.volatile_upper || !layers_->writable() || !HasUpper(*dir)) return {};
+  STRATA_TRY_ASSIGN(const SharedFd fd, Fd(*dir, kUpperLayer));
+  return env_.files.Sync(fd->get());
+}
+
+Result<> UnionEngine::Allocate(NodeId node, std::uint64_t handle, int mode, off_t offset,
+                               off_t length) {
+  STRATA_TRY_ASSIGN(const int fd, WritableFd(node, handle, false));
+  return env_.files.Allocate(fd, mode, offset, length);
+}
+
+Result<std::size_t> UnionEngine::CopyRange(NodeId in, std::uint64_t in_handle, off_t in_offset,
+                                           NodeId out, std::uint64_t out_handle, off_t out_offset,
+                                           std::size_t length) {
+  STRATA_TRY_ASSIGN(const int to, WritableFd(out, out_handle, false));
+  STRATA_TRY_ASSIGN(const int from, ReadableFd(in, in_handle));
+  return env_.files.CopyRange(from, in_offset, to, out_offset, length);
+}
+
+Result<off_t> UnionEngine::Seek(NodeId node, std::uint64_t handle, off_t offset, int whence) {
+  STRATA_TRY_ASSIGN(const int fd, ReadableFd(node, handle));
+  return env_.files.Seek(fd, offset, whence);
+}
+
+}  // namespace strata::fusefs

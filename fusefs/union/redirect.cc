@@ -1,0 +1,82 @@
+#include "fusefs/union/redirect.h"
+
+#include <string_view>
+
+#include "base/path.h"
+#include "base/try.h"
+
+namespace strata::fusefs {
+namespace {
+
+// The xattr's value; nothing where it is absent or the filesystem has none.
+Result<std::optional<std::string>> Optional(Result<std::string> value) {
+  if (value) return std::optional<std::string>(std::move(*value));
+  const int code = value.error().code();
+  if (code == ENODATA || code == EOPNOTSUPP || code == EPERM) return std::optional<std::string>();
+  return std::unexpected(std::move(value).error());
+}
+
+bool ValidRedirect(std::string_view redirect) {
+  if (redirect.starts_with('/')) {
+    redirect.remove_prefix(1);
+  } else if (redirect.find('/') != std::string_view::npos) {
+    return false;
+  }
+  while (!redirect.empty()) {
+    const std::size_t slash = redirect.find('/');
+    if (!PathComponent::Valid(redirect.substr(0, slash))) return false;
+    if (slash == std::string_view::npos) return true;
+    redirect.remove_prefix(slash + 1);
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<DirectoryMarks> ReadDirectoryMarks(FileOps& files, const OverlayXattrs& xattrs, int dir) {
+  DirectoryMarks marks;
+  STRATA_TRY_ASSIGN(const auto opaque, Optional(files.GetXattr(dir, xattrs.Opaque().c_str())));
+  marks.opaque = opaque == "y";
+  STRATA_TRY_ASSIGN(marks.redirect, Optional(files.GetXattr(dir, xattrs.Redirect().c_str())));
+  if (marks.redirect && !ValidRedirect(*marks.redirect)) {
+    return Fail(EINVAL, "redirect", "'" + *marks.redirect + "' is not a redirect");
+  }
+  return marks;
+}
+
+Result<std::optional<RedirectWalk::Found>> RedirectWalk::In(int layer_root) {
+  const std::string here = path_;
+  UniqueFd current;
+  std::size_t start = 0;
+  while (start <= here.size()) {
+    const std::size_t slash = std::min(here.find('/', start), here.size());
+    const std::string name = here.substr(start, slash - start);
+    const std::string_view rest = std::string_view(here).substr(slash);  // with its slash, or empty
+    const int parent = current ? current.get() : layer_root;
+
+    auto opened = files_.Open(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (!opened) {
+      const int code = opened.error().code();
+      if (code == ENOENT) return std::nullopt;
+      if (code == ENOTDIR || code == ELOOP) {
+        ended_ = true;  // a whiteout or a file hides whatever is below
+        return std::nullopt;
+      }
+      return std::unexpected(std::move(opened).error());
+    }
+    STRATA_TRY_ASSIGN(const DirectoryMarks marks,
+                      ReadDirectoryMarks(files_, xattrs_, opened->get()));
+    if (marks.redirect) {
+      path_ = marks.redirect->starts_with('/')
+                  ? marks.redirect->substr(1).append(rest)
+                  : here.substr(0, start).append(*marks.redirect).append(rest);
+    } else if (marks.opaque) {
+      ended_ = true;
+    }
+    current = std::move(*opened);
+    start = slash + 1;
+  }
+  return Found{std::move(current), here};
+}
+
+}  // namespace strata::fusefs

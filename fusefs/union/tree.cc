@@ -1,0 +1,213 @@
+// Directories: which layer directories they consist of, and the one merge of their names.
+#include <algorithm>
+
+#include "base/path.h"
+#include "base/try.h"
+#include "fusefs/union/directory_merge.h"
+#include "fusefs/union/redirect.h"
+#include "fusefs/union/union_engine.h"
+
+namespace strata::fusefs {
+namespace {
+
+constexpr int kOpenDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+
+// Opens a path of any length below `root`, component by component where it is too long for one
+// call.
+Result<SharedFd> OpenLongPath(FileOps& files, int root, std::string_view path) {
+  if (path.size() < kPathMax) {
+    const std::string text(path.empty() ? std::string_view(".") : path);
+    STRATA_TRY_ASSIGN(UniqueFd fd, files.OpenConfined(root, text.c_str(), kOpenDirectory, 0,
+                                                      RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
+                                                          RESOLVE_NO_MAGICLINKS));
+    return std::make_shared<const UniqueFd>(std::move(fd));
+  }
+  const std::size_t cut = path.rfind('/', kPathMax - 2);
+  STRATA_TRY_ASSIGN(const SharedFd head, OpenLongPath(files, root, path.substr(0, cut)));
+  return OpenLongPath(files, head->get(), path.substr(cut + 1));
+}
+
+}  // namespace
+
+Result<DirectoryRef> UnionEngine::Dir(NodeIndex node) {
+  auto dir = dirs_.Find(node);
+  if (!dir) return Fail(ENOTDIR, "directory");
+  return dir;
+}
+
+Result<SharedFd> UnionEngine::Fd(Directory& dir, LayerIndex layer) {
+  Result<SharedFd> fd = [&]() -> Result<SharedFd> {
+    ReadLock names(rename_mu_);
+    MutexLock lock(dir.stack_mu);
+    return FdLocked(dir, layer);
+  }();
+  EvictFds();
+  return fd;
+}
+
+Result<std::vector<UnionEngine::LayerFd>> UnionEngine::Fds(Directory& dir) {
+  std::vector<LayerFd> fds;
+  {
+    ReadLock names(rename_mu_);
+    MutexLock lock(dir.stack_mu);
+    STRATA_TRY(ResolveLocked(dir));
+    fds.reserve(dir.stack.size());
+    for (StackEntry& entry : dir.stack) {
+      STRATA_TRY_ASSIGN(SharedFd fd, OpenEntryLocked(dir, entry));
+      fds.push_back({entry.layer, std::move(fd)});
+    }
+  }
+  EvictFds();
+  return fds;
+}
+
+bool UnionEngine::HasUpper(const Directory& dir) {
+  return nodes_->With(dir.index, [](NodeRecord& r) { return r.layer == kUpperLayer; });
+}
+
+Result<SharedFd> UnionEngine::FdLocked(Directory& dir, LayerIndex layer) {
+  STRATA_TRY(ResolveLocked(dir));
+  const auto entry = std::ranges::lower_bound(dir.stack, layer, {}, &StackEntry::layer);
+  if (entry == dir.stack.end() || entry->layer != layer) return Fail(ENOENT, "layer directory");
+  return OpenEntryLocked(dir, *entry);
+}
+
+Result<SharedFd> UnionEngine::OpenEntryLocked(Directory& dir, StackEntry& entry) {
+  if (entry.fd) return entry.fd;
+  if (entry.path) {
+    STRATA_TRY_ASSIGN(entry.fd, OpenLongPath(env_.files, layers_->root(entry.layer), *entry.path));
+  } else {
+    const NodeView view = nodes_->View(dir.index);
+    STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
+    MutexLock lock(parent->stack_mu);
+    STRATA_TRY_ASSIGN(const SharedFd parent_fd, FdLocked(*parent, entry.layer));
+    STRATA_TRY_ASSIGN(UniqueFd fd,
+                      env_.files.Open(parent_fd->get(), view.name_text.c_str(), kOpenDirectory));
+    entry.fd = std::make_shared<const UniqueFd>(std::move(fd));
+  }
+  RememberFd(dir, entry.layer);
+  return entry.fd;
+}
+
+void UnionEngine::RememberFd(Directory& dir, LayerIndex layer) {
+  const auto shared = dirs_.Find(dir.index);
+  MutexLock lock(fds_mu_);
+  cached_fds_.emplace_back(shared, layer);
+}
+
+void UnionEngine::EvictFds() {
+  for (;;) {
+    std::pair<std::weak_ptr<Directory>, LayerIndex> oldest;
+    {
+      MutexLock lock(fds_mu_);
+      if (cached_fds_.size() <= max_cached_fds_) return;
+      oldest = std::move(cached_fds_.front());
+      cached_fds_.pop_front();
+    }
+    const auto dir = oldest.first.lock();
+    // A removed directory has no name to open it again by.
+    if (!dir || nodes_->With(dir->index, [](NodeRecord& r) { return r.Is(kNodeOrphan); })) continue;
+    SharedFd closing;  // closed outside the lock
+    MutexLock lock(dir->stack_mu);
+    const auto entry = std::ranges::lower_bound(dir->stack, oldest.second, {}, &StackEntry::layer);
+    if (entry != dir->stack.end() && entry->layer == oldest.second) closing = std::move(entry->fd);
+  }
+}
+
+Result<> UnionEngine::ResolveLocked(Directory& dir) {
+  if (dir.resolved) return {};
+  const NodeView view = nodes_->View(dir.index);
+  STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
+  const LayerIndex last_layer = static_cast<LayerIndex>(layers_->end() - 1);
+  dir.stack.clear();
+  for (const LayerIndex layer : dir.candidates) {
+    if (layer == last_layer && dir.candidates.size() == 1) {
+      dir.stack.push_back(
+          {layer, std::nullopt, nullptr});  // nothing below to hide or to redirect to
+      break;
+    }
+    SharedFd parent_fd;
+    {
+      MutexLock lock(parent->stack_mu);
+      STRATA_TRY_ASSIGN(parent_fd, FdLocked(*parent, layer));
+    }
+    STRATA_TRY_ASSIGN(UniqueFd opened,
+                      env_.files.Open(parent_fd->get(), view.name_text.c_str(), kOpenDirectory));
+    auto fd = std::make_shared<const UniqueFd>(std::move(opened));
+    dir.stack.push_back({layer, std::nullopt, fd});
+    STRATA_TRY_ASSIGN(const DirectoryMarks marks,
+                      ReadDirectoryMarks(env_.files, layers_->xattrs(), fd->get()));
+    if (marks.redirect && layer != last_layer) {
+      STRATA_TRY(FollowRedirect(dir, parent, layer, *marks.redirect));
+      break;
+    }
+    if (marks.opaque) break;
+  }
+  dir.resolved = true;
+  for (const StackEntry& entry : dir.stack) {
+    if (entry.fd) RememberFd(dir, entry.layer);
+  }
+  return {};
+}
+
+Result<> UnionEngine::FollowRedirect(Directory& dir, DirectoryRef parent, LayerIndex layer,
+                                     std::string redirect) {
+  // A relative redirect names a sibling: it counts in the layers the parent has. An absolute one
+  // counts in all.
+  std::string path;
+  if (redirect.starts_with('/')) {
+    path = redirect.substr(1);
+  } else {
+    MutexLock lock(parent->stack_mu);
+    const auto below = std::ranges::upper_bound(parent->stack, layer, {}, &StackEntry::layer);
+    if (below == parent->stack.end()) return {};
+    STRATA_TRY_ASSIGN(const std::string parent_path, LowerPathLocked(*parent, below->layer));
+    path = JoinPath(parent_path, redirect);
+  }
+  RedirectWalk walk(env_.files, layers_->xattrs(), std::move(path));
+  for (LayerIndex below = static_cast<LayerIndex>(layer + 1); below < layers_->end(); ++below) {
+    STRATA_TRY_ASSIGN(std::optional<RedirectWalk::Found> found, walk.In(layers_->root(below)));
+    if (found) {
+      dir.stack.push_back(
+          {below, std::move(found->path), std::make_shared<const UniqueFd>(std::move(found->fd))});
+    }
+    if (walk.ended()) break;
+  }
+  return {};
+}
+
+Result<std::string> UnionEngine::LowerPathLocked(Directory& dir, LayerIndex layer) {
+  STRATA_TRY(ResolveLocked(dir));
+  const auto entry = std::ranges::lower_bound(dir.stack, layer, {}, &StackEntry::layer);
+  if (entry == dir.stack.end() || entry->layer != layer) return Fail(ENOENT, "lower path");
+  if (entry->path) return *entry->path;
+  const NodeView view = nodes_->View(dir.index);
+  STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
+  MutexLock lock(parent->stack_mu);
+  STRATA_TRY_ASSIGN(const std::string parent_path, LowerPathLocked(*parent, layer));
+  return JoinPath(parent_path, view.name_text);
+}
+
+Result<> UnionEngine::EnsureLoaded(Directory& dir) {
+  {
+    ReadLock lock(dir.mu);
+    if (dir.loaded) return {};
+  }
+  STRATA_TRY_ASSIGN(const std::vector<LayerFd> parts, Fds(dir));
+  WriteLock lock(dir.mu);
+  if (dir.loaded || dir.dead) return {};
+  return Load(dir, parts);
+}
+
+Result<> UnionEngine::Load(Directory& dir, const std::vector<LayerFd>& parts) {
+  DirectoryMerge merge(env_.files, dir.names);
+  for (const LayerFd& part : parts) {
+    STRATA_TRY_ASSIGN(const bool opaque, merge.Add(part.layer, part.fd->get()));
+    if (opaque) break;
+  }
+  merge.Finish();
+  dir.loaded = true;
+  return {};
+}
+
+}  // namespace strata::fusefs

@@ -1,0 +1,322 @@
+// The engine's insides: what Engine (engine.h) promises, and the parts its operations share. Each
+// group of operations has a .cc file of its own: tree, lookup, access, copy_up, create, remove,
+// rename, open, attributes.
+//
+// Lock order, outermost first (docs/locking.md): copy-up flight 20, rename_mu_ 25, Directory::mu 30
+// (ancestors first), OpenState::mu 40, Directory::stack_mu 50 (descendants first), node stripes 60,
+// the leaf tables 65-80. A layer's directory descriptor is fetched (Fd, Fds) before any
+// Directory::mu is taken: finding one may need rename_mu_.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/file_ops.h"
+#include "base/mutex.h"
+#include "fusefs/union/directory.h"
+#include "fusefs/union/engine.h"
+#include "fusefs/union/flights.h"
+#include "fusefs/union/layers.h"
+#include "fusefs/union/link_groups.h"
+#include "fusefs/union/node_table.h"
+#include "fusefs/union/side_table.h"
+#include "fusefs/union/work_dir.h"
+
+namespace strata::fusefs {
+
+// What open handles of one node share. A node is in one I/O mode at a time (FACTS §2).
+struct OpenState {
+  Mutex mu;                                   // rank 40
+  bool closed STRATA_GUARDED_BY(mu) = false;  // the last handle is gone: look for another one
+  std::uint32_t handles STRATA_GUARDED_BY(mu) = 0;
+  IoMode mode STRATA_GUARDED_BY(mu) = IoMode::kCached;
+  std::int32_t backing_id STRATA_GUARDED_BY(mu) = 0;
+  LayerIndex backing_layer STRATA_GUARDED_BY(mu) = 0;
+  bool written STRATA_GUARDED_BY(mu) = false;  // opened for writing in passthrough mode
+  // Descriptors stay until the last handle is released: callers borrow their numbers meanwhile.
+  SharedFd lower STRATA_GUARDED_BY(mu);
+  SharedFd upper STRATA_GUARDED_BY(mu);
+  SharedFd upper_writable STRATA_GUARDED_BY(mu);
+};
+
+// Of a retired node: who was told to look the name up again, and when. The same task coming back at
+// once means that there is no name to look up (a re-open through /proc/self/fd).
+struct RetiredNode {
+  Mutex mu;  // rank 40
+  pid_t sent_away STRATA_GUARDED_BY(mu) = 0;
+  std::chrono::steady_clock::time_point when STRATA_GUARDED_BY(mu);
+};
+
+class UnionEngine final : public Engine {
+ public:
+  UnionEngine(EngineOptions options, EngineEnv env) : options_(std::move(options)), env_(env) {}
+  Result<> Start();
+
+  void Connect(BackingFiles* backing, KernelCache* cache) override;
+  Result<EntryReply> Lookup(NodeId parent, std::string_view name) override;
+  void Forget(NodeId node, std::uint64_t count) override;
+  Result<struct stat> GetAttr(NodeId node, bool* stable) override;
+  Result<struct stat> SetAttr(NodeId node, const AttrChange& change, const Caller& who) override;
+  Result<std::string> ReadLink(NodeId node) override;
+  Result<> List(NodeId dir, std::uint64_t offset, bool attributes,
+                const std::function<bool(const ListedEntry&)>& add) override;
+  Result<EntryReply> MakeNode(NodeId parent, std::string_view name, mode_t mode, dev_t dev,
+                              const Caller& who) override;
+  Result<EntryReply> MakeDir(NodeId parent, std::string_view name, mode_t mode,
+                             const Caller& who) override;
+  Result<EntryReply> SymLink(NodeId parent, std::string_view name, const char* target,
+                             const Caller& who) override;
+  Result<EntryReply> Link(NodeId node, NodeId parent, std::string_view name) override;
+  Result<> Unlink(NodeId parent, std::string_view name) override;
+  Result<> RemoveDir(NodeId parent, std::string_view name) override;
+  Result<> Rename(NodeId from_parent, std::string_view from, NodeId to_parent, std::string_view to,
+                  unsigned flags) override;
+  Result<Created> Create(NodeId parent, std::string_view name, mode_t mode, int flags,
+                         const Caller& who) override;
+  Result<OpenReply> OpenFile(NodeId node, int flags, const Caller& who) override;
+  void Release(NodeId node, std::uint64_t handle) override;
+  Result<int> ReadableFd(NodeId node, std::uint64_t handle) override;
+  Result<int> WritableFd(NodeId node, std::uint64_t handle, bool kill_privileges) override;
+  Result<> Sync(NodeId node, std::uint64_t handle, bool data_only) override;
+  Result<> SyncDir(NodeId node) override;
+  Result<> Allocate(NodeId node, std::uint64_t handle, int mode, off_t offset,
+                    off_t length) override;
+  Result<std::size_t> CopyRange(NodeId in, std::uint64_t in_handle, off_t in_offset, NodeId out,
+                                std::uint64_t out_handle, off_t out_offset,
+                                std::size_t length) override;
+  Result<off_t> Seek(NodeId node, std::uint64_t handle, off_t offset, int whence) override;
+  Result<std::string> GetXattr(NodeId node, const char* name) override;
+  Result<std::vector<std::string>> ListXattr(NodeId node) override;
+  Result<> SetXattr(NodeId node, const char* name, std::string_view value, int flags) override;
+  Result<> RemoveXattr(NodeId node, const char* name) override;
+  Result<struct statvfs> StatVfs() override;
+  Counters Count() const override;
+
+ private:
+  using Slot = NameTable::Slot;
+
+  // One layer directory of a union directory, opened.
+  struct LayerFd {
+    LayerIndex layer = 0;
+    SharedFd fd;
+  };
+
+  // --- tree.cc: directories and their layers ---------------------------------------------------
+  // ENOTDIR unless `node` is a directory.
+  Result<DirectoryRef> Dir(NodeIndex node);
+  // The directory's part in one layer; ENOENT if it has none there. No directory lock may be held.
+  Result<SharedFd> Fd(Directory& dir, LayerIndex layer);
+  // All its parts, topmost first. No directory lock may be held.
+  Result<std::vector<LayerFd>> Fds(Directory& dir);
+  bool HasUpper(const Directory& dir);
+  Result<> EnsureLoaded(Directory& dir);
+
+  Result<> ResolveLocked(Directory& dir) STRATA_REQUIRES(dir.stack_mu);
+  Result<SharedFd> FdLocked(Directory& dir, LayerIndex layer) STRATA_REQUIRES(dir.stack_mu);
+  Result<SharedFd> OpenEntryLocked(Directory& dir, StackEntry& entry) STRATA_REQUIRES(dir.stack_mu);
+  // Where the directory is in a lower layer, from the layer's root, without a leading slash.
+  Result<std::string> LowerPathLocked(Directory& dir, LayerIndex layer)
+      STRATA_REQUIRES(dir.stack_mu);
+  Result<> FollowRedirect(Directory& dir, DirectoryRef parent, LayerIndex layer,
+                          std::string redirect) STRATA_REQUIRES(dir.stack_mu);
+  void RememberFd(Directory& dir, LayerIndex layer);
+  void EvictFds();
+  Result<> Load(Directory& dir, const std::vector<LayerFd>& parts) STRATA_REQUIRES(dir.mu);
+
+  // --- lookup.cc: names to nodes ----------------------------------------------------------------
+  // A node with one lookup taken, and its attributes if they came along.
+  struct Bound {
+    WeakNode node;
+    std::optional<struct stat> attr;
+  };
+  // The node behind a name, made if need be. `fd` is the directory's part in the name's topmost
+  // layer.
+  Result<Bound> Bind(Directory& dir, Slot slot, int fd) STRATA_REQUIRES(dir.mu);
+  Result<Bound> BindDirectory(Directory& dir, Slot slot, const struct stat& st, int fd)
+      STRATA_REQUIRES(dir.mu);
+  Result<Bound> BindFile(Directory& dir, Slot slot, const struct stat& st, int fd)
+      STRATA_REQUIRES(dir.mu);
+  // A known node of the link group of a file, if there is one.
+  std::optional<WeakNode> TryLinked(RealInode inode);
+  // Lists what fits from *offset on, moving it; 0 when there is no more to list or no room.
+  Result<std::size_t> ListBatch(Directory& dir, std::uint64_t* offset, bool attributes,
+                                const std::function<bool(const ListedEntry&)>& add);
+  Result<EntryReply> Reply(Bound bound);
+  // Follows retired nodes to the one in use.
+  WeakNode Current(WeakNode node);
+  NodeIndex Current(NodeIndex node);
+  Result<WeakNode> AddNode(const NodeRecord& fields, std::string_view name);
+  // Gives references back and frees what nobody holds any more.
+  void Drop(NodeIndex node, std::uint64_t lookups, std::uint32_t refs);
+  // The number to show for a real inode, honouring what copy-up recorded. `dir`/`name` lead to it.
+  std::uint64_t ShownIno(LayerIndex layer, const struct stat& st, int dir, const char* name);
+
+  // --- access.cc: nodes to files ----------------------------------------------------------------
+  // Opens what the node stands for now and makes sure that it is that. O_CLOEXEC and O_NOFOLLOW are
+  // implied.
+  Result<SharedFd> OpenNode(NodeIndex node, int flags);
+  Result<struct stat> StatNode(NodeIndex node);
+  bool IsMerged(Directory& dir);
+  // Turns a real stat into the one shown.
+  void Present(const NodeRecord& record, struct stat& st) const;
+
+  // --- copy_up.cc -----------------------------------------------------------------------------
+  Result<> EnsureUpper(NodeIndex node, std::optional<off_t> size_limit = std::nullopt);
+  Result<> EnsureUpperDir(NodeIndex node);
+  Result<> EnsureUpperFile(NodeIndex node, std::optional<off_t> size_limit);
+  Result<> CopyUpFile(NodeIndex node, const NodeView& view, std::optional<off_t> size_limit);
+  // Copies everything but the data: owner, mode, xattrs, marks and, last, times.
+  Result<> CopyAttributes(int from, const struct stat& st, int to, std::uint64_t ino);
+  Result<> CopyXattrs(int from, int to);
+  Result<std::string> StageCopy(int from, const struct stat& st, std::optional<off_t> size_limit,
+                                std::uint64_t ino, const std::optional<std::string>& origin);
+  Result<> CopyData(int from, int to, off_t size, const struct stat& st);
+  Result<> PublishFile(NodeIndex node, const std::string& staged,
+                       const std::optional<std::string>& index_name, nlink_t lower_links);
+  // Our own marks on upper files; filesystems and file types that cannot carry them only lose
+  // number stability.
+  void SetMark(int fd, const std::string& name, std::string_view value);
+  void StoreLinkDelta(NodeIndex node);
+
+  // --- create.cc, remove.cc, rename.cc
+  // ------------------------------------------------------------
+  struct NewEntry {
+    mode_t mode = 0;  // type and permissions as asked for
+    dev_t dev = 0;
+    const char* target = nullptr;  // of a symbolic link
+    UniqueFd* opened = nullptr;    // regular files: wants the open descriptor
+    const Caller& who;
+  };
+  Result<Bound> AddEntry(NodeIndex parent, std::string_view name, const NewEntry& what);
+  Result<> MakeInPlace(int dir, const char* name, const NewEntry& what, mode_t mode);
+  Result<> SettleOwner(int dir, const char* name, const NewEntry& what, mode_t mode,
+                       const struct stat& parent, bool default_acl);
+  Result<> MakeOverWhiteout(int upper, const std::string& name, const NewEntry& what, mode_t mode,
+                            const struct stat& parent, bool default_acl);
+  Result<bool> HasDefaultAcl(Directory& dir, int upper) STRATA_REQUIRES(dir.mu);
+  static Result<> CheckNewName(std::string_view name);
+  Result<> MarkOpaque(int upper, const std::string& name);
+  Result<Bound> AdoptNew(Directory& dir, const std::string& name, const struct stat& st)
+      STRATA_REQUIRES(dir.mu);
+  // A node whose name was removed has another one: it is found there from now on.
+  void Rehome(NodeIndex node, const Directory& dir, std::string_view name);
+
+  // Keeps a node reachable whose name is about to go away: call Keep before the name is removed,
+  // Detach after.
+  SharedFd Keep(const Directory& dir, const std::string& name, WeakNode node, int upper);
+  void Detach(const Directory& dir, std::string_view name, WeakNode node, SharedFd kept);
+  // Removes a name that is not a directory, on disk and from the tables.
+  Result<> RemoveFileName(Directory& dir, Slot slot, int upper) STRATA_REQUIRES(dir.mu);
+  Result<> RemoveDirName(Directory& dir, Slot slot, int upper) STRATA_REQUIRES(dir.mu);
+  void ForgetName(Directory& dir, Slot slot) STRATA_REQUIRES(dir.mu);
+  // A lower name of a link group whose file is in the upper layer is gone or became an upper name.
+  void LowerNameGone(NodeIndex node);
+  // Removes the index entry of a link group without names.
+  void CollectIndexEntry(NodeIndex node);
+  Result<> RemoveDirLocked(Directory& dir, Directory& child, const std::string& name, int upper)
+      STRATA_REQUIRES(dir.mu, child.mu);
+  // Makes an upper directory that only holds whiteouts really empty: opaque first, so that nothing
+  // shows in between.
+  Result<> ClearWhiteouts(int upper, const std::string& name);
+
+  // A lookup held for the length of an operation.
+  class Held {
+   public:
+    Held(UnionEngine& engine, EntryReply entry) : engine_(engine), entry_(std::move(entry)) {}
+    ~Held() { engine_.Forget(entry_.node, 1); }
+    Held(const Held&) = delete;
+    Held& operator=(const Held&) = delete;
+    NodeIndex index() const { return static_cast<NodeIndex>(entry_.node.value); }
+    const struct stat& attr() const { return entry_.attr; }
+
+   private:
+    UnionEngine& engine_;
+    EntryReply entry_;
+  };
+
+  // One of the two names a rename is about, with what was found there before the locks were taken.
+  struct RenameSide;
+  // False if the names changed meanwhile and the rename starts over.
+  Result<bool> TryRename(RenameSide& from, RenameSide& to, unsigned flags);
+  Result<RenameSide> OpenRenameSide(NodeIndex parent, std::string_view name, bool must_exist);
+  Result<> CheckReplace(const RenameSide& from, const RenameSide& to);
+  Result<> PrepareRename(RenameSide& from, RenameSide& to, unsigned flags);
+  Result<bool> RenameLocked(RenameSide& from, RenameSide& to, unsigned flags);
+  bool StillAsFound(RenameSide& side);
+  Result<> PromoteName(RenameSide& side);
+  // Lets a moved directory find its lower parts, or keeps those of its new place out.
+  Result<> MarkMovedDirectory(RenameSide& moved, RenameSide& target);
+  Result<> MoveOnDisk(RenameSide& from, RenameSide& to);
+  Result<> MoveLeavingWhiteout(RenameSide& from, RenameSide& to, bool replaces);
+  Result<> FixLowerPaths(RenameSide& moved);
+  void MoveInMemory(RenameSide& from, RenameSide& to);
+  void ExchangeInMemory(RenameSide& from, RenameSide& to);
+  void MoveNode(NodeIndex node, const RenameSide& from, const RenameSide& to);
+
+  // --- open.cc, attributes.cc
+  // ---------------------------------------------------------------------
+  Result<OpenReply> OpenCurrent(NodeIndex node, int flags);
+  // A further handle in the state's mode; ESTALE if that cannot serve it and the node must be
+  // retired.
+  Result<OpenReply> Join(NodeIndex node, OpenState& state, int flags, bool passthrough)
+      STRATA_REQUIRES(state.mu);
+  Result<bool> StartPassthrough(NodeIndex node, OpenState& state, int flags)
+      STRATA_REQUIRES(state.mu);
+  Result<bool> WantsPassthrough(NodeIndex node, int flags);
+  // Replaces a node that has open handles on a backing file which is no longer the right one.
+  Result<> Retire(NodeIndex node);
+  Result<OpenReply> OpenRetired(NodeIndex node, int flags, const Caller& who);
+  Result<int> UpperFdLocked(NodeIndex node, OpenState& state, bool writable)
+      STRATA_REQUIRES(state.mu);
+  Result<int> LowerFdLocked(NodeIndex node, OpenState& state) STRATA_REQUIRES(state.mu);
+  Result<std::shared_ptr<OpenState>> StateOf(NodeIndex node);
+  bool InUpperNow(NodeIndex node);
+  Result<> Truncate(NodeIndex node, off_t size, bool kill_privileges);
+  // Clears setuid, and setgid where it means privilege; capabilities go with the write that
+  // follows.
+  Result<> KillPrivileges(int fd);
+  std::string StoredXattrName(const char* name) const;
+  Result<> CheckXattrChange(NodeIndex node, const std::string& name, int flags);
+
+  EngineOptions options_;
+  EngineEnv env_;
+  std::atomic<BackingFiles*> backing_ = nullptr;
+  std::atomic<KernelCache*> cache_ = nullptr;
+
+  std::unique_ptr<Layers> layers_;
+  std::unique_ptr<WorkDir> work_;  // nullptr for a read-only union
+  std::unique_ptr<LinkGroups> links_;
+  std::unique_ptr<NodeTable> nodes_;
+  SideTable<Directory> dirs_;
+  SideTable<OpenState> open_files_;
+  SideTable<const UniqueFd> orphans_;         // O_PATH descriptors of nodes without a name
+  SideTable<const std::string> index_names_;  // of kNodeIndexed nodes
+  SideTable<RetiredNode> retired_;
+  Flights flights_;
+
+  // Held exclusively by renames that move directories or cross them; shared while names lead to
+  // descriptors.
+  SharedMutex rename_mu_;  // rank 25
+
+  // Layer directory descriptors kept open, oldest first.
+  Mutex fds_mu_;  // rank 75
+  std::deque<std::pair<std::weak_ptr<Directory>, LayerIndex>> cached_fds_
+      STRATA_GUARDED_BY(fds_mu_);
+  std::size_t max_cached_fds_ = 1024;
+
+  std::atomic<std::uint64_t> copy_ups_ = 0;
+  std::atomic<std::uint64_t> copied_bytes_ = 0;
+  std::atomic<std::uint64_t> passthrough_opens_ = 0;
+  std::atomic<std::uint64_t> cached_opens_ = 0;
+  std::atomic<std::uint64_t> retired_nodes_ = 0;
+};
+
+}  // namespace strata::fusefs

@@ -1,0 +1,133 @@
+#include "fusefs/union/work_dir.h"
+
+#include <sys/sysmacros.h>
+
+#include <vector>
+
+#include "base/logging.h"
+#include "base/try.h"
+
+namespace strata::fusefs {
+namespace {
+
+constexpr char kStagingName[] = "work";
+constexpr char kIndexName[] = "index";
+
+Result<UniqueFd> MakeAndOpen(FileOps& files, int root, const char* name) {
+  auto made = files.MakeDir(root, name, 0700);
+  if (!made && made.error().code() != EEXIST) return std::unexpected(std::move(made).error());
+  return files.Open(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+}
+
+Result<std::vector<std::string>> Names(FileOps& files, int dir) {
+  std::vector<std::string> names;
+  STRATA_TRY(files.ReadDir(dir, [&](std::string_view name, ino_t, unsigned char) {
+    names.emplace_back(name);
+    return true;
+  }));
+  return names;
+}
+
+}  // namespace
+
+Result<> RemoveTree(FileOps& files, int dir, const char* name) {
+  auto removed = files.Unlink(dir, name);
+  if (removed || removed.error().code() == ENOENT) return {};
+  if (removed.error().code() != EISDIR && removed.error().code() != EPERM) return removed;
+  if (files.Unlink(dir, name, AT_REMOVEDIR)) return {};
+
+  // Depth-first with one descriptor a level; what is removed here was made by the union and is as
+  // deep as that.
+  STRATA_TRY_ASSIGN(const UniqueFd fd, files.Open(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  STRATA_TRY_ASSIGN(const std::vector<std::string> names, Names(files, fd.get()));
+  for (const std::string& child : names) STRATA_TRY(RemoveTree(files, fd.get(), child.c_str()));
+  return files.Unlink(dir, name, AT_REMOVEDIR);
+}
+
+Result<std::unique_ptr<WorkDir>> WorkDir::Open(const Layers& layers, FileOps& files,
+                                               bool force_file_whiteouts) {
+  std::unique_ptr<WorkDir> work(new WorkDir(files));
+  STRATA_TRY(work->Prepare(layers.work_root()));
+  if (force_file_whiteouts) {
+    work->form_ = WhiteoutForm::kFile;
+    return work;
+  }
+  MutexLock lock(work->mu_);
+  if (auto made = work->MakeSharedWhiteout(); !made) {
+    if (made.error().code() != EPERM && made.error().code() != EACCES &&
+        made.error().code() != EOPNOTSUPP) {
+      return std::unexpected(std::move(made).error());
+    }
+    log::Info("no device nodes here: whiteouts are written as .wh. files",
+              {{"error", made.error().ToString()}});
+    work->form_ = WhiteoutForm::kFile;
+  }
+  return work;
+}
+
+Result<> WorkDir::Prepare(int root) {
+  STRATA_TRY_ASSIGN(staging_, MakeAndOpen(files_, root, kStagingName));
+  STRATA_TRY_ASSIGN(index_, MakeAndOpen(files_, root, kIndexName));
+  STRATA_TRY_ASSIGN(const std::vector<std::string> leftovers, Names(files_, staging_.get()));
+  for (const std::string& name : leftovers) {
+    STRATA_TRY(RemoveTree(files_, staging_.get(), name.c_str()));
+  }
+  return {};
+}
+
+std::string WorkDir::TempName() {
+  return "#" + std::to_string(next_temp_.fetch_add(1, std::memory_order_relaxed));
+}
+
+Result<> WorkDir::MakeSharedWhiteout() {
+  std::string name = TempName();
+  STRATA_TRY(files_.MakeNode(fd(), name.c_str(), S_IFCHR | 0000, makedev(0, 0)));
+  shared_whiteout_ = std::move(name);
+  return {};
+}
+
+Result<> WorkDir::LinkWhiteout(int dir, const char* name) {
+  MutexLock lock(mu_);
+  if (!shared_whiteout_.empty()) {
+    auto linked = files_.Link(fd(), shared_whiteout_.c_str(), dir, name);
+    if (linked) return linked;
+    if (linked.error().code() != EMLINK) return linked;
+    // The inode is full: leave its links be and go on with a fresh one.
+    Ignore(files_.Unlink(fd(), shared_whiteout_.c_str()),
+           "full whiteout inode in the work directory");
+    shared_whiteout_.clear();
+  }
+  STRATA_TRY(MakeSharedWhiteout());
+  return files_.Link(fd(), shared_whiteout_.c_str(), dir, name);
+}
+
+Result<> WorkDir::AddWhiteout(int dir, const std::string& name) {
+  if (form_ == WhiteoutForm::kDevice) return LinkWhiteout(dir, name.c_str());
+  const std::string marker = std::string(kWhiteoutPrefix) + name;
+  auto made = files_.Open(dir, marker.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW, 0600);
+  if (!made) return std::unexpected(std::move(made).error());
+  return {};
+}
+
+Result<std::string> WorkDir::StageWhiteout() {
+  std::string name = TempName();
+  STRATA_TRY(LinkWhiteout(fd(), name.c_str()));
+  return name;
+}
+
+Result<> WorkDir::RemoveFileWhiteout(int dir, const std::string& name) {
+  const std::string marker = std::string(kWhiteoutPrefix) + name;
+  auto removed = files_.Unlink(dir, marker.c_str());
+  if (!removed && removed.error().code() != ENOENT) return removed;
+  return {};
+}
+
+Result<> WorkDir::Discard(const std::string& name) {
+  return RemoveTree(files_, fd(), name.c_str());
+}
+
+StagedEntry::~StagedEntry() {
+  if (!published_) Ignore(work_.Discard(name_), "staged entry that was not published");
+}
+
+}  // namespace strata::fusefs

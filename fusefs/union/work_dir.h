@@ -1,0 +1,89 @@
+// The work directory: where things are made before they get their name in the upper layer, and the
+// source of whiteouts.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/file_ops.h"
+#include "base/mutex.h"
+#include "fusefs/union/layers.h"
+
+namespace strata::fusefs {
+
+// How a deleted lower name is recorded in the upper layer.
+enum class WhiteoutForm : std::uint8_t {
+  kDevice,  // character device 0/0 of that name (kernel overlayfs)
+  kFile,    // empty file ".wh.NAME" (OCI layers, AUFS)
+};
+
+inline constexpr std::string_view kWhiteoutPrefix = ".wh.";
+inline constexpr std::string_view kOpaqueMarker = ".wh..wh..opq";
+
+// Thread-safe. Layout as kernel overlayfs has it: <workdir>/work for staging, <workdir>/index for
+// link groups.
+class WorkDir {
+ public:
+  // Makes both directories, empties work/, finds out which whiteouts can be made.
+  static Result<std::unique_ptr<WorkDir>> Open(const Layers& layers, FileOps& files,
+                                               bool force_file_whiteouts);
+
+  int fd() const { return staging_.get(); }
+  int index_fd() const { return index_.get(); }
+  WhiteoutForm whiteouts() const { return form_; }
+
+  // A name nothing in work/ has.
+  std::string TempName();
+
+  // Records `name` as deleted where the upper directory has nothing of that name.
+  Result<> AddWhiteout(int dir, const std::string& name);
+  // kDevice only: a whiteout in work/ under a temporary name, to be renamed or exchanged into
+  // place.
+  Result<std::string> StageWhiteout();
+  // Removes the whiteout of `name`; kFile only, the device form is replaced by what takes its name.
+  Result<> RemoveFileWhiteout(int dir, const std::string& name);
+
+  // Removes whatever work/<name> is, with all below it.
+  Result<> Discard(const std::string& name);
+
+ private:
+  explicit WorkDir(FileOps& files) : files_(files) {}
+  Result<> Prepare(int root);
+  Result<> MakeSharedWhiteout();
+  Result<> LinkWhiteout(int dir, const char* name);
+
+  FileOps& files_;
+  UniqueFd staging_;
+  UniqueFd index_;
+  WhiteoutForm form_ = WhiteoutForm::kDevice;
+  std::atomic<std::uint64_t> next_temp_ = 0;
+
+  Mutex mu_;                                            // rank 80
+  std::string shared_whiteout_ STRATA_GUARDED_BY(mu_);  // all whiteouts are links to this one inode
+};
+
+// Removes dir/<name> from work/ at the end of the scope unless it was moved to its place.
+class StagedEntry {
+ public:
+  StagedEntry(WorkDir& work, std::string name) : work_(work), name_(std::move(name)) {}
+  ~StagedEntry();
+  StagedEntry(const StagedEntry&) = delete;
+  StagedEntry& operator=(const StagedEntry&) = delete;
+
+  const std::string& name() const { return name_; }
+  const char* c_str() const { return name_.c_str(); }
+  void Published() { published_ = true; }
+
+ private:
+  WorkDir& work_;
+  std::string name_;
+  bool published_ = false;
+};
+
+// Removes dir/<name> with all below it, never following links or leaving the filesystem `dir` is
+// on.
+Result<> RemoveTree(FileOps& files, int dir, const char* name);
+
+}  // namespace strata::fusefs
