@@ -1,0 +1,44 @@
+// Going into the background once, and only once, the mount works.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/unique_fd.h"
+
+namespace strata::fusefs {
+
+// Tells the process the user started how it went. In the foreground there is nobody to tell.
+class StartReport {
+ public:
+  StartReport() = default;
+  explicit StartReport(UniqueFd parent) : parent_(std::move(parent)) {}
+
+  bool in_background() const { return in_background_; }
+  // The mount works: the waiting process exits with 0. In the background, stdin, stdout and (unless
+  // `keep_stderr`) stderr go to /dev/null from here on.
+  Result<> Ready(bool keep_stderr);
+  // It does not: `message` goes to the user's stderr, the waiting process exits with 1.
+  void Failed(std::string_view message);
+
+ private:
+  UniqueFd parent_;
+  bool in_background_ = static_cast<bool>(parent_);
+};
+
+// What Fork() gives: in the process the user started, the exit code to end with.
+struct Forked {
+  std::optional<int> exit_code;
+  StartReport report;
+};
+
+// Forks; the child gets a session of its own, the parent waits for the child's report. Call it
+// before there are threads.
+Result<Forked> Fork();
+
+// "stratafs: MESSAGE" on stderr.
+void PrintError(std::string_view message);
+
+}  // namespace strata::fusefs

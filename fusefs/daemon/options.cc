@@ -1,0 +1,457 @@
+#include "fusefs/daemon/options.h"
+
+#include <sys/mount.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/try.h"
+#include "fusefs/daemon/option_string.h"
+
+namespace strata::fusefs {
+namespace {
+
+constexpr unsigned kMaxThreads = 256;
+constexpr unsigned kMaxSpinMicroseconds = 100000;
+
+std::unexpected<Error> Complain(std::string text) { return Fail(EINVAL, "", std::move(text)); }
+
+Result<unsigned> ParseNumber(std::string_view name, std::string_view text, unsigned low,
+                             unsigned high) {
+  unsigned number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || number < low || number > high) {
+    return Complain("option '" + std::string(name) + "': '" + std::string(text) +
+                    "' is not a number from " + std::to_string(low) + " to " +
+                    std::to_string(high));
+  }
+  return number;
+}
+
+template <class T>
+using Words = std::span<const std::pair<std::string_view, T>>;
+
+template <class T>
+Result<T> ParseWord(std::string_view name, std::string_view text, Words<T> words) {
+  std::string known;
+  for (const auto& [word, value] : words) {
+    if (word == text) return value;
+    known.append(known.empty() ? "" : ", ").append(word);
+  }
+  return Complain("option '" + std::string(name) + "': '" + std::string(text) + "' is none of " +
+                  known);
+}
+
+constexpr std::array<std::pair<std::string_view, CopyUpPolicy>, 3> kCopyUpWords{{
+    {"write", CopyUpPolicy::kWrite},
+    {"open", CopyUpPolicy::kOpen},
+    {"read", CopyUpPolicy::kRead},
+}};
+
+constexpr std::array<std::pair<std::string_view, PassthroughPolicy>, 3> kPassthroughWords{{
+    {"all", PassthroughPolicy::kAll},
+    {"large", PassthroughPolicy::kLarge},
+    {"off", PassthroughPolicy::kOff},
+}};
+
+// --- the options of -o --------------------------------------------------------------------------
+
+enum class Takes : std::uint8_t { kNothing, kValue };
+
+struct MountOption {
+  std::string_view name;
+  Takes takes;
+  Result<> (*apply)(Options&, std::string_view name, std::string_view value);
+};
+
+template <unsigned long kFlag>
+Result<> AddFlag(Options& options, std::string_view /*name*/, std::string_view /*value*/) {
+  options.mount.flags |= kFlag;
+  return {};
+}
+
+template <unsigned long kFlag>
+Result<> DropFlag(Options& options, std::string_view /*name*/, std::string_view /*value*/) {
+  options.mount.flags &= ~kFlag;
+  return {};
+}
+
+template <bool EngineOptions::* kMember>
+Result<> SetInEngine(Options& options, std::string_view /*name*/, std::string_view /*value*/) {
+  options.engine.*kMember = true;
+  return {};
+}
+
+template <bool kValue>
+Result<> SetReadOnly(Options& options, std::string_view /*name*/, std::string_view /*value*/) {
+  options.mount.read_only = kValue;
+  return {};
+}
+
+Result<> Nothing(Options& /*options*/, std::string_view /*name*/, std::string_view /*value*/) {
+  return {};
+}
+
+Result<> PassOn(Options& options, std::string_view name, std::string_view value) {
+  options.mount.extra.push_back(std::string(name) + "=" + std::string(value));
+  return {};
+}
+
+Result<> AddLowerList(Options& options, std::string_view name, std::string_view value) {
+  for (const std::string_view directory : SplitUnescaped(value, ':')) {
+    if (directory.empty()) {
+      return Complain("option '" + std::string(name) + "': there is an empty directory name in '" +
+                      std::string(value) + "'");
+    }
+    options.engine.lower.push_back(Unescape(directory));
+  }
+  return {};
+}
+
+Result<> AddLower(Options& options, std::string_view /*name*/, std::string_view value) {
+  options.engine.lower.push_back(Unescape(value));
+  return {};
+}
+
+template <std::string EngineOptions::* kMember>
+Result<> SetDirectory(Options& options, std::string_view name, std::string_view value) {
+  std::string& directory = options.engine.*kMember;
+  if (!directory.empty()) {
+    return Complain("option '" + std::string(name) + "' is given twice");
+  }
+  directory = Unescape(value);
+  return {};
+}
+
+Result<> SetCopyUp(Options& options, std::string_view name, std::string_view value) {
+  STRATA_TRY_ASSIGN(options.engine.copy_up,
+                    ParseWord(name, value, Words<CopyUpPolicy>(kCopyUpWords)));
+  return {};
+}
+
+Result<> SetPassthrough(Options& options, std::string_view name, std::string_view value) {
+  STRATA_TRY_ASSIGN(options.engine.passthrough,
+                    ParseWord(name, value, Words<PassthroughPolicy>(kPassthroughWords)));
+  return {};
+}
+
+Result<> SetThreads(Options& options, std::string_view name, std::string_view value) {
+  STRATA_TRY_ASSIGN(options.threads, ParseNumber(name, value, 1, kMaxThreads));
+  return {};
+}
+
+Result<> SetSpin(Options& options, std::string_view name, std::string_view value) {
+  STRATA_TRY_ASSIGN(const unsigned spin, ParseNumber(name, value, 0, kMaxSpinMicroseconds));
+  options.spin = std::chrono::microseconds(spin);
+  return {};
+}
+
+Result<> SetSource(Options& options, std::string_view /*name*/, std::string_view value) {
+  options.mount.source = Unescape(value);
+  return {};
+}
+
+Result<> AllowOther(Options& options, std::string_view /*name*/, std::string_view /*value*/) {
+  options.allow_other = true;
+  return {};
+}
+
+Result<> DenyOther(Options& options, std::string_view /*name*/, std::string_view /*value*/) {
+  options.allow_other = false;
+  return {};
+}
+
+Result<> Writeback(Options& options, std::string_view /*name*/, std::string_view /*value*/) {
+  options.writeback = true;
+  return {};
+}
+
+template <bool kValue>
+Result<> SetAcl(Options& options, std::string_view /*name*/, std::string_view /*value*/) {
+  options.acl = kValue;
+  return {};
+}
+
+constexpr MountOption kMountOptions[] = {
+    // the union
+    {"lowerdir", Takes::kValue, AddLowerList},
+    {"lowerdir+", Takes::kValue, AddLower},
+    {"upperdir", Takes::kValue, SetDirectory<&EngineOptions::upper>},
+    {"workdir", Takes::kValue, SetDirectory<&EngineOptions::work>},
+    {"copyup", Takes::kValue, SetCopyUp},
+    {"passthrough", Takes::kValue, SetPassthrough},
+    {"coherent", Takes::kNothing, SetInEngine<&EngineOptions::coherent>},
+    {"volatile", Takes::kNothing, SetInEngine<&EngineOptions::volatile_upper>},
+    {"userxattr", Takes::kNothing, SetInEngine<&EngineOptions::user_xattr>},
+    // FUSE
+    {"allow_other", Takes::kNothing, AllowOther},
+    {"noallow_other", Takes::kNothing, DenyOther},
+    {"default_permissions", Takes::kNothing, Nothing},
+    {"fsname", Takes::kValue, SetSource},
+    {"threads", Takes::kValue, SetThreads},
+    {"spin", Takes::kValue, SetSpin},
+    {"writeback", Takes::kNothing, Writeback},
+    {"acl", Takes::kNothing, SetAcl<true>},
+    {"noacl", Takes::kNothing, SetAcl<false>},
+    // every mount's
+    {"ro", Takes::kNothing, SetReadOnly<true>},
+    {"rw", Takes::kNothing, SetReadOnly<false>},
+    {"suid", Takes::kNothing, DropFlag<MS_NOSUID>},
+    {"nosuid", Takes::kNothing, AddFlag<MS_NOSUID>},
+    {"dev", Takes::kNothing, DropFlag<MS_NODEV>},
+    {"nodev", Takes::kNothing, AddFlag<MS_NODEV>},
+    {"exec", Takes::kNothing, DropFlag<MS_NOEXEC>},
+    {"noexec", Takes::kNothing, AddFlag<MS_NOEXEC>},
+    {"sync", Takes::kNothing, AddFlag<MS_SYNCHRONOUS>},
+    {"async", Takes::kNothing, DropFlag<MS_SYNCHRONOUS>},
+    {"dirsync", Takes::kNothing, AddFlag<MS_DIRSYNC>},
+    {"atime", Takes::kNothing, DropFlag<MS_NOATIME>},
+    {"noatime", Takes::kNothing, AddFlag<MS_NOATIME>},
+    {"diratime", Takes::kNothing, DropFlag<MS_NODIRATIME>},
+    {"nodiratime", Takes::kNothing, AddFlag<MS_NODIRATIME>},
+    {"relatime", Takes::kNothing, AddFlag<MS_RELATIME>},
+    {"norelatime", Takes::kNothing, DropFlag<MS_RELATIME>},
+    {"strictatime", Takes::kNothing, AddFlag<MS_STRICTATIME>},
+    {"nostrictatime", Takes::kNothing, DropFlag<MS_STRICTATIME>},
+    {"lazytime", Takes::kNothing, AddFlag<MS_LAZYTIME>},
+    {"nolazytime", Takes::kNothing, DropFlag<MS_LAZYTIME>},
+    {"silent", Takes::kNothing, AddFlag<MS_SILENT>},
+    {"loud", Takes::kNothing, DropFlag<MS_SILENT>},
+    {"defaults", Takes::kNothing, Nothing},
+    {"context", Takes::kValue, PassOn},
+    {"fscontext", Takes::kValue, PassOn},
+    {"defcontext", Takes::kValue, PassOn},
+    {"rootcontext", Takes::kValue, PassOn},
+    // for mount(8) and fstab(5) only
+    {"auto", Takes::kNothing, Nothing},
+    {"noauto", Takes::kNothing, Nothing},
+    {"nofail", Takes::kNothing, Nothing},
+    {"user", Takes::kNothing, Nothing},
+    {"nouser", Takes::kNothing, Nothing},
+    {"users", Takes::kNothing, Nothing},
+    {"owner", Takes::kNothing, Nothing},
+    {"group", Takes::kNothing, Nothing},
+    {"_netdev", Takes::kNothing, Nothing},
+};
+
+Result<> ApplyMountOption(Options& options, std::string_view text) {
+  if (text.empty() || text.starts_with("x-") || text.starts_with("X-")) return {};
+  const std::size_t equals = text.find('=');
+  const std::string_view name = text.substr(0, equals);
+  const auto* option = std::ranges::find(kMountOptions, name, &MountOption::name);
+  if (option == std::end(kMountOptions)) {
+    return Complain("unknown option '" + std::string(name) + "'");
+  }
+  const bool has_value = equals != std::string_view::npos;
+  if (option->takes == Takes::kNothing) {
+    if (has_value) return Complain("option '" + std::string(name) + "' takes no value");
+    return option->apply(options, name, {});
+  }
+  if (!has_value || equals + 1 == text.size()) {
+    return Complain("option '" + std::string(name) + "' needs a value");
+  }
+  return option->apply(options, name, text.substr(equals + 1));
+}
+
+Result<> ApplyMountOptions(Options& options, std::string_view list) {
+  for (const std::string_view option : SplitUnescaped(list, ',')) {
+    STRATA_TRY(ApplyMountOption(options, option));
+  }
+  return {};
+}
+
+// --- the command line ---------------------------------------------------------------------------
+
+struct CommandOption {
+  std::string_view short_name;  // "" if there is none
+  std::string_view long_name;
+  Takes takes;
+  Result<> (*apply)(Options&, std::string_view value);
+};
+
+constexpr CommandOption kCommandOptions[] = {
+    {"-o", "--options", Takes::kValue, ApplyMountOptions},
+    {"", "--lower", Takes::kValue,
+     [](Options& options, std::string_view value) -> Result<> {
+       options.engine.lower.emplace_back(value);
+       return {};
+     }},
+    {"-f", "--foreground", Takes::kNothing,
+     [](Options& options, std::string_view) -> Result<> {
+       options.foreground = true;
+       return {};
+     }},
+    {"-d", "--debug", Takes::kNothing,
+     [](Options& options, std::string_view) -> Result<> {
+       options.foreground = true;
+       options.log_level = log::Level::kTrace;
+       return {};
+     }},
+    {"-s", "--single-threaded", Takes::kNothing,
+     [](Options& options, std::string_view) -> Result<> {
+       options.threads = 1;
+       return {};
+     }},
+    {"", "--log-level", Takes::kValue,
+     [](Options& options, std::string_view value) -> Result<> {
+       STRATA_TRY_ASSIGN(options.log_level, log::ParseLevel(value));
+       return {};
+     }},
+    {"", "--log-format", Takes::kValue,
+     [](Options& options, std::string_view value) -> Result<> {
+       STRATA_TRY_ASSIGN(options.log_format, log::ParseFormat(value));
+       return {};
+     }},
+    {"", "--log-file", Takes::kValue,
+     [](Options& options, std::string_view value) -> Result<> {
+       options.log_file = value;
+       return {};
+     }},
+    {"-h", "--help", Takes::kNothing,
+     [](Options& options, std::string_view) -> Result<> {
+       options.help = true;
+       return {};
+     }},
+    {"-V", "--version", Takes::kNothing,
+     [](Options& options, std::string_view) -> Result<> {
+       options.version = true;
+       return {};
+     }},
+};
+
+class CommandLine {
+ public:
+  explicit CommandLine(std::span<const char* const> arguments) : rest_(arguments) {}
+
+  Result<> Parse(Options& options, std::vector<std::string_view>& positional) {
+    bool only_positional = false;
+    while (!rest_.empty()) {
+      const std::string_view argument = Next();
+      if (only_positional || argument.size() < 2 || argument[0] != '-') {
+        positional.push_back(argument);
+      } else if (argument == "--") {
+        only_positional = true;
+      } else {
+        STRATA_TRY(ApplyOne(options, argument));
+      }
+    }
+    return {};
+  }
+
+ private:
+  std::string_view Next() {
+    const std::string_view argument = rest_.front();
+    rest_ = rest_.subspan(1);
+    return argument;
+  }
+
+  // "-x", "-x VALUE", "-xVALUE", "--name", "--name VALUE" or "--name=VALUE".
+  Result<> ApplyOne(Options& options, std::string_view argument) {
+    const bool is_long = argument.starts_with("--");
+    const std::size_t name_end = is_long ? argument.find('=') : 2;
+    const std::string_view name = argument.substr(0, name_end);
+    const auto* option = std::ranges::find_if(kCommandOptions, [&](const CommandOption& known) {
+      return name == (is_long ? known.long_name : known.short_name);
+    });
+    if (option == std::end(kCommandOptions)) {
+      return Complain("unknown option '" + std::string(argument) + "' (try --help)");
+    }
+    const bool attached = name_end < argument.size();
+    if (option->takes == Takes::kNothing) {
+      if (attached) return Complain("option '" + std::string(argument) + "' takes no value");
+      return option->apply(options, {});
+    }
+    if (attached) return option->apply(options, argument.substr(name_end + (is_long ? 1 : 0)));
+    if (rest_.empty()) return Complain("option '" + std::string(name) + "' needs a value");
+    return option->apply(options, Next());
+  }
+
+  std::span<const char* const> rest_;
+};
+
+Result<> CheckTogether(const Options& options) {
+  const EngineOptions& engine = options.engine;
+  if (engine.lower.empty() && engine.upper.empty()) {
+    return Complain("no layer given: use -o lowerdir=DIR[:DIR...] (try --help)");
+  }
+  if (!engine.upper.empty() && engine.work.empty()) {
+    return Complain("option 'upperdir' needs 'workdir', an empty directory on the same filesystem");
+  }
+  if (engine.upper.empty() && !engine.work.empty()) {
+    return Complain("option 'workdir' is of no use without 'upperdir'");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Options> ParseOptions(std::span<const char* const> arguments) {
+  Options options;
+  std::vector<std::string_view> positional;
+  STRATA_TRY(CommandLine(arguments).Parse(options, positional));
+  if (options.help || options.version) return options;
+  if (positional.empty()) return Complain("no mountpoint given (try --help)");
+  if (positional.size() > 2) {
+    return Complain("too many arguments: '" + std::string(positional[2]) +
+                    "' (expected [SOURCE] MOUNTPOINT)");
+  }
+  options.mount.mountpoint = positional.back();
+  // mount(8) insists on a source; most people write anything there.
+  if (positional.size() == 2 && !positional.front().empty()) {
+    options.mount.source = positional.front();
+  }
+  STRATA_TRY(CheckTogether(options));
+  return options;
+}
+
+std::string HelpText() {
+  return R"(Usage: stratafs [options] [SOURCE] MOUNTPOINT
+
+Mounts a stack of directories as one tree. Only the top one (upperdir) is written.
+
+  stratafs -o lowerdir=TOP:MIDDLE:BASE,upperdir=UPPER,workdir=WORK /mnt
+  mount -t fuse.stratafs stratafs /mnt -o lowerdir=A:B
+
+Options:
+  -o NAME[=VALUE],...    mount options, see below; may be repeated
+      --lower DIR        one more lower layer, below those given before; any name, no escapes
+  -f, --foreground       do not go into the background
+  -d, --debug            foreground, log level trace
+  -s, --single-threaded  same as -o threads=1
+      --log-level LEVEL  trace, debug, info, warn (default), error or off
+      --log-format FORM  text (default) or json
+      --log-file FILE    append the log to FILE instead of stderr
+  -h, --help             print this help
+  -V, --version          print the version
+
+Layers:
+  lowerdir=DIR[:DIR...]  read-only layers, topmost first; \: \, and \\ stand for themselves
+  lowerdir+=DIR          one more lower layer, below those given before
+  upperdir=DIR           the layer that takes all changes; without it the mount is read-only
+  workdir=DIR            an empty directory on upperdir's filesystem; needed with upperdir
+  copyup=WHEN            copy a lower file up at the first 'write' (default), at the first 'open' for
+                         writing, or at the first open at all ('read')
+  volatile               no syncing: a crash may leave upperdir unusable
+  userxattr              keep marks in user.overlay.* instead of trusted.overlay.*
+
+Serving:
+  passthrough=WHICH      let the kernel read 'all' lower files itself, 'large' ones (default) or none
+                         ('off'); needs Linux 6.9 and CAP_SYS_ADMIN
+  coherent               old descriptors see what is written to a file after its copy-up
+  writeback              let the kernel gather writes; switches passthrough off
+  noacl                  no POSIX ACLs
+  threads=N              requests served at once (default 4)
+  spin=MICROSECONDS      poll for the next request before sleeping (default 100, 0: never)
+  allow_other            let other users in (default for root; noallow_other: don't)
+  fsname=NAME            the source shown in /proc/mounts
+
+The usual options of mount(8) are taken as well: ro, nosuid, nodev, noexec, context=, ...
+See stratafs(8).
+)";
+}
+
+}  // namespace strata::fusefs

@@ -1,0 +1,40 @@
+// The command line of stratafs.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "base/error.h"
+#include "base/logging.h"
+#include "fusefs/transport/mount.h"
+#include "fusefs/union/types.h"
+
+namespace strata::fusefs {
+
+struct Options {
+  EngineOptions engine;
+  MountOptions mount;               // `mountpoint` as given, not yet absolute
+  std::optional<bool> allow_other;  // unset: as root
+  unsigned threads = 4;
+  std::chrono::microseconds spin{100};
+  bool writeback = false;
+  bool acl = true;
+  bool foreground = false;
+  std::optional<log::Level> log_level;    // unset: from the environment
+  std::optional<log::Format> log_format;  // likewise
+  std::string log_file;                   // empty: stderr while there is one
+  bool help = false;
+  bool version = false;
+};
+
+// Parses "[options] [SOURCE] MOUNTPOINT", in any order, as mount.fuse3 and people call it. EINVAL
+// with one line for the user in the detail, naming the option that is wrong. With `help` or
+// `version` nothing else is checked.
+Result<Options> ParseOptions(std::span<const char* const> arguments);
+
+// The text of --help.
+std::string HelpText();
+
+}  // namespace strata::fusefs

@@ -1,0 +1,177 @@
+#include "fusefs/daemon/serve.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+
+#include <csignal>
+#include <utility>
+
+#include "base/logging.h"
+#include "base/mutex.h"
+#include "base/try.h"
+#include "fusefs/daemon/mount_check.h"
+#include "fusefs/frontend/session.h"
+#include "fusefs/transport/device_transport.h"
+#include "fusefs/union/engine.h"
+
+namespace strata::fusefs {
+namespace {
+
+constexpr int kEndSignals[] = {SIGTERM, SIGINT, SIGHUP};
+
+// Every open file of the union may hold a descriptor here.
+void RaiseDescriptorLimit() {
+  rlimit limit = {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    Ignore(FailErrno("setrlimit"), "the soft limit stays");
+  }
+}
+
+// Blocks the signals in this thread, and so in all that it starts; they are read from the result.
+Result<UniqueFd> TakeSignals() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  for (const int signal : kEndSignals) ::sigaddset(&signals, signal);
+  if (::sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) return FailErrno("sigprocmask");
+  // A peer that is gone is an error of that write, not our end.
+  if (std::signal(SIGPIPE, SIG_IGN) == SIG_ERR) return FailErrno("signal");
+  UniqueFd fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd) return FailErrno("signalfd");
+  return fd;
+}
+
+// How the handshake went, from the thread that did it to the one that waits.
+class Handshake {
+ public:
+  static Result<std::unique_ptr<Handshake>> Create() {
+    UniqueFd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!fd) return FailErrno("eventfd");
+    return std::unique_ptr<Handshake>(new Handshake(std::move(fd)));
+  }
+
+  int done() const { return done_.get(); }  // readable from then on
+
+  void Finish(const Error* failure) {
+    {
+      MutexLock lock(mutex_);
+      if (failure != nullptr) failure_ = failure->code();
+    }
+    if (::eventfd_write(done_.get(), 1) != 0) {
+      Ignore(FailErrno("eventfd"), "the counter is far from full");
+    }
+  }
+
+  Result<> Take() {
+    eventfd_t count = 0;
+    if (::eventfd_read(done_.get(), &count) != 0) return FailErrno("eventfd");
+    MutexLock lock(mutex_);
+    if (failure_ != 0) return Fail(failure_, "FUSE handshake");
+    return {};
+  }
+
+ private:
+  explicit Handshake(UniqueFd done) : done_(std::move(done)) {}
+
+  const UniqueFd done_;
+  Mutex mutex_;  // docs/locking.md: leaf
+  int failure_ STRATA_GUARDED_BY(mutex_) = 0;
+};
+
+// What one mount consists of. Members are destroyed last to first.
+struct Running {
+  Mount mount;
+  UniqueFd signals;
+  std::unique_ptr<Handshake> handshake;
+  std::unique_ptr<DeviceTransport> transport;
+  std::unique_ptr<Session> session;
+  std::unique_ptr<Engine> engine;
+};
+
+Result<std::unique_ptr<Running>> Start(Options& options) {
+  STRATA_TRY_ASSIGN(options.mount.mountpoint,
+                    CheckMountpoint(options.mount.mountpoint, options.engine));
+  options.mount.allow_other = options.allow_other.value_or(::geteuid() == 0);
+  if (options.engine.upper.empty()) options.mount.read_only = true;
+
+  STRATA_TRY_ASSIGN(auto engine,
+                    Engine::Open(options.engine, EngineEnv{.files = FileOps::System()}));
+  // Layers may have been named relative to here; from now on nothing is, and no directory is held.
+  if (::chdir("/") != 0) return FailErrno("chdir", "/");
+  STRATA_TRY_ASSIGN(auto signals, TakeSignals());
+  STRATA_TRY_ASSIGN(auto handshake, Handshake::Create());
+  STRATA_TRY_ASSIGN(auto mount, Mount::Create(options.mount));
+  auto running = std::make_unique<Running>(Running{
+      std::move(mount), std::move(signals), std::move(handshake), {}, {}, std::move(engine)});
+
+  STRATA_TRY_ASSIGN(running->transport,
+                    DeviceTransport::Create(running->mount.TakeDevice(),
+                                            {.threads = options.threads, .spin = options.spin}));
+  SessionOptions session_options{
+      .passthrough = !options.writeback,
+      .writeback = options.writeback,
+      .acl = options.acl,
+      .on_ready = [handshake = running->handshake.get()](const Error* failure) {
+        handshake->Finish(failure);
+      }};
+  STRATA_TRY_ASSIGN(running->session, Session::Create(*running->engine, *running->transport,
+                                                      std::move(session_options)));
+  STRATA_TRY(running->transport->Start(*running->session));
+  return running;
+}
+
+// Until the connection ends (true) or a signal asks for the end (false).
+Result<bool> Wait(Running& running, StartReport& report, bool keep_stderr) {
+  pollfd waits[] = {{running.transport->ended(), POLLIN, 0},
+                    {running.signals.get(), POLLIN, 0},
+                    {running.handshake->done(), POLLIN, 0}};
+  for (;;) {
+    if (::poll(waits, std::size(waits), -1) < 0) {
+      if (errno == EINTR) continue;
+      return FailErrno("poll");
+    }
+    if (waits[2].revents != 0) {
+      STRATA_TRY(running.handshake->Take());
+      STRATA_TRY(report.Ready(keep_stderr));
+      log::Info("mounted", {{"mountpoint", running.mount.mountpoint()}});
+    }
+    if (waits[0].revents != 0) return true;
+    if (waits[1].revents != 0) return false;
+  }
+}
+
+Result<> TakeDown(Running& running, bool connection_ended) {
+  Result<> result;
+  if (!connection_ended) {
+    auto removed = running.mount.Remove();
+    if (!removed) {
+      result = std::unexpected(std::move(removed.error()));
+    } else if (*removed == Mount::Unmounted::kBusy) {
+      log::Warn("the mount was still in use: its open files fail from now on",
+                {{"mountpoint", running.mount.mountpoint()}});
+    }
+  }
+  running.transport->Stop();
+  // The engine gives back its backing files through the session: it goes first.
+  running.engine.reset();
+  return result;
+}
+
+}  // namespace
+
+Result<> Serve(Options options, StartReport& report) {
+  ::umask(0);
+  RaiseDescriptorLimit();
+  STRATA_TRY_ASSIGN(const auto running, Start(options));
+  auto ended = Wait(*running, report, !options.log_file.empty());
+  auto down = TakeDown(*running, ended.has_value() && *ended);
+  if (!ended) return std::unexpected(std::move(ended).error());
+  log::Info("unmounted", {{"mountpoint", running->mount.mountpoint()}});
+  return down;
+}
+
+}  // namespace strata::fusefs
