@@ -13,11 +13,9 @@
 #include "base/file_ops.h"
 #include "base/unique_fd.h"
 #include "layerstore/meta/lease.h"
+#include "layerstore/staging/store_root.h"
 
 namespace strata::layerstore {
-
-class Staging;
-class StoreRoot;
 
 struct BlobInfo {
   Digest digest;
@@ -28,9 +26,8 @@ struct BlobInfo {
 // Not thread-safe. Must not outlive its store.
 class BlobWriter {
  public:
-  BlobWriter(BlobWriter&&) = delete;
-  BlobWriter& operator=(BlobWriter&&) = delete;
-  ~BlobWriter();
+  BlobWriter(const BlobWriter&) = delete;
+  BlobWriter& operator=(const BlobWriter&) = delete;
 
   Result<> Write(std::string_view data);
   std::uint64_t written() const { return written_; }
@@ -42,11 +39,11 @@ class BlobWriter {
 
  private:
   friend class BlobStore;
-  BlobWriter(StoreRoot& root, Lease& lease, std::string staged, UniqueFd fd);
+  BlobWriter(StoreRoot& root, Lease& lease, StagedName staged, UniqueFd fd);
 
   StoreRoot& root_;
   Lease& lease_;
-  std::string staged_;  // name in the staging directory
+  StagedName staged_;
   UniqueFd fd_;
   Sha256 hash_;
   std::uint64_t written_ = 0;

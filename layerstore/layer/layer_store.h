@@ -18,6 +18,7 @@ namespace strata::layerstore {
 
 class BlobStore;
 class Database;
+class StagedName;
 class StoreRoot;
 
 // A layer in the store.
@@ -98,6 +99,12 @@ class LayerStore {
   Result<std::vector<std::string>> LowerDirs(std::span<const Digest> diff_ids);
 
  private:
+  friend class LayerSinkImpl;
+  Result<bool> Complete(const LayerIngest& ingest);
+  // With the layer's lock held: makes room for it and puts it in place.
+  Result<> Publish(StagedName& staged, const LayerInfo& info);
+  Result<> Record(const LayerInfo& info, const LayerBlob& blob);
+
   StoreRoot& root_;
   BlobStore& blobs_;
   std::shared_ptr<Database> database_;

@@ -1,7 +1,6 @@
 #include "layerstore/staging/remove_tree.h"
 
-#include <dirent.h>
-
+#include <cstdio>
 #include <string>
 #include <utility>
 #include <vector>
@@ -76,10 +75,14 @@ class TreeRemover {
   }
 
   Result<> MoveUp(int dir, const char* name) {
-    std::string up = name_ + ".deep" + std::to_string(++moved_);
-    STRATA_TRY(ops_.Rename(dir, name, dir_, up.c_str()));
-    moved_up_.push_back(std::move(up));
-    return {};
+    for (;;) {
+      std::string up = ".strata-deep-" + std::to_string(++moved_);
+      auto renamed = ops_.Rename(dir, name, dir_, up.c_str(), RENAME_NOREPLACE);
+      if (!renamed && renamed.error().code() == EEXIST) continue;
+      if (!renamed && renamed.error().code() == ENOENT) return {};
+      if (renamed) moved_up_.push_back(std::move(up));
+      return renamed;
+    }
   }
 
   FileOps& ops_;

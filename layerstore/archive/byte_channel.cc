@@ -1,0 +1,49 @@
+#include "layerstore/archive/byte_channel.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace strata::layerstore {
+
+std::size_t Chunk::Append(std::string_view data) {
+  const std::size_t taken = std::min(room(), data.size());
+  if (taken > 0) std::memcpy(data_.get() + size_, data.data(), taken);
+  size_ += taken;
+  return taken;
+}
+
+bool ByteChannel::Push(Chunk chunk) {
+  MutexLock lock(mu_);
+  changed_.Wait(
+      mu_, [&]() STRATA_REQUIRES(mu_) { return chunks_.size() < capacity_ || reader_closed_; });
+  if (reader_closed_) return false;
+  chunks_.push_back(std::move(chunk));
+  changed_.NotifyAll();
+  return true;
+}
+
+void ByteChannel::CloseWriter() {
+  MutexLock lock(mu_);
+  writer_closed_ = true;
+  changed_.NotifyAll();
+}
+
+std::optional<Chunk> ByteChannel::Pop() {
+  MutexLock lock(mu_);
+  changed_.Wait(mu_, [&]() STRATA_REQUIRES(mu_) { return !chunks_.empty() || writer_closed_; });
+  if (chunks_.empty()) return std::nullopt;
+  Chunk chunk = std::move(chunks_.front());
+  chunks_.pop_front();
+  changed_.NotifyAll();
+  return chunk;
+}
+
+void ByteChannel::CloseReader() {
+  MutexLock lock(mu_);
+  reader_closed_ = true;
+  chunks_.clear();
+  changed_.NotifyAll();
+}
+
+}  // namespace strata::layerstore

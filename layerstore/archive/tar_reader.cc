@@ -1,0 +1,252 @@
+#include "layerstore/archive/tar_reader.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <locale.h>
+
+#include <new>
+
+#include "base/logging.h"
+#include "base/try.h"
+#include "layerstore/archive/posix_acl.h"
+
+namespace strata::layerstore {
+namespace {
+
+// libarchive turns pax names, which are UTF-8, into the thread's character set. With a UTF-8 locale
+// that leaves the bytes as they are.
+class Utf8Locale {
+ public:
+  Utf8Locale() : locale_(::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr)) {}
+  ~Utf8Locale() {
+    if (locale_ != nullptr) ::freelocale(locale_);
+  }
+  Utf8Locale(const Utf8Locale&) = delete;
+  Utf8Locale& operator=(const Utf8Locale&) = delete;
+  locale_t get() const { return locale_; }
+
+ private:
+  locale_t locale_;
+};
+
+class LocaleScope {
+ public:
+  explicit LocaleScope(const Utf8Locale& locale)
+      : before_(locale.get() != nullptr ? ::uselocale(locale.get()) : nullptr) {}
+  ~LocaleScope() {
+    if (before_ != nullptr) ::uselocale(before_);
+  }
+  LocaleScope(const LocaleScope&) = delete;
+  LocaleScope& operator=(const LocaleScope&) = delete;
+
+ private:
+  locale_t before_;
+};
+
+struct ArchiveDeleter {
+  void operator()(archive* a) const { archive_read_free(a); }
+};
+
+std::string OrEmpty(const char* text) { return text != nullptr ? text : ""; }
+
+Result<TarEntry::Type> TypeOf(archive_entry* entry) {
+  if (archive_entry_hardlink(entry) != nullptr) return TarEntry::Type::kHardLink;
+  switch (archive_entry_filetype(entry)) {
+    case AE_IFREG:
+      return TarEntry::Type::kFile;
+    case AE_IFDIR:
+      return TarEntry::Type::kDirectory;
+    case AE_IFLNK:
+      return TarEntry::Type::kSymlink;
+    case AE_IFCHR:
+      return TarEntry::Type::kCharDevice;
+    case AE_IFBLK:
+      return TarEntry::Type::kBlockDevice;
+    case AE_IFIFO:
+      return TarEntry::Type::kFifo;
+    default:
+      return Fail(EBADMSG, "tar", "an entry of unknown type");
+  }
+}
+
+std::optional<AclEntry::Tag> AclTag(int tag) {
+  switch (tag) {
+    case ARCHIVE_ENTRY_ACL_USER_OBJ:
+      return AclEntry::Tag::kUserObj;
+    case ARCHIVE_ENTRY_ACL_USER:
+      return AclEntry::Tag::kUser;
+    case ARCHIVE_ENTRY_ACL_GROUP_OBJ:
+      return AclEntry::Tag::kGroupObj;
+    case ARCHIVE_ENTRY_ACL_GROUP:
+      return AclEntry::Tag::kGroup;
+    case ARCHIVE_ENTRY_ACL_MASK:
+      return AclEntry::Tag::kMask;
+    case ARCHIVE_ENTRY_ACL_OTHER:
+      return AclEntry::Tag::kOther;
+    default:
+      return std::nullopt;
+  }
+}
+
+std::uint16_t AclPermissions(int permset) {
+  int bits = 0;
+  if ((permset & ARCHIVE_ENTRY_ACL_READ) != 0) bits |= 4;
+  if ((permset & ARCHIVE_ENTRY_ACL_WRITE) != 0) bits |= 2;
+  if ((permset & ARCHIVE_ENTRY_ACL_EXECUTE) != 0) bits |= 1;
+  return static_cast<std::uint16_t>(bits);
+}
+
+// The ACL of one type in the kernel's form, "" if the mode bits say it all.
+std::string ReadAcl(archive_entry* entry, int want, std::uint32_t& unresolved) {
+  std::vector<AclEntry> acl;
+  bool extended = want == ARCHIVE_ENTRY_ACL_TYPE_DEFAULT;
+  archive_entry_acl_reset(entry, want);
+  int type = 0;
+  int permset = 0;
+  int tag = 0;
+  int id = -1;
+  const char* name = nullptr;
+  while (archive_entry_acl_next(entry, want, &type, &permset, &tag, &id, &name) == ARCHIVE_OK) {
+    const auto known = AclTag(tag);
+    if (!known) continue;
+    const bool named = *known == AclEntry::Tag::kUser || *known == AclEntry::Tag::kGroup;
+    if (named || *known == AclEntry::Tag::kMask) extended = true;
+    if (named && id < 0) {
+      ++unresolved;
+      continue;
+    }
+    acl.push_back({*known, AclPermissions(permset), named ? static_cast<std::uint32_t>(id) : 0});
+  }
+  return extended ? EncodeAcl(std::move(acl)) : std::string();
+}
+
+}  // namespace
+
+struct TarReader::Impl {
+  static la_ssize_t Read(archive* a, void* self, const void** buffer) {
+    auto* impl = static_cast<Impl*>(self);
+    auto data = impl->source();
+    if (!data) {
+      archive_set_error(a, data.error().code(), "source");
+      impl->source_error.emplace(std::move(data).error());
+      return -1;
+    }
+    *buffer = data->data();
+    return static_cast<la_ssize_t>(data->size());
+  }
+
+  Source source;
+  std::optional<Error> source_error;
+  std::unique_ptr<archive, ArchiveDeleter> reader{archive_read_new()};
+  Utf8Locale locale;
+  bool opened = false;
+};
+
+TarReader::TarReader(Source source) : impl_(std::make_unique<Impl>()) {
+  impl_->source = std::move(source);
+  if (!impl_->reader || archive_read_support_format_tar(impl_->reader.get()) != ARCHIVE_OK) {
+    throw std::bad_alloc();
+  }
+}
+
+TarReader::~TarReader() = default;
+
+std::unexpected<Error> TarReader::Failure(const char* doing) {
+  if (impl_->source_error) {
+    Error error = std::move(*impl_->source_error);
+    impl_->source_error.reset();
+    return std::unexpected(std::move(error));
+  }
+  const char* why = archive_error_string(impl_->reader.get());
+  const int code = archive_errno(impl_->reader.get()) == ENOMEM ? ENOMEM : EBADMSG;
+  return Fail(code, "tar", std::string(doing) + (why != nullptr ? std::string(": ") + why : ""));
+}
+
+Result<bool> TarReader::Next() {
+  const LocaleScope locale(impl_->locale);
+  archive* reader = impl_->reader.get();
+  if (!impl_->opened) {
+    if (archive_read_open(reader, impl_.get(), nullptr, Impl::Read, nullptr) != ARCHIVE_OK) {
+      return Failure("open");
+    }
+    impl_->opened = true;
+  }
+  archive_entry* entry = nullptr;
+  const int status = archive_read_next_header(reader, &entry);
+  if (status == ARCHIVE_EOF) return false;
+  // Warnings are about names in another character set or odd pax records; the entry is usable.
+  if (status != ARCHIVE_OK && status != ARCHIVE_WARN) return Failure("header");
+  if (status == ARCHIVE_WARN) {
+    log::Debug("tar: oddity", {{"message", OrEmpty(archive_error_string(reader))}});
+  }
+  STRATA_TRY(FillEntry(entry));
+  return true;
+}
+
+Result<> TarReader::FillEntry(void* archive_entry_pointer) {
+  auto* entry = static_cast<archive_entry*>(archive_entry_pointer);
+  entry_ = TarEntry();
+  const char* path = archive_entry_pathname(entry);
+  if (path == nullptr) return Fail(EBADMSG, "tar", "an entry's name can not be represented");
+  entry_.path = path;
+  auto type = TypeOf(entry);
+  if (!type) return std::unexpected(std::move(type).error().WithContext(entry_.path));
+  entry_.type = *type;
+  if (entry_.type == TarEntry::Type::kHardLink) {
+    entry_.link = OrEmpty(archive_entry_hardlink(entry));
+  } else if (entry_.type == TarEntry::Type::kSymlink) {
+    entry_.link = OrEmpty(archive_entry_symlink(entry));
+  }
+  entry_.mode = archive_entry_perm(entry);
+  entry_.uid = archive_entry_uid(entry);
+  entry_.gid = archive_entry_gid(entry);
+  entry_.size = archive_entry_size_is_set(entry) != 0 ? archive_entry_size(entry) : 0;
+  entry_.mtime = {archive_entry_mtime(entry), archive_entry_mtime_nsec(entry)};
+  if (archive_entry_atime_is_set(entry) != 0) {
+    entry_.atime = {archive_entry_atime(entry), archive_entry_atime_nsec(entry)};
+  }
+  entry_.device_major = static_cast<std::uint32_t>(archive_entry_rdevmajor(entry));
+  entry_.device_minor = static_cast<std::uint32_t>(archive_entry_rdevminor(entry));
+
+  archive_entry_xattr_reset(entry);
+  const char* name = nullptr;
+  const void* value = nullptr;
+  std::size_t size = 0;
+  while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
+    entry_.xattrs.emplace_back(name, std::string(static_cast<const char*>(value), size));
+  }
+  for (const auto& [kind, xattr] : {std::pair(ARCHIVE_ENTRY_ACL_TYPE_ACCESS, kAclAccessXattr),
+                                    std::pair(ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, kAclDefaultXattr)}) {
+    if (archive_entry_acl_count(entry, kind) == 0) continue;
+    std::string acl = ReadAcl(entry, kind, entry_.unresolved_acl_entries);
+    if (!acl.empty()) entry_.xattrs.emplace_back(xattr, std::move(acl));
+  }
+  return {};
+}
+
+Result<std::optional<TarReader::Block>> TarReader::ReadBlock() {
+  const void* data = nullptr;
+  std::size_t size = 0;
+  la_int64_t offset = 0;
+  const int status = archive_read_data_block(impl_->reader.get(), &data, &size, &offset);
+  if (status == ARCHIVE_EOF) return std::nullopt;
+  if (status != ARCHIVE_OK && status != ARCHIVE_WARN) return Failure("content");
+  return Block{{static_cast<const char*>(data), size}, offset};
+}
+
+Result<std::string> TarReader::ReadContent(std::size_t limit) {
+  std::string content;
+  for (;;) {
+    STRATA_TRY_ASSIGN(const auto block, ReadBlock());
+    if (!block) break;
+    const std::size_t end = static_cast<std::size_t>(block->offset) + block->data.size();
+    if (end > limit) {
+      return Fail(EFBIG, "tar", entry_.path + " is larger than " + std::to_string(limit));
+    }
+    content.resize(static_cast<std::size_t>(block->offset), '\0');
+    content.append(block->data);
+  }
+  return content;
+}
+
+}  // namespace strata::layerstore

@@ -1,0 +1,304 @@
+#include "layerstore/archive/unpacker.h"
+
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <limits>
+#include <span>
+#include <utility>
+
+#include "base/logging.h"
+#include "base/path.h"
+#include "base/try.h"
+#include "layerstore/staging/remove_tree.h"
+
+namespace strata::layerstore {
+namespace {
+
+constexpr mode_t kImpliedDirectoryMode = 0755;
+constexpr mode_t kPermissionBits = 07777;
+constexpr std::int64_t kIdMax = std::numeric_limits<uid_t>::max() - 1;  // -1 means "leave"
+
+bool IsWhiteoutDevice(const struct stat& st) { return S_ISCHR(st.st_mode) && st.st_rdev == 0; }
+
+std::array<struct timespec, 2> TimesOf(const TarEntry& entry) {
+  return {entry.atime.value_or(entry.mtime), entry.mtime};
+}
+
+}  // namespace
+
+Unpacker::Unpacker(FileOps& ops, int root, const UnpackLimits& limits)
+    : ops_(ops), root_(root), limits_(limits), privileged_(::geteuid() == 0), tree_(ops, root) {}
+
+Result<UnpackSummary> Unpacker::Run(TarReader& reader) {
+  for (;;) {
+    STRATA_TRY_ASSIGN(const bool more, reader.Next());
+    if (!more) break;
+    if (auto done = Handle(reader); !done) {
+      return std::unexpected(
+          std::move(done).error().WithContext("entry '" + reader.entry().path + "'"));
+    }
+  }
+  STRATA_TRY(FinishDirectories());
+  return summary_;
+}
+
+Result<> Unpacker::CheckLimits(const TarEntry& entry) {
+  if (++summary_.entries > limits_.entries) {
+    return Fail(E2BIG, "unpack", "more than " + std::to_string(limits_.entries) + " entries");
+  }
+  if (entry.uid < 0 || entry.uid > kIdMax || entry.gid < 0 || entry.gid > kIdMax) {
+    return Fail(EINVAL, "unpack", "owner out of range");
+  }
+  if (entry.type != TarEntry::Type::kFile) return {};
+  if (entry.size < 0 ||
+      static_cast<std::uint64_t>(entry.size) > limits_.total_bytes - summary_.size) {
+    return Fail(E2BIG, "unpack", "more than " + std::to_string(limits_.total_bytes) + " bytes");
+  }
+  summary_.size += static_cast<std::uint64_t>(entry.size);
+  return {};
+}
+
+Result<> Unpacker::Handle(TarReader& reader) {
+  const TarEntry& entry = reader.entry();
+  STRATA_TRY(CheckLimits(entry));
+  STRATA_TRY_ASSIGN(const std::string path, NormalizeEntryPath(entry.path, limits_));
+  STRATA_TRY_ASSIGN(const EntryName name, ClassifyEntryName(path));
+  switch (name.kind) {
+    case EntryName::Kind::kIgnored:
+      return {};
+    case EntryName::Kind::kOpaque:
+      return MakeOpaque(std::string(name.directory));
+    case EntryName::Kind::kWhiteout:
+      return HideLower(std::string(name.directory), name.target);
+    case EntryName::Kind::kOrdinary:
+      return HandleOrdinary(reader, path);
+  }
+  return {};
+}
+
+Result<> Unpacker::HandleOrdinary(TarReader& reader, const std::string& path) {
+  const TarEntry& entry = reader.entry();
+  if (path.empty()) {
+    if (entry.type == TarEntry::Type::kDirectory) return SetRootAttributes(entry);
+    return Fail(EINVAL, "unpack", "the layer's root is not a directory");
+  }
+  if (entry.type == TarEntry::Type::kHardLink) return MakeHardLink(entry, path);
+
+  STRATA_TRY_ASSIGN(
+      const int parent,
+      tree_.OpenOrMake(std::string(DirName(path)),
+                       [this](int dir, const std::string& name, const std::string& missing,
+                              int why) { return MakeMissingDirectory(dir, name, missing, why); }));
+  const std::string name(BaseName(path));
+  const Place place{parent, name.c_str(), path};
+  switch (entry.type) {
+    case TarEntry::Type::kFile:
+      return MakeFile(reader, place);
+    case TarEntry::Type::kDirectory:
+      return MakeDirectory(entry, place);
+    case TarEntry::Type::kSymlink:
+      return MakeSymlink(entry, place);
+    default:
+      return MakeDevice(entry, place);
+  }
+}
+
+Result<Unpacker::Before> Unpacker::Clear(const Place& place) {
+  auto st = ops_.StatAt(place.parent, place.name);
+  if (!st) return std::unexpected(std::move(st).error());
+  if (S_ISDIR(st->st_mode)) {
+    ForgetDirectory(place.path);
+    STRATA_TRY(RemoveTree(ops_, place.parent, place.name));
+    return Before::kNothing;
+  }
+  STRATA_TRY(ops_.Unlink(place.parent, place.name));
+  return IsWhiteoutDevice(*st) ? Before::kWhiteout : Before::kNothing;
+}
+
+Result<Unpacker::Before> Unpacker::ClearWhiteoutFile(const Place& place) {
+  if (!whiteouts_as_files_) return Before::kNothing;
+  const std::string whiteout = std::string(kWhiteoutPrefix) + place.name;
+  if (whiteout.size() > kNameMax) return Before::kNothing;
+  auto removed = ops_.Unlink(place.parent, whiteout.c_str());
+  if (removed) return Before::kWhiteout;
+  if (removed.error().code() == ENOENT) return Before::kNothing;
+  return std::unexpected(std::move(removed).error());
+}
+
+template <class Make>
+Result<Unpacker::Before> Unpacker::MakeFresh(const Place& place, Make make) {
+  STRATA_TRY_ASSIGN(Before before, ClearWhiteoutFile(place));
+  auto made = make();
+  if (!made && made.error().code() == EEXIST) {
+    STRATA_TRY_ASSIGN(const Before cleared, Clear(place));
+    if (cleared == Before::kWhiteout) before = cleared;
+    made = make();
+  }
+  if (!made) return std::unexpected(std::move(made).error());
+  return before;
+}
+
+Result<> Unpacker::MakeFile(TarReader& reader, const Place& place) {
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
+  constexpr mode_t kPrivate = 0600;
+  const TarEntry& entry = reader.entry();
+  UniqueFd fd;
+  STRATA_TRY(MakeFresh(place, [&]() -> Result<> {
+    STRATA_TRY_ASSIGN(fd, ops_.Open(place.parent, place.name, kFlags, kPrivate));
+    return {};
+  }));
+  std::int64_t end = 0;
+  for (;;) {
+    STRATA_TRY_ASSIGN(const auto block, reader.ReadBlock());
+    if (!block) break;
+    if (block->offset < 0 || block->offset > entry.size ||
+        block->data.size() > static_cast<std::uint64_t>(entry.size - block->offset)) {
+      return Fail(EBADMSG, "unpack", "content is longer than the entry says");
+    }
+    STRATA_TRY(WriteAllAt(ops_, fd.get(), std::as_bytes(std::span(block->data)), block->offset));
+    end = block->offset + static_cast<std::int64_t>(block->data.size());
+  }
+  if (end < entry.size) STRATA_TRY(ops_.Truncate(fd.get(), entry.size));  // a hole at the end
+
+  // The order matters: chown clears set-id bits and capabilities, everything changes times.
+  if (privileged_) {
+    STRATA_TRY(ops_.Chown(fd.get(), static_cast<uid_t>(entry.uid), static_cast<gid_t>(entry.gid)));
+  }
+  STRATA_TRY(ops_.Chmod(fd.get(), entry.mode & kPermissionBits));
+  STRATA_TRY(SetXattrs(entry, fd.get()));
+  return ops_.Utimes(fd.get(), TimesOf(entry).data());
+}
+
+Result<> Unpacker::MakeDirectory(const TarEntry& entry, const Place& place) {
+  constexpr mode_t kPrivate = 0700;
+  STRATA_TRY_ASSIGN(Before before, ClearWhiteoutFile(place));
+  auto made = ops_.MakeDir(place.parent, place.name, kPrivate);
+  if (!made && made.error().code() == EEXIST) {
+    STRATA_TRY_ASSIGN(const struct stat st, ops_.StatAt(place.parent, place.name));
+    if (S_ISDIR(st.st_mode)) {
+      made = {};
+    } else {
+      STRATA_TRY_ASSIGN(const Before cleared, Clear(place));
+      if (cleared == Before::kWhiteout) before = cleared;
+      made = ops_.MakeDir(place.parent, place.name, kPrivate);
+    }
+  }
+  STRATA_TRY(std::move(made));
+  STRATA_TRY(SetOwner(entry, place));
+  if (before == Before::kWhiteout || !entry.xattrs.empty()) {
+    STRATA_TRY_ASSIGN(const UniqueFd fd,
+                      ops_.Open(place.parent, place.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+    if (before == Before::kWhiteout) STRATA_TRY(SetOpaque(fd.get()));
+    STRATA_TRY(ops_.Chmod(fd.get(), InitialMode(entry)));
+    STRATA_TRY(SetXattrs(entry, fd.get()));
+  } else {
+    STRATA_TRY(ops_.ChmodAt(place.parent, place.name, InitialMode(entry)));
+  }
+  directory_ends_[place.path] = {TimesOf(entry), entry.mode & kPermissionBits};
+  return {};
+}
+
+Result<> Unpacker::MakeSymlink(const TarEntry& entry, const Place& place) {
+  STRATA_TRY(
+      MakeFresh(place, [&] { return ops_.SymLink(entry.link.c_str(), place.parent, place.name); }));
+  STRATA_TRY(SetOwner(entry, place));
+  STRATA_TRY(SetXattrsAt(entry, place, O_PATH | O_NOFOLLOW));
+  return ops_.UtimesAt(place.parent, place.name, TimesOf(entry).data(), AT_SYMLINK_NOFOLLOW);
+}
+
+Result<> Unpacker::MakeDevice(const TarEntry& entry, const Place& place) {
+  constexpr mode_t kPrivate = 0600;
+  mode_t type = S_IFIFO;
+  if (entry.type == TarEntry::Type::kCharDevice) type = S_IFCHR;
+  if (entry.type == TarEntry::Type::kBlockDevice) type = S_IFBLK;
+  const dev_t device = type == S_IFIFO ? 0 : ::makedev(entry.device_major, entry.device_minor);
+  if (type == S_IFCHR && device == 0) {
+    return Fail(EINVAL, "unpack", "character device 0:0 would be a whiteout");
+  }
+  auto made = MakeFresh(
+      place, [&] { return ops_.MakeNode(place.parent, place.name, type | kPrivate, device); });
+  if (!made && made.error().code() == EPERM && type != S_IFIFO) {
+    ++summary_.skipped_devices;
+    log::Warn("unpack: a device can not be made here", {{"entry", entry.path}});
+    return {};
+  }
+  if (!made) return std::unexpected(std::move(made).error());
+  STRATA_TRY(SetOwner(entry, place));
+  STRATA_TRY(ops_.ChmodAt(place.parent, place.name, entry.mode & kPermissionBits));
+  STRATA_TRY(SetXattrsAt(entry, place, O_PATH | O_NOFOLLOW));
+  return ops_.UtimesAt(place.parent, place.name, TimesOf(entry).data(), AT_SYMLINK_NOFOLLOW);
+}
+
+Result<> Unpacker::MakeHardLink(const TarEntry& entry, const std::string& path) {
+  const auto target_error = [&](Error error) {
+    return std::unexpected(std::move(error).WithContext("hard link to '" + entry.link + "'"));
+  };
+  auto target = NormalizeEntryPath(entry.link, limits_);
+  if (!target) return target_error(std::move(target).error());
+  auto target_name = ClassifyEntryName(*target);
+  if (!target_name) return target_error(std::move(target_name).error());
+  if (target->empty() || target_name->kind != EntryName::Kind::kOrdinary) {
+    return target_error(Error(EINVAL, "unpack"));
+  }
+  if (*target == path) return {};
+
+  STRATA_TRY_ASSIGN(
+      const int new_parent,
+      tree_.OpenOrMake(std::string(DirName(path)),
+                       [this](int dir, const std::string& name, const std::string& missing,
+                              int why) { return MakeMissingDirectory(dir, name, missing, why); }));
+  // Both of our own: opening one directory, or clearing what is in the way, may close a cached one.
+  STRATA_TRY_ASSIGN(const UniqueFd parent, ops_.Open(new_parent, ".", O_PATH | O_DIRECTORY));
+  auto target_dir = tree_.Open(std::string(target_name->directory));
+  if (!target_dir) return target_error(std::move(target_dir).error());
+  STRATA_TRY_ASSIGN(const UniqueFd target_parent,
+                    ops_.Open(*target_dir, ".", O_PATH | O_DIRECTORY));
+  const std::string name(BaseName(path));
+  const std::string target_base(target_name->name);
+  auto st = ops_.StatAt(target_parent.get(), target_base.c_str());
+  if (!st) return target_error(std::move(st).error());
+  if (S_ISDIR(st->st_mode) || IsWhiteoutDevice(*st)) {
+    return target_error(Error(EPERM, "unpack", "is a directory or a whiteout"));
+  }
+  const Place place{parent.get(), name.c_str(), path};
+  auto made = MakeFresh(place, [&] {
+    return ops_.Link(target_parent.get(), target_base.c_str(), place.parent, place.name);
+  });
+  if (!made) return target_error(std::move(made).error());
+  return {};
+}
+
+Result<> Unpacker::MakeMissingDirectory(int parent, const std::string& name,
+                                        const std::string& path, int why) {
+  const Place place{parent, name.c_str(), path};
+  bool hidden = false;
+  if (why == ENOTDIR) {
+    STRATA_TRY_ASSIGN(const struct stat st, ops_.StatAt(parent, name.c_str()));
+    if (!IsWhiteoutDevice(st)) {
+      return Fail(ENOTDIR, "unpack", "'" + path + "' is not a directory");
+    }
+    STRATA_TRY(ops_.Unlink(parent, name.c_str()));
+    hidden = true;
+  } else {
+    STRATA_TRY_ASSIGN(const Before before, ClearWhiteoutFile(place));
+    hidden = before == Before::kWhiteout;
+  }
+  STRATA_TRY(ops_.MakeDir(parent, name.c_str(), kImpliedDirectoryMode));
+  STRATA_TRY(ops_.ChmodAt(parent, name.c_str(), kImpliedDirectoryMode));  // whatever the umask
+  if (!hidden) return {};
+  STRATA_TRY_ASSIGN(const UniqueFd fd,
+                    ops_.Open(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  return SetOpaque(fd.get());
+}
+
+void Unpacker::ForgetDirectory(std::string_view path) {
+  tree_.Forget(path);
+  auto it = directory_ends_.lower_bound(path);
+  while (it != directory_ends_.end() && it->first.starts_with(path)) {
+    const bool inside = it->first.size() == path.size() || it->first[path.size()] == '/';
+    it = inside ? directory_ends_.erase(it) : std::next(it);
+  }
+}
+
+}  // namespace strata::layerstore

@@ -1,0 +1,145 @@
+// The part of Unpacker that hides lower entries and sets attributes.
+#include <array>
+#include <utility>
+
+#include "base/logging.h"
+#include "base/path.h"
+#include "base/try.h"
+#include "layerstore/archive/posix_acl.h"
+#include "layerstore/archive/unpacker.h"
+#include "layerstore/archive/xattr_policy.h"
+
+namespace strata::layerstore {
+namespace {
+
+constexpr const char* kOpaque = "trusted.overlay.opaque";
+constexpr const char* kUserOpaque = "user.overlay.opaque";
+constexpr mode_t kPermissionBits = 07777;
+
+}  // namespace
+
+Result<> Unpacker::HideLower(const std::string& directory, std::string_view target) {
+  STRATA_TRY_ASSIGN(const int parent,
+                    tree_.OpenOrMake(directory, [this](int dir, const std::string& name,
+                                                       const std::string& missing, int why) {
+                      return MakeMissingDirectory(dir, name, missing, why);
+                    }));
+  const std::string name(target);
+  const std::string path = JoinPath(directory, name);
+  auto st = ops_.StatAt(parent, name.c_str());
+  if (st) {
+    if (S_ISDIR(st->st_mode)) return MakeOpaque(path);
+    return {};  // the layer's own entry hides what is lower already
+  }
+  if (st.error().code() != ENOENT) return std::unexpected(std::move(st).error());
+  return MakeWhiteout({parent, name.c_str(), path});
+}
+
+Result<> Unpacker::MakeWhiteout(const Place& place) {
+  constexpr mode_t kWhiteoutMode = 0;
+  constexpr mode_t kFileMode = 0600;
+  if (!whiteouts_as_files_) {
+    auto made = ops_.MakeNode(place.parent, place.name, S_IFCHR | kWhiteoutMode, 0);
+    if (made || made.error().code() != EPERM) return made;
+    whiteouts_as_files_ = true;
+  }
+  const std::string name = std::string(kWhiteoutPrefix) + place.name;
+  auto made = ops_.MakeNode(place.parent, name.c_str(), S_IFREG | kFileMode, 0);
+  if (!made && made.error().code() == EEXIST) return {};
+  return made;
+}
+
+Result<> Unpacker::MakeOpaque(const std::string& directory) {
+  if (directory.empty()) return SetOpaque(root_);
+  STRATA_TRY_ASSIGN(const int fd,
+                    tree_.OpenOrMake(directory, [this](int dir, const std::string& name,
+                                                       const std::string& missing, int why) {
+                      return MakeMissingDirectory(dir, name, missing, why);
+                    }));
+  return SetOpaque(fd);
+}
+
+Result<> Unpacker::SetOpaque(int fd) {
+  if (!user_opaque_) {
+    auto set = ops_.SetXattr(fd, kOpaque, "y");
+    if (set || set.error().code() != EPERM) return set;
+    user_opaque_ = true;
+  }
+  return ops_.SetXattr(fd, kUserOpaque, "y");
+}
+
+Result<> Unpacker::SetRootAttributes(const TarEntry& entry) {
+  if (privileged_) {
+    STRATA_TRY(ops_.Chown(root_, static_cast<uid_t>(entry.uid), static_cast<gid_t>(entry.gid)));
+  }
+  STRATA_TRY(ops_.Chmod(root_, InitialMode(entry)));
+  STRATA_TRY(SetXattrs(entry, root_));
+  directory_ends_[""] = {{entry.atime.value_or(entry.mtime), entry.mtime},
+                         entry.mode & kPermissionBits};
+  return {};
+}
+
+Result<> Unpacker::SetOwner(const TarEntry& entry, const Place& place) {
+  if (!privileged_) return {};
+  return ops_.ChownAt(place.parent, place.name, static_cast<uid_t>(entry.uid),
+                      static_cast<gid_t>(entry.gid), AT_SYMLINK_NOFOLLOW);
+}
+
+Result<> Unpacker::SetXattrsAt(const TarEntry& entry, const Place& place, int open_flags) {
+  if (entry.xattrs.empty()) return {};
+  STRATA_TRY_ASSIGN(const UniqueFd fd, ops_.Open(place.parent, place.name, open_flags));
+  return SetXattrs(entry, fd.get());
+}
+
+Result<> Unpacker::SetXattrs(const TarEntry& entry, int fd) {
+  if (entry.unresolved_acl_entries > 0) {
+    log::Warn("unpack: ACL entries without a numeric id are left out", {{"entry", entry.path}});
+  }
+  for (const auto& [name, value] : entry.xattrs) {
+    const auto on_disk = XattrNameOnDisk(name);
+    if (!on_disk) {
+      log::Debug("unpack: attribute left out", {{"entry", entry.path}, {"name", name}});
+      continue;
+    }
+    auto set = ops_.SetXattr(fd, on_disk->c_str(), value);
+    if (set) continue;
+    const int code = set.error().code();
+    const bool file_kind_lacks_it = code == EPERM && on_disk->starts_with("user.");
+    const bool right_is_missing = code == EPERM && !privileged_;
+    if (code != ENOTSUP && !file_kind_lacks_it && !right_is_missing) {
+      return std::unexpected(std::move(set).error().WithContext("attribute " + *on_disk));
+    }
+    log::Warn("unpack: attribute can not be set here",
+              {{"entry", entry.path}, {"name", name}, {"error", set.error().ToString()}});
+  }
+  return {};
+}
+
+mode_t Unpacker::InitialMode(const TarEntry& entry) const {
+  constexpr mode_t kOwnerAll = 0700;
+  const mode_t mode = entry.mode & kPermissionBits;
+  return privileged_ ? mode : mode | kOwnerAll;
+}
+
+Result<> Unpacker::FinishDirectory(const std::string& path, const DirectoryEnd& end) {
+  if (path.empty()) {
+    if (!privileged_) STRATA_TRY(ops_.Chmod(root_, end.mode));
+    return ops_.Utimes(root_, end.times.data());
+  }
+  STRATA_TRY_ASSIGN(const int parent, tree_.Open(std::string(DirName(path))));
+  const std::string name(BaseName(path));
+  if (!privileged_) STRATA_TRY(ops_.ChmodAt(parent, name.c_str(), end.mode));
+  return ops_.UtimesAt(parent, name.c_str(), end.times.data(), AT_SYMLINK_NOFOLLOW);
+}
+
+Result<> Unpacker::FinishDirectories() {
+  // Backwards, children before their parents, which may become unsearchable.
+  for (auto it = directory_ends_.rbegin(); it != directory_ends_.rend(); ++it) {
+    if (auto done = FinishDirectory(it->first, it->second); !done) {
+      return std::unexpected(std::move(done).error().WithContext("entry '" + it->first + "'"));
+    }
+  }
+  return {};
+}
+
+}  // namespace strata::layerstore

@@ -1,0 +1,147 @@
+#include "layerstore/layer/layer_sink.h"
+
+#include <utility>
+
+#include "base/file_ops.h"
+#include "base/try.h"
+#include "layerstore/oci/media_types.h"
+
+namespace strata::layerstore {
+namespace {
+
+constexpr mode_t kPrivate = 0700;
+constexpr mode_t kRootMode = 0755;  // of the layer's root, unless the tar has an entry for it
+
+std::unexpected<Error> Mismatch(const char* what, const std::string& expected,
+                                const std::string& actual) {
+  return Fail(EBADMSG, "verify layer",
+              std::string(what) + " is " + actual + ", expected " + expected);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LayerSink>> LayerSinkImpl::Create(LayerStore& layers, StoreRoot& root,
+                                                         BlobStore& blobs, LayerIngest ingest,
+                                                         Lease& lease,
+                                                         std::optional<LayerLock> lock) {
+  std::unique_ptr<LayerSinkImpl> sink(
+      new LayerSinkImpl(layers, root, std::move(ingest), lease, std::move(lock)));
+  STRATA_TRY(sink->MakeStaging());
+  if (sink->ingest_.keep_blob) {
+    STRATA_TRY_ASSIGN(sink->blob_writer_, blobs.Begin(lease));
+  }
+  return sink;
+}
+
+Result<> LayerSinkImpl::MakeStaging() {
+  FileOps& ops = root_.ops();
+  STRATA_TRY_ASSIGN(const int dir, root_.staging());
+  staged_ = root_.NewStaged("layer-");
+  STRATA_TRY(ops.MakeDir(dir, staged_.c_str(), kPrivate));
+  const std::string fs = staged_.name() + "/fs";
+  STRATA_TRY(ops.MakeDir(dir, fs.c_str(), kRootMode));
+  STRATA_TRY_ASSIGN(fs_, ops.Open(dir, fs.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  return ops.Chmod(fs_.get(), kRootMode);  // whatever the umask
+}
+
+Result<> LayerSinkImpl::Write(std::string_view data) {
+  received_hash_.Update(data);
+  received_ += data.size();
+  if (ingest_.blob_size && received_ > *ingest_.blob_size) {
+    return Mismatch("size", std::to_string(*ingest_.blob_size), "more");
+  }
+  if (pipeline_) return Pass(data);
+  start_.append(data);
+  if (start_.size() < kMagicBytes) return {};
+  return Start();
+}
+
+Result<> LayerSinkImpl::Start() {
+  STRATA_TRY_ASSIGN(compression_, DetectCompression(start_));
+  if (blob_writer_ && ingest_.compress_plain && compression_ == Compression::kNone) {
+    gzip_ = std::make_unique<GzipWriter>(
+        [this](std::string_view compressed) { return blob_writer_->Write(compressed); });
+  }
+  pipeline_ =
+      std::make_unique<UnpackPipeline>(root_.ops(), fs_.get(), compression_, ingest_.limits);
+  return Pass(std::exchange(start_, {}));
+}
+
+Result<> LayerSinkImpl::Pass(std::string_view data) {
+  STRATA_TRY(pipeline_->Write(data));
+  if (gzip_) return gzip_->Write(data);
+  if (blob_writer_) return blob_writer_->Write(data);
+  return {};
+}
+
+Result<> LayerSinkImpl::VerifyReceived() {
+  const Digest digest = received_hash_.Finish();
+  if (ingest_.blob_size && received_ != *ingest_.blob_size) {
+    return Mismatch("size", std::to_string(*ingest_.blob_size), std::to_string(received_));
+  }
+  if (ingest_.blob && digest != *ingest_.blob) {
+    return Mismatch("digest", ingest_.blob->ToString(), digest.ToString());
+  }
+  blob_.blob = digest;
+  blob_.size = received_;
+  return {};
+}
+
+std::string LayerSinkImpl::MediaType() const {
+  if (gzip_) return std::string(media_type::kOciLayerGzip);
+  if (!ingest_.media_type.empty()) return ingest_.media_type;
+  switch (compression_) {
+    case Compression::kGzip:
+      return std::string(media_type::kOciLayerGzip);
+    case Compression::kZstd:
+      return std::string(media_type::kOciLayerZstd);
+    case Compression::kNone:
+      break;
+  }
+  return std::string(media_type::kOciLayer);
+}
+
+Result<> LayerSinkImpl::KeepBlob() {
+  if (!blob_writer_) return {};
+  if (gzip_) STRATA_TRY(gzip_->Finish());
+  const auto expected = gzip_ ? std::optional<Digest>() : std::optional<Digest>(blob_.blob);
+  STRATA_TRY_ASSIGN(const BlobInfo info, blob_writer_->Commit(expected, std::nullopt));
+  blob_.blob = info.digest;
+  blob_.size = info.size;
+  return {};
+}
+
+Result<LayerInfo> LayerSinkImpl::Commit() {
+  if (!pipeline_) STRATA_TRY(Start());
+  // A wrong blob is the reason behind whatever the pipeline may have found in it.
+  auto unpacked = pipeline_->Finish();
+  STRATA_TRY(VerifyReceived());
+  if (!unpacked) return std::unexpected(std::move(unpacked).error());
+  const Digest diff_id = unpacked->diff_id;
+  if (ingest_.diff_id && diff_id != *ingest_.diff_id) {
+    return Mismatch("diffID", ingest_.diff_id->ToString(), diff_id.ToString());
+  }
+  if (!lock_) {
+    STRATA_TRY(lease_.PinLayer(diff_id));
+    STRATA_TRY_ASSIGN(LayerLock lock, root_.LockLayer(diff_id));
+    lock_.emplace(std::move(lock));
+  }
+
+  STRATA_TRY(KeepBlob());
+  blob_.diff_id = diff_id;
+  blob_.media_type = MediaType();
+  LayerInfo info{diff_id, root_.path() + "/layers/sha256/" + diff_id.Hex() + "/fs",
+                 unpacked->summary.size, unpacked->summary.entries};
+  const auto found = layers_.Find(diff_id);
+  if (!found) {
+    if (found.error().code() != ENOENT) {
+      return Fail(found.error().code(), "find layer", std::string(found.error().detail()));
+    }
+    STRATA_TRY(layers_.Publish(staged_, info));
+  }
+  STRATA_TRY(layers_.Record(info, blob_));
+  lock_.reset();
+  return info;
+}
+
+}  // namespace strata::layerstore

@@ -1,0 +1,65 @@
+// The one implementation of LayerSink. Private to this folder.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/digest.h"
+#include "base/unique_fd.h"
+#include "layerstore/archive/compression.h"
+#include "layerstore/archive/gzip_writer.h"
+#include "layerstore/archive/unpack_pipeline.h"
+#include "layerstore/blob/blob_store.h"
+#include "layerstore/layer/layer_store.h"
+#include "layerstore/staging/store_root.h"
+
+namespace strata::layerstore {
+
+class LayerSinkImpl final : public LayerSink {
+ public:
+  static Result<std::unique_ptr<LayerSink>> Create(LayerStore& layers, StoreRoot& root,
+                                                   BlobStore& blobs, LayerIngest ingest,
+                                                   Lease& lease, std::optional<LayerLock> lock);
+
+  Result<> Write(std::string_view data) override;
+  Result<LayerInfo> Commit() override;
+  const LayerBlob& blob() const override { return blob_; }
+
+ private:
+  LayerSinkImpl(LayerStore& layers, StoreRoot& root, LayerIngest ingest, Lease& lease,
+                std::optional<LayerLock> lock)
+      : layers_(layers),
+        root_(root),
+        ingest_(std::move(ingest)),
+        lease_(lease),
+        lock_(std::move(lock)) {}
+
+  Result<> MakeStaging();
+  // Tells the compression by what came so far and starts the pipeline.
+  Result<> Start();
+  Result<> Pass(std::string_view data);
+  Result<> VerifyReceived();
+  Result<> KeepBlob();
+  std::string MediaType() const;
+
+  LayerStore& layers_;
+  StoreRoot& root_;
+  const LayerIngest ingest_;
+  Lease& lease_;
+  std::optional<LayerLock> lock_;
+
+  StagedName staged_;  // a directory with "fs" in it
+  UniqueFd fs_;
+  std::string start_;  // the first bytes, until there are enough to tell the compression
+  Compression compression_ = Compression::kNone;
+  Sha256 received_hash_;
+  std::uint64_t received_ = 0;
+  std::unique_ptr<BlobWriter> blob_writer_;  // null if the blob is not kept
+  std::unique_ptr<GzipWriter> gzip_;         // in front of blob_writer_ for compress_plain
+  std::unique_ptr<UnpackPipeline> pipeline_;
+  LayerBlob blob_;
+};
+
+}  // namespace strata::layerstore

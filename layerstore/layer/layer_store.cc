@@ -1,0 +1,173 @@
+#include "layerstore/layer/layer_store.h"
+
+#include <ctime>
+#include <memory>
+#include <utility>
+
+#include "base/file_ops.h"
+#include "base/try.h"
+#include "layerstore/blob/blob_store.h"
+#include "layerstore/layer/layer_sink.h"
+#include "layerstore/meta/database.h"
+#include "layerstore/staging/store_root.h"
+
+namespace strata::layerstore {
+namespace {
+
+constexpr std::size_t kReadBytes = std::size_t{256} * 1024;
+
+Result<std::vector<LayerBlob>> ReadBlobs(const std::shared_ptr<Database>& database, const char* sql,
+                                         const Digest& key) {
+  std::vector<LayerBlob> blobs;
+  STRATA_TRY(database->Read([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(Statement statement, connection.Prepare(sql));
+    statement.Bind(1, key.ToString());
+    for (;;) {
+      STRATA_TRY_ASSIGN(const bool row, statement.Step());
+      if (!row) return {};
+      LayerBlob blob;
+      STRATA_TRY_ASSIGN(blob.blob, Digest::Parse(statement.Text(0)));
+      STRATA_TRY_ASSIGN(blob.diff_id, Digest::Parse(statement.Text(1)));
+      blob.size = static_cast<std::uint64_t>(statement.Integer(2));
+      blob.media_type = statement.Text(3);
+      blobs.push_back(std::move(blob));
+    }
+  }));
+  return blobs;
+}
+
+}  // namespace
+
+Result<LayerInfo> LayerStore::Find(const Digest& diff_id) {
+  const std::string hex = diff_id.Hex();
+  LayerInfo info{diff_id, root_.path() + "/layers/sha256/" + hex + "/fs", 0, 0};
+  STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(Statement statement,
+                      connection.Prepare("SELECT size, entries FROM layers WHERE diff_id=?1"));
+    statement.Bind(1, diff_id.ToString());
+    STRATA_TRY_ASSIGN(const bool row, statement.Step());
+    if (!row) return Fail(ENOENT, "find layer", diff_id.ToString());
+    info.size = static_cast<std::uint64_t>(statement.Integer(0));
+    info.entries = static_cast<std::uint64_t>(statement.Integer(1));
+    return {};
+  }));
+  // The row alone is not enough: somebody may have cleaned up by hand.
+  auto st = root_.ops().StatAt(root_.layers(), (hex + "/fs").c_str());
+  if (!st) return std::unexpected(std::move(st).error().WithContext("layer " + diff_id.ToString()));
+  return info;
+}
+
+// Whether all that the ingest would bring is there.
+Result<bool> LayerStore::Complete(const LayerIngest& ingest) {
+  const auto found = Find(*ingest.diff_id);
+  if (!found) {
+    if (found.error().code() == ENOENT) return false;
+    return Fail(found.error().code(), "find layer", std::string(found.error().detail()));
+  }
+  if (!ingest.keep_blob) return true;
+  if (!ingest.blob) {
+    STRATA_TRY_ASSIGN(const auto blobs, Blobs(*ingest.diff_id));
+    for (const LayerBlob& blob : blobs) {
+      STRATA_TRY_ASSIGN(const bool kept, blobs_.Has(blob.blob));
+      if (kept) return true;
+    }
+    return false;
+  }
+  STRATA_TRY_ASSIGN(const bool kept, blobs_.Has(*ingest.blob));
+  if (!kept) return false;
+  // The bytes may have come here under another description.
+  const auto known = FindBlob(*ingest.blob);
+  return known.has_value() && known->diff_id == *ingest.diff_id;
+}
+
+Result<std::unique_ptr<LayerSink>> LayerStore::Begin(LayerIngest ingest, Lease& lease) {
+  STRATA_TRY(root_.staging());
+  std::optional<LayerLock> lock;
+  if (ingest.blob) STRATA_TRY(lease.PinBlob(*ingest.blob));
+  if (ingest.diff_id) {
+    STRATA_TRY(lease.PinLayer(*ingest.diff_id));
+    STRATA_TRY_ASSIGN(LayerLock held, root_.LockLayer(*ingest.diff_id));
+    STRATA_TRY_ASSIGN(const bool complete, Complete(ingest));
+    if (complete) return nullptr;
+    lock.emplace(std::move(held));
+  }
+  return LayerSinkImpl::Create(*this, root_, blobs_, std::move(ingest), lease, std::move(lock));
+}
+
+Result<LayerInfo> LayerStore::Unpack(const Digest& blob, const Digest& diff_id,
+                                     std::string_view media_type, Lease& lease) {
+  STRATA_TRY(lease.PinBlob(blob));
+  LayerIngest ingest;
+  ingest.blob = blob;
+  ingest.diff_id = diff_id;
+  ingest.media_type = std::string(media_type);
+  ingest.keep_blob = false;  // it is there already
+  STRATA_TRY_ASSIGN(const auto sink, Begin(std::move(ingest), lease));
+  if (!sink) return Find(diff_id);
+  STRATA_TRY_ASSIGN(const UniqueFd fd, blobs_.OpenBlob(blob));
+  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(kReadBytes);
+  for (;;) {
+    STRATA_TRY_ASSIGN(const std::size_t got,
+                      root_.ops().Read(fd.get(), std::span(buffer.get(), kReadBytes)));
+    if (got == 0) return sink->Commit();
+    STRATA_TRY(sink->Write({reinterpret_cast<const char*>(buffer.get()), got}));
+  }
+}
+
+Result<LayerBlob> LayerStore::FindBlob(const Digest& blob) {
+  STRATA_TRY_ASSIGN(auto found, ReadBlobs(database_,
+                                          "SELECT blob, diff_id, size, media_type FROM layer_blobs "
+                                          "WHERE blob=?1",
+                                          blob));
+  if (found.empty()) return Fail(ENOENT, "find blob", blob.ToString());
+  return std::move(found.front());
+}
+
+Result<std::vector<LayerBlob>> LayerStore::Blobs(const Digest& diff_id) {
+  return ReadBlobs(database_,
+                   "SELECT blob, diff_id, size, media_type FROM layer_blobs WHERE diff_id=?1 "
+                   "ORDER BY blob",
+                   diff_id);
+}
+
+Result<std::vector<std::string>> LayerStore::LowerDirs(std::span<const Digest> diff_ids) {
+  std::vector<std::string> dirs;
+  dirs.reserve(diff_ids.size());
+  for (auto it = diff_ids.rbegin(); it != diff_ids.rend(); ++it) {
+    STRATA_TRY_ASSIGN(LayerInfo info, Find(*it));
+    dirs.push_back(std::move(info.path));
+  }
+  return dirs;
+}
+
+Result<> LayerStore::Publish(StagedName& staged, const LayerInfo& info) {
+  const std::string hex = info.diff_id.Hex();
+  // A directory without a row: a crash came between the two.
+  STRATA_TRY(root_.Discard(root_.layers(), hex));
+  return root_.PublishTree(staged, root_.layers(), hex);
+}
+
+Result<> LayerStore::Record(const LayerInfo& info, const LayerBlob& blob) {
+  return database_->Write([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(
+        Statement layer,
+        connection.Prepare("INSERT INTO layers VALUES (?1, ?2, ?3, ?4) ON CONFLICT (diff_id) "
+                           "DO UPDATE SET size=?2, entries=?3"));
+    STRATA_TRY(layer.Bind(1, info.diff_id.ToString())
+                   .Bind(2, static_cast<std::int64_t>(info.size))
+                   .Bind(3, static_cast<std::int64_t>(info.entries))
+                   .Bind(4, std::int64_t{std::time(nullptr)})
+                   .Run());
+    STRATA_TRY_ASSIGN(
+        Statement row,
+        connection.Prepare("INSERT INTO layer_blobs VALUES (?1, ?2, ?3, ?4) ON CONFLICT (blob) "
+                           "DO UPDATE SET diff_id=?2, size=?3, media_type=?4"));
+    return row.Bind(1, blob.blob.ToString())
+        .Bind(2, blob.diff_id.ToString())
+        .Bind(3, static_cast<std::int64_t>(blob.size))
+        .Bind(4, blob.media_type)
+        .Run();
+  });
+}
+
+}  // namespace strata::layerstore

@@ -1,0 +1,51 @@
+#include "layerstore/store/store.h"
+
+#include <utility>
+
+#include "base/try.h"
+#include "layerstore/meta/schema.h"
+#include "layerstore/staging/store_root.h"
+
+namespace strata::layerstore {
+
+// In this order: the database is closed before the staging directory goes.
+struct Store::Parts {
+  std::unique_ptr<StoreRoot> root;
+  std::shared_ptr<Database> database;
+  std::unique_ptr<BlobStore> blobs;
+  std::unique_ptr<LayerStore> layers;
+  std::unique_ptr<ImageStore> images;
+};
+
+Store::Store(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Store::~Store() = default;
+
+Result<std::unique_ptr<Store>> Store::Open(StoreOptions options) {
+  FileOps& ops = options.ops != nullptr ? *options.ops : FileOps::System();
+  auto parts = std::make_unique<Parts>();
+  STRATA_TRY_ASSIGN(parts->root, StoreRoot::Open(options.root, options.read_only, ops));
+  STRATA_TRY_ASSIGN(parts->database,
+                    Database::Open(parts->root->path() + "/meta.db", options.read_only));
+  STRATA_TRY(options.read_only ? CheckStoreSchema(*parts->database)
+                               : MigrateStoreSchema(*parts->database));
+  parts->blobs = std::make_unique<BlobStore>(*parts->root);
+  parts->layers = std::make_unique<LayerStore>(*parts->root, *parts->blobs, parts->database);
+  STRATA_TRY_ASSIGN(parts->images, ImageStore::Open(parts->database));
+  return std::unique_ptr<Store>(new Store(std::move(parts)));
+}
+
+const std::string& Store::root() const { return parts_->root->path(); }
+FileOps& Store::ops() { return parts_->root->ops(); }
+BlobStore& Store::blobs() { return *parts_->blobs; }
+LayerStore& Store::layers() { return *parts_->layers; }
+ImageStore& Store::images() { return *parts_->images; }
+const std::shared_ptr<Database>& Store::database() { return parts_->database; }
+StoreRoot& Store::store_root() { return *parts_->root; }
+
+Result<Lease> Store::NewLease() { return Lease::Create(parts_->database, parts_->root->owner()); }
+
+Result<std::vector<std::string>> Store::LowerDirs(const Image& image) {
+  return parts_->layers->LowerDirs(image.diff_ids);
+}
+
+}  // namespace strata::layerstore
