@@ -67,7 +67,8 @@ Result<> UnionEngine::Start() {
     }
     directory->resolved = true;
   }
-  dirs_.Put(directory->index, std::move(directory));
+  const NodeIndex index = directory->index;
+  dirs_.Put(index, std::move(directory));
   return {};
 }
 
