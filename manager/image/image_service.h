@@ -13,7 +13,7 @@
 #include "base/digest.h"
 #include "base/error.h"
 #include "layerstore/gc/collector.h"
-#include "layerstore/import/importer.h"
+#include "layerstore/import/import.h"
 #include "layerstore/meta/image_store.h"
 #include "layerstore/oci/image_config.h"
 #include "layerstore/oci/manifest.h"
@@ -115,7 +115,7 @@ class ImageService {
   Result<PushOutcome> Push(const layerstore::Reference& reference, const PushOptions& options,
                            const ProgressSink& progress, Cancellation* cancel);
 
-  // Image archives and root filesystems, see layerstore/import/importer.h.
+  // Image archives and root filesystems, see layerstore/import/import.h.
   Result<std::vector<layerstore::Image>> Import(const layerstore::ByteSource& source,
                                                 const layerstore::ImportOptions& options);
 
@@ -132,6 +132,8 @@ class ImageService {
   Result<ContainerDefaults> Defaults(std::string_view name_or_id);
 
  private:
+  // Why an image can not be removed, in docker's words.
+  Error ExplainConflict(std::string_view name, const layerstore::Image& image, Error error);
   RegistryOptions OptionsFor(const layerstore::Reference& reference, bool insecure) const;
 
   layerstore::Store& store_;

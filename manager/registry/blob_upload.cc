@@ -120,8 +120,9 @@ Result<> Upload::Complete(std::uint64_t length) {
 
 Result<> Upload::Run() {
   const std::uint64_t size = blob_.content.length;
-  if (offset_ == 0 && size <= kUploadChunk) return Complete(size);
-  while (offset_ < size) STRATA_TRY(SendChunk(std::min(kUploadChunk, size - offset_)));
+  const std::uint64_t chunk = std::max<std::uint64_t>(session_.options().upload_chunk, 1);
+  if (offset_ == 0 && size <= chunk) return Complete(size);
+  while (offset_ < size) STRATA_TRY(SendChunk(std::min(chunk, size - offset_)));
   return Complete(0);
 }
 

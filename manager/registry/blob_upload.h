@@ -12,8 +12,6 @@
 
 namespace strata::manager {
 
-// Blobs up to this size go in a single PUT, larger ones in chunks of it.
-inline constexpr std::uint64_t kUploadChunk = std::uint64_t{32} << 20U;
 inline constexpr int kUploadAttempts = 5;
 
 Result<BlobUpload> UploadBlob(RegistrySession& session, const RegistryPurpose& purpose,

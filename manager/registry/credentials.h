@@ -10,10 +10,10 @@ namespace strata::manager {
 
 // Empty: anonymous. Never logged and never part of an error's detail.
 struct RegistryCredentials {
-  std::string username;
-  std::string password;
-  std::string identity_token;  // an OAuth2 refresh token, exchanged at the token server
-  std::string registry_token;  // a bearer token, sent to the registry as it is
+  std::string username{};
+  std::string password{};
+  std::string identity_token{};  // an OAuth2 refresh token, exchanged at the token server
+  std::string registry_token{};  // a bearer token, sent to the registry as it is
 
   bool empty() const {
     return username.empty() && password.empty() && identity_token.empty() && registry_token.empty();

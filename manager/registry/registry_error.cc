@@ -56,7 +56,8 @@ std::string Printable(std::string_view text) {
       text.remove_prefix(1);
       continue;
     }
-    out += text.substr(0, length);
+    const bool doubled = first == ' ' && (out.empty() || out.back() == ' ');
+    if (!doubled) out += text.substr(0, length);
     text.remove_prefix(length);
   }
   while (out.ends_with(' ')) out.pop_back();

@@ -75,7 +75,7 @@ Result<> RegistrySession::FindBase() {
   const std::string secure = "https://" + host_;
   const std::string plain = "http://" + host_;
   const auto origin = ParseOrigin(secure);
-  if (!origin) {
+  if (!origin || registry_.find_first_of("/?#@\\") != std::string::npos) {
     return Fail(EINVAL, "open registry", "\"" + registry_ + "\" is not the name of a registry");
   }
   if (!web_.PlainHttpAllowed(plain)) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -25,6 +26,8 @@ struct RegistryOptions {
   // before the first repetition (doubled for each further one).
   int attempts = 3;
   std::chrono::milliseconds retry_delay{500};
+  // Blobs up to this size go in a single PUT, larger ones in chunks of it.
+  std::uint64_t upload_chunk = std::uint64_t{32} << 20U;
 };
 
 // What a request is about, for authorization and for messages.
