@@ -48,6 +48,7 @@ class Walker {
   Result<> Visit(int dir, const std::string& name, const std::string& path) {
     NodeRecord node;
     if (::fstatat(dir, name.c_str(), &node.stat, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (errno == ENOENT && options_.skip_unfindable) return {};
       return FailErrno("fstatat", Printable(path));
     }
     if (options_.xattrs) {
@@ -188,7 +189,8 @@ std::string DiffNodes(const std::string& path, const NodeRecord& left, const Nod
   if (a.st_uid != b.st_uid) differ("uid", std::to_string(a.st_uid), std::to_string(b.st_uid));
   if (a.st_gid != b.st_gid) differ("gid", std::to_string(a.st_gid), std::to_string(b.st_gid));
   if (a.st_rdev != b.st_rdev) differ("rdev", std::to_string(a.st_rdev), std::to_string(b.st_rdev));
-  if (!SameTime(a.st_mtim, b.st_mtim, rules)) {
+  const bool timed = S_ISDIR(a.st_mode) ? rules.directory_times : !S_ISFIFO(a.st_mode);
+  if (timed && !SameTime(a.st_mtim, b.st_mtim, rules)) {
     differ("mtime", TimeText(a.st_mtim), TimeText(b.st_mtim));
   }
   if (rules.inode_numbers && a.st_ino != b.st_ino) {

@@ -31,6 +31,9 @@ struct SnapshotOptions {
   bool contents = true;
   bool xattrs = true;
   bool holes = false;
+  // Kernel overlayfs lists whiteouts that hide nothing (in directories of one layer only), but does
+  // not find them.
+  bool skip_unfindable = false;
 };
 
 // Paths (bytes, relative, "" for the root itself) to what is there, sorted. Symbolic links are
@@ -51,11 +54,13 @@ class TreeSnapshot {
 };
 
 // What may differ between two snapshots that count as equal. The defaults allow only what no
-// program relies on: sizes, link counts and block counts of directories, atimes and ctimes.
+// program relies on: sizes, link counts and block counts of directories, atimes, ctimes and the
+// mtimes of fifos.
 struct CompareRules {
-  bool inode_numbers = false;  // st_ino must agree (same union, seen twice)
-  bool link_counts = true;     // st_nlink of files must agree
-  bool holes = false;          // where the holes are must agree
+  bool inode_numbers = false;   // st_ino must agree (same union, seen twice)
+  bool link_counts = true;      // st_nlink of files must agree
+  bool directory_times = true;  // st_mtime of directories must agree
+  bool holes = false;           // where the holes are must agree
   // Times at or after this moment were set by the clock while the test ran; two such count as
   // equal.
   std::optional<struct timespec> clock_since;
