@@ -95,4 +95,19 @@ Result<ImageRemoval> ImageStore::Remove(std::string_view name_or_id, bool force)
   return removal;
 }
 
+Result<ImageRemoval> ImageStore::RemoveUnused(bool all) {
+  ImageRemoval removal;
+  STRATA_TRY(database_->Write([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(const auto ids, AllImageIds(connection));
+    for (const Digest& id : ids) {
+      STRATA_TRY_ASSIGN(const Image image, LoadImage(connection, id));
+      if (!all && !image.tags.empty()) continue;
+      STRATA_TRY_ASSIGN(const auto users, UsersOf(connection, id));
+      if (users.empty()) STRATA_TRY(DeleteImage(connection, image, removal));
+    }
+    return {};
+  }));
+  return removal;
+}
+
 }  // namespace strata::layerstore

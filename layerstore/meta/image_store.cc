@@ -184,10 +184,15 @@ Result<> ImageStore::RemoveUser(std::string_view user) {
 
 Result<> ImageStore::AddUser(Connection& connection, const Digest& id, std::string_view user) {
   STRATA_TRY(LoadImage(connection, id));
+  STRATA_TRY(RemoveUser(connection, user));
   STRATA_TRY_ASSIGN(Statement insert,
-                    connection.Prepare("INSERT INTO image_users VALUES (?1, ?2) "
-                                       "ON CONFLICT (user) DO UPDATE SET image=?2"));
-  return insert.Bind(1, user).Bind(2, id.ToString()).Run();
+                    connection.Prepare("INSERT INTO image_users VALUES (?1, ?2)"));
+  STRATA_TRY(insert.Bind(1, user).Bind(2, id.ToString()).Run());
+  // Its layers outlive the image's forced removal.
+  STRATA_TRY_ASSIGN(Statement layers,
+                    connection.Prepare("INSERT OR IGNORE INTO user_layers SELECT ?1, diff_id FROM "
+                                       "image_layers WHERE image=?2"));
+  return layers.Bind(1, user).Bind(2, id.ToString()).Run();
 }
 
 Result<> ImageStore::RemoveUser(Connection& connection, std::string_view user) {

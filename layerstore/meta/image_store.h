@@ -87,8 +87,12 @@ class ImageStore {
   // EBUSY too if the image would be deleted while it has users, unless `force`.
   Result<ImageRemoval> Remove(std::string_view name_or_id, bool force);
 
-  // Marks the image as used, by a container for instance ("container:<id>"); idempotent. The pair
-  // below can also join a transaction of the caller's own.
+  // Removes every image without users that has no tag, or with `all` every image without users.
+  Result<ImageRemoval> RemoveUnused(bool all);
+
+  // Marks the image as used, by a container for instance ("container:<id>"); idempotent. A user
+  // keeps the image's layers even if the image is removed by force. The pair below can also join a
+  // transaction of the caller's own.
   Result<> AddUser(const Digest& id, std::string_view user);
   Result<> RemoveUser(std::string_view user);
   static Result<> AddUser(Connection& connection, const Digest& id, std::string_view user);

@@ -69,6 +69,12 @@ CREATE TABLE image_users (
   image TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX image_users_by_image ON image_users (image);
+CREATE TABLE user_layers (
+  user TEXT NOT NULL REFERENCES image_users (user) ON DELETE CASCADE,
+  diff_id TEXT NOT NULL,
+  PRIMARY KEY (user, diff_id)
+) WITHOUT ROWID;
+CREATE INDEX user_layers_by_layer ON user_layers (diff_id);
 
 CREATE TABLE leases (
   id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -74,6 +74,21 @@ Result<> ReadHistory(const Json& list, ImageConfig& result) {
   return {};
 }
 
+// What configurations of all ages have.
+Result<ImageConfig> ReadCommon(JsonReader& reader) {
+  ImageConfig result;
+  result.created = reader.String("created");
+  result.author = reader.String("author");
+  result.platform.os = reader.String("os");
+  result.platform.architecture = reader.String("architecture");
+  result.platform.variant = reader.String("variant");
+  result.platform.os_version = reader.String("os.version");
+  const Json* execution = reader.Object("config");
+  STRATA_TRY(reader.status());
+  if (execution != nullptr) STRATA_TRY(ReadExecution(*execution, result));
+  return result;
+}
+
 void Put(Json& json, const char* key, const std::string& value) {
   if (!value.empty()) json[key] = value;
 }
@@ -129,21 +144,23 @@ Json WriteHistory(const HistoryEntry& entry) {
 Result<ImageConfig> ParseImageConfig(std::string_view text) {
   STRATA_TRY_ASSIGN(const Json object, ParseJsonObject(text, kConfigBytesMax, kConfigOp));
   JsonReader reader(object, kConfigOp);
-  ImageConfig result;
-  result.created = reader.String("created");
-  result.author = reader.String("author");
-  result.platform.os = reader.String("os");
-  result.platform.architecture = reader.String("architecture");
-  result.platform.variant = reader.String("variant");
-  result.platform.os_version = reader.String("os.version");
-  const Json* execution = reader.Object("config");
+  STRATA_TRY_ASSIGN(ImageConfig result, ReadCommon(reader));
   const Json* rootfs = reader.Object("rootfs");
   const Json* history = reader.Array("history");
   STRATA_TRY(reader.status());
   if (rootfs == nullptr) return Fail(EINVAL, kConfigOp, "has no rootfs");
-  if (execution != nullptr) STRATA_TRY(ReadExecution(*execution, result));
   STRATA_TRY(ReadRootfs(*rootfs, result));
   if (history != nullptr) STRATA_TRY(ReadHistory(*history, result));
+  return result;
+}
+
+Result<LegacyImage> ParseLegacyImage(std::string_view text) {
+  STRATA_TRY_ASSIGN(const Json object, ParseJsonObject(text, kConfigBytesMax, kConfigOp));
+  JsonReader reader(object, kConfigOp);
+  LegacyImage result;
+  STRATA_TRY_ASSIGN(result.config, ReadCommon(reader));
+  result.parent = reader.String("parent");
+  STRATA_TRY(reader.status());
   return result;
 }
 

@@ -68,6 +68,14 @@ struct ImageConfig {
 // Reads OCI and docker image configurations; unknown fields are ignored. EINVAL with the reason.
 Result<ImageConfig> ParseImageConfig(std::string_view json);
 
+// An image of docker before 1.10: one JSON file a layer, linked by parent ids.
+// https://github.com/moby/docker-image-spec/blob/main/v1.1.md
+struct LegacyImage {
+  ImageConfig config;  // without diff_ids
+  std::string parent;  // id of the layer below, "" at the base
+};
+Result<LegacyImage> ParseLegacyImage(std::string_view json);
+
 // ChainID of the first `diff_ids.size()` layers, base first
 // (https://github.com/opencontainers/image-spec/blob/main/config.md#layer-chainid).
 // Empty input gives the empty digest.

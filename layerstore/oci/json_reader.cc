@@ -4,13 +4,28 @@
 
 namespace strata::layerstore {
 
-Result<Json> ParseJsonObject(std::string_view text, std::size_t limit, const char* what) {
+namespace {
+
+Result<Json> ParseJson(std::string_view text, std::size_t limit, const char* what) {
   if (text.size() > limit) {
     return Fail(EINVAL, what, "is larger than " + std::to_string(limit) + " bytes");
   }
   Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) return Fail(EINVAL, what, "is not JSON");
-  if (!json.is_object()) return Fail(EINVAL, what, "is not a JSON object");
+  return json;
+}
+
+}  // namespace
+
+Result<Json> ParseJsonObject(std::string_view text, std::size_t limit, const char* what) {
+  auto json = ParseJson(text, limit, what);
+  if (json && !json->is_object()) return Fail(EINVAL, what, "is not a JSON object");
+  return json;
+}
+
+Result<Json> ParseJsonArray(std::string_view text, std::size_t limit, const char* what) {
+  auto json = ParseJson(text, limit, what);
+  if (json && !json->is_array()) return Fail(EINVAL, what, "is not a JSON list");
   return json;
 }
 

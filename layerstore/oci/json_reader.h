@@ -20,6 +20,9 @@ using Json = nlohmann::ordered_json;
 // EINVAL unless `text` is one JSON object of at most `limit` bytes; `what` starts the message.
 Result<Json> ParseJsonObject(std::string_view text, std::size_t limit, const char* what);
 
+// The same for a list.
+Result<Json> ParseJsonArray(std::string_view text, std::size_t limit, const char* what);
+
 // Reads fields of one object. The first problem sticks and makes all further reads give defaults:
 // read everything, then ask status() once. Keys match exactly. null counts as missing.
 class JsonReader {

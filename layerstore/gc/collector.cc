@@ -1,0 +1,157 @@
+#include "layerstore/gc/collector.h"
+
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "base/try.h"
+#include "layerstore/meta/database.h"
+#include "layerstore/staging/store_root.h"
+#include "layerstore/store/store.h"
+
+namespace strata::layerstore {
+namespace {
+
+// A text column as a list.
+Result<std::vector<std::string>> Column(Connection& connection, const char* sql) {
+  STRATA_TRY_ASSIGN(Statement statement, connection.Prepare(sql));
+  std::vector<std::string> values;
+  for (;;) {
+    STRATA_TRY_ASSIGN(const bool row, statement.Step());
+    if (!row) return values;
+    values.push_back(statement.Text(0));
+  }
+}
+
+Result<std::set<std::string>> Set(Connection& connection, const char* sql) {
+  STRATA_TRY_ASSIGN(auto values, Column(connection, sql));
+  return std::set<std::string>(std::make_move_iterator(values.begin()),
+                               std::make_move_iterator(values.end()));
+}
+
+// One collection: marks and sweeps within the transaction it is given.
+class Sweep {
+ public:
+  Sweep(StoreRoot& root, Connection& connection, PruneReport& report,
+        std::vector<std::string>& trash)
+      : root_(root), connection_(connection), report_(report), trash_(trash) {}
+
+  Result<> Run() {
+    STRATA_TRY(DropDeadLeases());
+    STRATA_TRY(SweepLayers());
+    return SweepBlobs();
+  }
+
+ private:
+  Result<> DropDeadLeases() {
+    STRATA_TRY_ASSIGN(const auto owners, Set(connection_, "SELECT owner FROM leases"));
+    STRATA_TRY_ASSIGN(Statement drop, connection_.Prepare("DELETE FROM leases WHERE owner=?1"));
+    for (const std::string& owner : owners) {
+      STRATA_TRY_ASSIGN(const bool alive, root_.OwnerAlive(owner));
+      if (alive) continue;
+      drop.Reset();
+      STRATA_TRY(drop.Bind(1, owner).Run());
+    }
+    return {};
+  }
+
+  Result<> SweepLayers() {
+    STRATA_TRY_ASSIGN(const auto marked,
+                      Set(connection_,
+                          "SELECT diff_id FROM image_layers UNION SELECT diff_id FROM user_layers "
+                          "UNION SELECT digest FROM lease_pins WHERE kind='layer'"));
+    STRATA_TRY_ASSIGN(Statement layers, connection_.Prepare("SELECT diff_id, size FROM layers"));
+    std::vector<std::pair<std::string, std::uint64_t>> garbage;
+    for (;;) {
+      STRATA_TRY_ASSIGN(const bool row, layers.Step());
+      if (!row) break;
+      std::string id = layers.Text(0);
+      if (!marked.contains(id)) {
+        garbage.emplace_back(std::move(id), static_cast<std::uint64_t>(layers.Integer(1)));
+      }
+    }
+    layers.Reset();
+    STRATA_TRY_ASSIGN(Statement drop, connection_.Prepare("DELETE FROM layers WHERE diff_id=?1"));
+    for (const auto& [id, size] : garbage) {
+      drop.Reset();
+      STRATA_TRY(drop.Bind(1, id).Run());
+      STRATA_TRY_ASSIGN(const Digest diff_id, Digest::Parse(id));
+      report_.layers.push_back(diff_id);
+      report_.reclaimed += size;
+    }
+    STRATA_TRY(connection_.Execute(
+        "DELETE FROM layer_blobs WHERE diff_id NOT IN (SELECT diff_id FROM layers)"));
+    // By directory rather than by row: this finds what a crash left without a row, too.
+    STRATA_TRY_ASSIGN(auto kept, Set(connection_, "SELECT diff_id FROM layers"));
+    kept.insert(marked.begin(), marked.end());
+    return SweepDirectory(root_.layers(), kept, nullptr);
+  }
+
+  Result<> SweepBlobs() {
+    STRATA_TRY_ASSIGN(const auto kept,
+                      Set(connection_,
+                          "SELECT blob FROM layer_blobs UNION SELECT digest FROM lease_pins WHERE "
+                          "kind='blob'"));
+    return SweepDirectory(root_.blobs(), kept, &report_.blobs);
+  }
+
+  // Moves what is named by no digest of `kept` into the trash; `removed` counts files.
+  Result<> SweepDirectory(int dir, const std::set<std::string>& kept,
+                          std::vector<Digest>* removed) {
+    FileOps& ops = root_.ops();
+    STRATA_TRY_ASSIGN(const UniqueFd fd, ops.Open(dir, ".", O_RDONLY | O_DIRECTORY));
+    std::vector<std::string> names;
+    STRATA_TRY(ops.ReadDir(fd.get(), [&](std::string_view name, ino_t, unsigned char) {
+      names.emplace_back(name);
+      return true;
+    }));
+    for (const std::string& name : names) {
+      const auto digest = Digest::FromHex(name);
+      if (digest && kept.contains(digest->ToString())) continue;
+      if (removed != nullptr && digest) {
+        STRATA_TRY_ASSIGN(const struct stat st, ops.StatAt(dir, name.c_str()));
+        report_.reclaimed += static_cast<std::uint64_t>(st.st_size);
+        removed->push_back(*digest);
+      }
+      STRATA_TRY_ASSIGN(std::string trashed, root_.MoveToTrash(dir, name));
+      if (!trashed.empty()) trash_.push_back(std::move(trashed));
+    }
+    return {};
+  }
+
+  StoreRoot& root_;
+  Connection& connection_;
+  PruneReport& report_;
+  std::vector<std::string>& trash_;
+};
+
+Result<> CollectInto(Store& store, PruneReport& report) {
+  StoreRoot& root = store.store_root();
+  STRATA_TRY(root.staging());
+  std::vector<std::string> trash;
+  auto swept = store.database()->Write(
+      [&](Connection& connection) { return Sweep(root, connection, report, trash).Run(); });
+  // Even after a failure: what is in the trash is out of the store.
+  for (const std::string& name : trash) STRATA_TRY(root.EmptyTrash(name));
+  return swept;
+}
+
+}  // namespace
+
+Result<PruneReport> Collect(Store& store) {
+  PruneReport report;
+  STRATA_TRY(CollectInto(store, report));
+  return report;
+}
+
+Result<PruneReport> Prune(Store& store, const PruneOptions& options) {
+  STRATA_TRY_ASSIGN(ImageRemoval removal, store.images().RemoveUnused(options.all));
+  PruneReport report;
+  report.untagged = std::move(removal.untagged);
+  report.images = std::move(removal.deleted);
+  STRATA_TRY(CollectInto(store, report));
+  return report;
+}
+
+}  // namespace strata::layerstore

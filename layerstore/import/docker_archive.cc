@@ -1,0 +1,136 @@
+// What `docker save` writes: with manifest.json, and before docker 1.10 with `repositories` alone.
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "base/try.h"
+#include "layerstore/import/importer.h"
+#include "layerstore/oci/archive_manifest.h"
+
+namespace strata::layerstore {
+namespace {
+
+// Layers of these archives are known by name, and most are not compressed.
+Result<Descriptor> ImportMember(const ImportContext& context, ImageFiles& files,
+                                const std::string& member, const Digest* diff_id) {
+  LayerIngest ingest;
+  if (diff_id != nullptr) ingest.diff_id = *diff_id;
+  ingest.compress_plain = true;
+  auto layer = ImportLayer(context, std::move(ingest),
+                           [&](const auto& take) { return files.Stream(member, take); });
+  if (!layer) return std::unexpected(std::move(layer).error().WithContext("layer " + member));
+  return layer;
+}
+
+Result<std::vector<Reference>> NamesFor(const ImportContext& context,
+                                        const std::vector<std::string>& tags) {
+  std::vector<Reference> names;
+  if (context.options.name) {
+    names.push_back(*context.options.name);
+    return names;
+  }
+  for (const std::string& tag : tags) {
+    STRATA_TRY_ASSIGN(Reference name, Reference::Parse(tag));
+    names.push_back(std::move(name));
+  }
+  return names;
+}
+
+Result<Image> ImportOne(const ImportContext& context, ImageFiles& files,
+                        const DockerArchiveImage& item) {
+  STRATA_TRY_ASSIGN(std::string config_json, files.Read(item.config, kConfigBytesMax));
+  STRATA_TRY_ASSIGN(const ImageConfig config, ParseImageConfig(config_json));
+  if (config.diff_ids.size() != item.layers.size()) {
+    return Fail(EINVAL, "docker archive",
+                "manifest.json and " + item.config + " disagree about the number of layers");
+  }
+  std::vector<Descriptor> layers;
+  for (std::size_t i = 0; i < item.layers.size(); ++i) {
+    STRATA_TRY_ASSIGN(Descriptor layer,
+                      ImportMember(context, files, item.layers[i], &config.diff_ids[i]));
+    layers.push_back(std::move(layer));
+  }
+  STRATA_TRY_ASSIGN(const auto names, NamesFor(context, item.repo_tags));
+  STRATA_TRY_ASSIGN(Image image, PutWithManifest(context, std::move(config_json), std::move(layers),
+                                                 std::nullopt));
+  return AddNames(context, std::move(image), names);
+}
+
+// The layers of a legacy image, base first: every layer has a directory with its JSON and tar.
+struct LegacyLayer {
+  std::string id;
+  LegacyImage image;
+};
+
+Result<std::vector<LegacyLayer>> LegacyChain(ImageFiles& files, const std::string& top) {
+  std::vector<LegacyLayer> chain;
+  std::set<std::string> seen;
+  for (std::string id = top; !id.empty(); id = chain.back().image.parent) {
+    if (!seen.insert(id).second || chain.size() == kLayersMax) {
+      return Fail(EINVAL, "docker archive", "layers are each other's parents");
+    }
+    STRATA_TRY_ASSIGN(const std::string json, files.Read(id + "/json", kConfigBytesMax));
+    STRATA_TRY_ASSIGN(LegacyImage image, ParseLegacyImage(json));
+    chain.push_back({id, std::move(image)});
+  }
+  std::reverse(chain.begin(), chain.end());
+  return chain;
+}
+
+Result<Image> ImportLegacy(const ImportContext& context, ImageFiles& files, const std::string& top,
+                           const std::vector<std::string>& tags) {
+  STRATA_TRY_ASSIGN(auto chain, LegacyChain(files, top));
+  ImageConfig config = chain.back().image.config;
+  if (config.platform.os.empty()) config.platform.os = "linux";
+  if (config.platform.architecture.empty()) config.platform.architecture = "amd64";
+  std::vector<Descriptor> layers;
+  for (const LegacyLayer& layer : chain) {
+    STRATA_TRY_ASSIGN(Descriptor descriptor,
+                      ImportMember(context, files, layer.id + "/layer.tar", nullptr));
+    STRATA_TRY_ASSIGN(const LayerBlob blob, context.store.layers().FindBlob(descriptor.digest));
+    config.diff_ids.push_back(blob.diff_id);
+    config.history.push_back({layer.image.config.created, "", "", "", false});
+    layers.push_back(std::move(descriptor));
+  }
+  STRATA_TRY_ASSIGN(const auto names, NamesFor(context, tags));
+  STRATA_TRY_ASSIGN(Image image,
+                    PutWithManifest(context, config.ToJson(), std::move(layers), std::nullopt));
+  return AddNames(context, std::move(image), names);
+}
+
+}  // namespace
+
+Result<std::vector<Image>> ImportDockerArchive(const ImportContext& context, ImageFiles& files) {
+  STRATA_TRY_ASSIGN(const std::string json, files.Read("manifest.json", kManifestBytesMax));
+  STRATA_TRY_ASSIGN(const auto items, ParseDockerArchiveManifest(json));
+  if (items.empty()) return Fail(EINVAL, "docker archive", "has no images");
+  if (context.options.name && items.size() > 1) {
+    return Fail(EINVAL, "docker archive", "has several images, so they can not all get one name");
+  }
+  std::vector<Image> images;
+  for (const DockerArchiveImage& item : items) {
+    STRATA_TRY_ASSIGN(Image image, ImportOne(context, files, item));
+    images.push_back(std::move(image));
+  }
+  return images;
+}
+
+Result<std::vector<Image>> ImportLegacyArchive(const ImportContext& context, ImageFiles& files) {
+  STRATA_TRY_ASSIGN(const std::string json, files.Read("repositories", kManifestBytesMax));
+  STRATA_TRY_ASSIGN(const auto tags, ParseLegacyRepositories(json));
+  std::map<std::string, std::vector<std::string>> by_layer;
+  for (const LegacyRepositoryTag& tag : tags) by_layer[tag.layer].push_back(tag.name);
+  if (by_layer.empty()) return Fail(EINVAL, "docker archive", "has no images");
+  if (context.options.name && by_layer.size() > 1) {
+    return Fail(EINVAL, "docker archive", "has several images, so they can not all get one name");
+  }
+  std::vector<Image> images;
+  for (const auto& [layer, names] : by_layer) {
+    STRATA_TRY_ASSIGN(Image image, ImportLegacy(context, files, layer, names));
+    images.push_back(std::move(image));
+  }
+  return images;
+}
+
+}  // namespace strata::layerstore

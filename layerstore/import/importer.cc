@@ -1,0 +1,70 @@
+#include "layerstore/import/importer.h"
+
+#include <utility>
+
+#include "base/try.h"
+#include "layerstore/oci/media_types.h"
+
+namespace strata::layerstore {
+namespace {
+
+Descriptor DescriptorOf(const LayerBlob& blob) {
+  Descriptor descriptor;
+  descriptor.media_type = blob.media_type;
+  descriptor.digest = blob.blob;
+  descriptor.size = blob.size;
+  return descriptor;
+}
+
+// A layer that was there already: the blob the ingest names, else one that is kept.
+Result<Descriptor> KnownLayer(const ImportContext& context, const LayerIngest& ingest) {
+  LayerStore& layers = context.store.layers();
+  if (ingest.blob) {
+    STRATA_TRY_ASSIGN(const LayerBlob blob, layers.FindBlob(*ingest.blob));
+    return DescriptorOf(blob);
+  }
+  STRATA_TRY_ASSIGN(const auto blobs, layers.Blobs(*ingest.diff_id));
+  for (const LayerBlob& blob : blobs) {
+    STRATA_TRY(context.lease.PinBlob(blob.blob));
+    STRATA_TRY_ASSIGN(const bool kept, context.store.blobs().Has(blob.blob));
+    if (kept) return DescriptorOf(blob);
+  }
+  return Fail(ENOENT, "import", "no blob of layer " + ingest.diff_id->ToString() + " is kept");
+}
+
+}  // namespace
+
+Result<Descriptor> ImportLayer(const ImportContext& context, LayerIngest ingest, const Feed& feed) {
+  ingest.limits = context.options.limits;
+  const LayerIngest what = ingest;
+  STRATA_TRY_ASSIGN(const auto sink,
+                    context.store.layers().Begin(std::move(ingest), context.lease));
+  if (!sink) return KnownLayer(context, what);
+  auto fed = feed([&](std::string_view data) { return sink->Write(data); });
+  if (!fed) return std::unexpected(std::move(fed).error());
+  STRATA_TRY(sink->Commit());
+  return DescriptorOf(sink->blob());
+}
+
+Result<Image> PutWithManifest(const ImportContext& context, std::string config_json,
+                              std::vector<Descriptor> layers,
+                              const std::optional<Reference>& name) {
+  Manifest manifest;
+  manifest.media_type = std::string(media_type::kOciManifest);
+  manifest.config.media_type = std::string(media_type::kOciConfig);
+  manifest.config.digest = Digest::Of(config_json);
+  manifest.config.size = config_json.size();
+  manifest.layers = std::move(layers);
+  return context.store.images().Put(
+      {std::move(config_json), manifest.ToJson(), manifest.media_type, name});
+}
+
+Result<Image> AddNames(const ImportContext& context, Image image,
+                       const std::vector<Reference>& names) {
+  for (const Reference& name : names) {
+    STRATA_TRY(context.store.images().Tag(image.id, name.WithDefaultTag()));
+  }
+  return context.store.images().Resolve(image.id.ToString());
+}
+
+}  // namespace strata::layerstore

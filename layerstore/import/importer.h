@@ -1,0 +1,48 @@
+// What the formats of an import have in common. Private to this folder.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "layerstore/import/image_files.h"
+#include "layerstore/import/import.h"
+#include "layerstore/layer/layer_store.h"
+#include "layerstore/meta/lease.h"
+#include "layerstore/oci/manifest.h"
+#include "layerstore/store/store.h"
+
+namespace strata::layerstore {
+
+// Lives as long as one import.
+struct ImportContext {
+  Store& store;
+  Lease& lease;
+  const ImportOptions& options;
+};
+
+// Feeds bytes to whoever asks for them.
+using Feed = std::function<Result<>(const std::function<Result<>(std::string_view)>&)>;
+
+// Brings one layer in and returns its descriptor for the manifest. `feed` is not called if the
+// layer is there.
+Result<Descriptor> ImportLayer(const ImportContext& context, LayerIngest ingest, const Feed& feed);
+
+// Puts an image made here: writes a manifest for `config_json` and `layers`.
+Result<Image> PutWithManifest(const ImportContext& context, std::string config_json,
+                              std::vector<Descriptor> layers, const std::optional<Reference>& name);
+
+// Gives one image several names.
+Result<Image> AddNames(const ImportContext& context, Image image,
+                       const std::vector<Reference>& names);
+
+// The formats. Each checks what it reads; archives hold at least one image.
+Result<std::vector<Image>> ImportOciLayout(const ImportContext& context, ImageFiles& files);
+Result<std::vector<Image>> ImportDockerArchive(const ImportContext& context, ImageFiles& files);
+Result<std::vector<Image>> ImportLegacyArchive(const ImportContext& context, ImageFiles& files);
+Result<Image> ImportRootFilesystem(const ImportContext& context, const Feed& feed);
+
+}  // namespace strata::layerstore

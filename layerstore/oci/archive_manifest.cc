@@ -1,0 +1,56 @@
+#include "layerstore/oci/archive_manifest.h"
+
+#include <utility>
+
+#include "base/try.h"
+#include "layerstore/oci/json_reader.h"
+#include "layerstore/oci/manifest.h"
+
+namespace strata::layerstore {
+
+Result<std::vector<DockerArchiveImage>> ParseDockerArchiveManifest(std::string_view json) {
+  constexpr const char* kOp = "manifest.json";
+  STRATA_TRY_ASSIGN(const Json list, ParseJsonArray(json, kManifestBytesMax, kOp));
+  std::vector<DockerArchiveImage> images;
+  for (const Json& item : list) {
+    if (!item.is_object()) return Fail(EINVAL, kOp, "an image is not an object");
+    JsonReader reader(item, kOp);
+    DockerArchiveImage image;
+    image.config = reader.String("Config");
+    image.repo_tags = reader.Strings("RepoTags");
+    image.layers = reader.Strings("Layers");
+    STRATA_TRY(reader.status());
+    if (image.config.empty()) return Fail(EINVAL, kOp, "an image has no config");
+    images.push_back(std::move(image));
+  }
+  return images;
+}
+
+Result<std::vector<LegacyRepositoryTag>> ParseLegacyRepositories(std::string_view json) {
+  constexpr const char* kOp = "repositories";
+  STRATA_TRY_ASSIGN(const Json object, ParseJsonObject(json, kManifestBytesMax, kOp));
+  std::vector<LegacyRepositoryTag> result;
+  for (const auto& [name, tags] : object.items()) {
+    if (!tags.is_object()) return Fail(EINVAL, kOp, "a repository is not an object");
+    for (const auto& [tag, layer] : tags.items()) {
+      const auto* id = layer.get_ptr<const std::string*>();
+      if (id == nullptr) return Fail(EINVAL, kOp, "a layer id is not a string");
+      result.push_back({std::string(name) + ':' + std::string(tag), *id});
+    }
+  }
+  return result;
+}
+
+Result<> CheckOciLayout(std::string_view json) {
+  constexpr const char* kOp = "oci-layout";
+  STRATA_TRY_ASSIGN(const Json object, ParseJsonObject(json, kManifestBytesMax, kOp));
+  JsonReader reader(object, kOp);
+  const std::string version = reader.String("imageLayoutVersion");
+  STRATA_TRY(reader.status());
+  if (!version.starts_with("1.")) {
+    return Fail(ENOTSUP, kOp, "version '" + version + "' is not supported");
+  }
+  return {};
+}
+
+}  // namespace strata::layerstore
