@@ -1,0 +1,120 @@
+// Every file system call of an operation fails in turn. What the union shows afterwards, and after
+// a remount, is the state before or the state after, and nothing is left in the work directory.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <functional>
+
+#include "base/fault_file_ops.h"
+#include "tests/unit/union/union_fixture.h"
+
+namespace strata::fusefs {
+namespace {
+
+using support::Must;
+
+struct Case {
+  const char* name;
+  std::function<Result<>(UnionDriver&)> run;
+};
+
+void Populate(LayerDirs& layers) {
+  layers.File(1, "d/f", "lower");
+  layers.File(1, "d/g", "other");
+  layers.File(1, "e/deep/x", "x");
+  layers.Dir(1, "empty");
+  support::MustCall(::link(layers.Path(1, "d/f").c_str(), layers.Path(1, "hard").c_str()), "link");
+}
+
+// Path and content of everything the union shows.
+std::string Show(UnionDriver& fs, const std::string& path = "") {
+  std::string text;
+  for (const std::string& name : fs.List(path)) {
+    const std::string child = path.empty() ? name : path + "/" + name;
+    const struct stat st = Must(fs.Stat(child));
+    text += child;
+    if (S_ISDIR(st.st_mode)) {
+      text += "/\n" + Show(fs, child);
+    } else {
+      text += " " + std::to_string(st.st_mode) + " " + Must(fs.Read(child)) + "\n";
+    }
+  }
+  return text;
+}
+
+const std::vector<Case>& Cases() {
+  static const std::vector<Case> cases = {
+      {"append", [](UnionDriver& fs) { return fs.Append("d/f", "+"); }},
+      {"chmod", [](UnionDriver& fs) { return fs.Chmod("d/g", 0600); }},
+      {"unlink", [](UnionDriver& fs) { return fs.Unlink("d/g"); }},
+      {"unlink of a link group", [](UnionDriver& fs) { return fs.Unlink("hard"); }},
+      {"rmdir", [](UnionDriver& fs) { return fs.RemoveDir("empty"); }},
+      {"create", [](UnionDriver& fs) { return fs.MakeDir("d/new"); }},
+      {"rename file", [](UnionDriver& fs) { return fs.Rename("d/g", "e/g"); }},
+      {"rename over", [](UnionDriver& fs) { return fs.Rename("d/g", "d/f"); }},
+      {"rename directory", [](UnionDriver& fs) { return fs.Rename("e", "d/e"); }},
+      {"exchange", [](UnionDriver& fs) { return fs.Rename("d", "e", RENAME_EXCHANGE); }},
+      {"link", [](UnionDriver& fs) { return fs.Link("d/g", "e/g2"); }},
+  };
+  return cases;
+}
+
+class FaultTest : public testing::TestWithParam<int> {};
+
+// Calls that only look, or whose failure the engine answers by another way, may still let the
+// operation succeed.
+TEST_P(FaultTest, OldStateOrNewState) {
+  const Case& c = Cases()[static_cast<std::size_t>(GetParam())];
+  std::string before;
+  std::string after;
+  std::uint64_t total = 0;
+  std::uint64_t first = 0;
+  {
+    LayerDirs layers(1);
+    Populate(layers);
+    FaultFileOps counting(FileOps::System(), [](const FaultFileOps::Call&) { return 0; });
+    UnionDriver fs(layers.Options(), counting);
+    before = Show(fs);
+    first = counting.calls();
+    Must(c.run(fs));
+    total = counting.calls() - first;
+    after = Show(fs);
+  }
+  ASSERT_GT(total, 0U);
+  for (std::uint64_t at = 0; at < total; ++at) {
+    LayerDirs layers(1);
+    Populate(layers);
+    std::string failed;
+    {
+      FaultFileOps faulty(FileOps::System(), [&](const FaultFileOps::Call& call) {
+        if (call.number != first + at) return 0;
+        failed = call.name;
+        return EIO;
+      });
+      UnionDriver fs(layers.Options(), faulty);
+      ASSERT_EQ(Show(fs), before);
+      const auto done = c.run(fs);
+      const std::string shown = Show(fs);
+      EXPECT_TRUE(shown == before || shown == after)
+          << c.name << ", call " << at << " (" << failed << ")\n"
+          << shown;
+      if (done) {
+        EXPECT_EQ(shown, after) << c.name << ", call " << at << " (" << failed << ")";
+      }
+    }
+    UnionDriver fs(layers.Options());
+    const std::string shown = Show(fs);
+    EXPECT_TRUE(shown == before || shown == after)
+        << "after remount: " << c.name << ", call " << at << " (" << failed << ")\n"
+        << shown;
+    // Only the whiteout inode is kept there.
+    EXPECT_LE(std::distance(std::filesystem::directory_iterator(layers.Work() + "/work"), {}), 1);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Operations, FaultTest,
+                         testing::Range(0, static_cast<int>(Cases().size())));
+
+}  // namespace
+}  // namespace strata::fusefs
