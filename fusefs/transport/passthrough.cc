@@ -5,6 +5,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <optional>
+
+#include "base/try.h"
 #include "fusefs/transport/wire.h"
 
 namespace strata::fusefs {
@@ -13,27 +16,57 @@ namespace {
 // include/uapi/linux/nsfs.h: USER_NS_INIT_INO, the fixed inode number of the initial namespace.
 constexpr ino_t kInitialUserNamespace = 0xEFFFFFFD;
 
-bool HasEffectiveSysAdmin() {
-  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
-  if (::syscall(SYS_capget, &header, data) != 0) return false;
-  return (data[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective & CAP_TO_MASK(CAP_SYS_ADMIN)) != 0;
-}
+// This thread's capability sets.
+class ThreadCapabilities {
+ public:
+  static std::optional<ThreadCapabilities> Get() {
+    ThreadCapabilities now;
+    if (::syscall(SYS_capget, &now.header_, now.data_) != 0) return std::nullopt;
+    return now;
+  }
+  bool Has(unsigned capability) const {
+    return (data_[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability)) != 0;
+  }
+  ThreadCapabilities Without(unsigned capability) const {
+    ThreadCapabilities fewer = *this;
+    fewer.data_[CAP_TO_INDEX(capability)].effective &= ~CAP_TO_MASK(capability);
+    return fewer;
+  }
+  Result<> Apply() const {
+    if (::syscall(SYS_capset, &header_, data_) != 0) return FailErrno("capset");
+    return {};
+  }
+
+ private:
+  __user_cap_header_struct header_{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  __user_cap_data_struct data_[_LINUX_CAPABILITY_U32S_3] = {};
+};
 
 }  // namespace
 
 bool MayRegisterBackingFiles() {
   struct stat user_namespace = {};
   if (::stat("/proc/self/ns/user", &user_namespace) != 0) return false;
-  return user_namespace.st_ino == kInitialUserNamespace && HasEffectiveSysAdmin();
+  const auto capabilities = ThreadCapabilities::Get();
+  return user_namespace.st_ino == kInitialUserNamespace && capabilities &&
+         capabilities->Has(CAP_SYS_ADMIN);
 }
 
 Result<std::int32_t> OpenBackingFile(int device, int file) {
+  // The kernel writes with the credentials that registered the file. Without CAP_FSETID the
+  // filesystem below clears setuid and setgid on each such write, which the writing process may
+  // have no right to keep; opens of files that already have those bits are not passed through, so
+  // that a privileged writer keeps them.
+  const auto capabilities = ThreadCapabilities::Get();
+  if (!capabilities) return FailErrno("capget");
+  if (capabilities->Has(CAP_FSETID)) STRATA_TRY(capabilities->Without(CAP_FSETID).Apply());
   wire::BackingMap map{.fd = file, .flags = 0, .padding = 0};
   const int id = ::ioctl(device, wire::kBackingOpen, &map);
-  if (id < 0) return FailErrno("FUSE_DEV_IOC_BACKING_OPEN");
-  if (id == 0) return Fail(EIO, "FUSE_DEV_IOC_BACKING_OPEN");
-  return id;
+  Result<std::int32_t> opened = id;
+  if (id < 0) opened = FailErrno("FUSE_DEV_IOC_BACKING_OPEN");
+  if (id == 0) opened = Fail(EIO, "FUSE_DEV_IOC_BACKING_OPEN");
+  if (capabilities->Has(CAP_FSETID)) STRATA_TRY(capabilities->Apply());
+  return opened;
 }
 
 Result<> CloseBackingFile(int device, std::int32_t id) {

@@ -131,6 +131,25 @@ std::optional<WeakNode> UnionEngine::TryLinked(RealInode inode) {
   return std::nullopt;
 }
 
+// The index entry of a file with several names: an upper one says where it came from, a lower one
+// is asked for its handle.
+std::optional<std::string> UnionEngine::IndexNameOf(LayerIndex layer, int dir,
+                                                    const std::string& name) {
+  if (!links_->HasIndex()) return std::nullopt;
+  std::optional<std::string> handle;
+  if (layer != kUpperLayer) {
+    handle = OriginHandle(dir, name.c_str());
+  } else if (auto origin =
+                 env_.files.GetXattrAt(dir, name.c_str(), layers_->xattrs().Origin().c_str())) {
+    handle = std::move(*origin);
+  }
+  if (!handle) return std::nullopt;
+  std::string hex =
+      HexEncode(std::span(reinterpret_cast<const std::uint8_t*>(handle->data()), handle->size()));
+  if (!links_->Indexed(hex)) return std::nullopt;
+  return hex;
+}
+
 Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot, const struct stat& st,
                                                  int fd) {
   DirSlot& entry = dir.names.at(slot);
@@ -151,13 +170,7 @@ Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot, cons
       entry.node = *linked;
       return Bound{*linked, std::nullopt};
     }
-    if (entry.layer != kUpperLayer && links_->HasIndex()) {
-      if (auto handle = OriginHandle(fd, name.c_str())) {
-        auto hex = HexEncode(
-            std::span(reinterpret_cast<const std::uint8_t*>(handle->data()), handle->size()));
-        if (links_->Indexed(hex)) index_name = std::move(hex);
-      }
-    }
+    index_name = IndexNameOf(entry.layer, fd, name);
     if (index_name) {
       // Copied up under another of its names, by this mount or an earlier one.
       STRATA_TRY_ASSIGN(shown, env_.files.StatAt(work_->index_fd(), index_name->c_str()));

@@ -84,7 +84,12 @@ Result<OpenReply> UnionEngine::OpenCurrent(NodeIndex node, int flags) {
 
 Result<bool> UnionEngine::WantsPassthrough(NodeIndex node, int flags) {
   if (backing_.load() == nullptr) return false;
-  if (InUpperNow(node)) return true;
+  if (InUpperNow(node)) {
+    if (!MayWrite(flags)) return true;
+    // Whether a write clears these bits depends on who writes: only requests tell.
+    STRATA_TRY_ASSIGN(const struct stat st, StatNode(node));
+    return (st.st_mode & (S_ISUID | S_ISGID)) == 0;
+  }
   if (MayWrite(flags) || options_.coherent) return false;
   switch (options_.passthrough) {
     case PassthroughPolicy::kAll:

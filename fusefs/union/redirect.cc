@@ -37,6 +37,7 @@ Result<DirectoryMarks> ReadDirectoryMarks(FileOps& files, const OverlayXattrs& x
   DirectoryMarks marks;
   STRATA_TRY_ASSIGN(const auto opaque, Optional(files.GetXattr(dir, xattrs.Opaque().c_str())));
   marks.opaque = opaque == "y";
+  if (marks.opaque) return marks;  // wins over a redirect, as in kernel overlayfs
   STRATA_TRY_ASSIGN(marks.redirect, Optional(files.GetXattr(dir, xattrs.Redirect().c_str())));
   if (marks.redirect && !ValidRedirect(*marks.redirect)) {
     return Fail(EINVAL, "redirect", "'" + *marks.redirect + "' is not a redirect");

@@ -144,6 +144,7 @@ class UnionEngine final : public Engine {
       STRATA_REQUIRES(dir.mu);
   Result<Bound> BindFile(Directory& dir, Slot slot, const struct stat& st, int fd)
       STRATA_REQUIRES(dir.mu);
+  std::optional<std::string> IndexNameOf(LayerIndex layer, int dir, const std::string& name);
   // A known node of the link group of a file, if there is one.
   std::optional<WeakNode> TryLinked(RealInode inode);
   // Lists what fits from *offset on, moving it; 0 when there is no more to list or no room.
