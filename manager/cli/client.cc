@@ -127,7 +127,11 @@ Result<Json> Client::Delete(const std::string& target, const Json& body) {
 }
 
 Result<Client::Hijacked> Client::Hijack(const std::string& target, const Json& body) {
-  HttpRequest request = JsonRequest("POST", target, body.is_null() ? Json::object() : body);
+  HttpRequest request;
+  request.method = "POST";
+  request.target = target;
+  // Without a body there must be not a byte: some daemons take it for the first input.
+  if (!body.is_null()) request = JsonRequest("POST", target, body);
   request.upgrade = true;
   STRATA_TRY_ASSIGN(HttpExchange exchange, Start(request));
   std::string content_type(exchange.head().Header("Content-Type"));

@@ -2,7 +2,6 @@
 #include <fcntl.h>
 
 #include <nlohmann/json.hpp>
-#include <optional>
 
 #include "base/file_ops.h"
 #include "base/try.h"
@@ -121,17 +120,9 @@ Result<int> RunRun(Context& context, const Flags& flags) {
   if (detach) return RunDetached(*client, flags, body);
 
   STRATA_TRY_ASSIGN(const std::string id, CreateContainer(*client, flags, body));
-  std::optional<int> failed_start;
-  attach.start = [&]() -> Result<> {
-    auto started = StartContainer(*client, id);
-    if (!started) failed_start = StatusOfStartFailure(Explain(started.error()));
-    return started;
-  };
+  attach.start = [&] { return StartContainer(*client, id); };
   auto status = AttachUntilExit(*client, id, attach);
-  if (!status && failed_start) {
-    Complain(Explain(status.error()));
-    return *failed_start;
-  }
+  if (!status) return ReportStartFailure(status.error());
   return status;
 }
 
