@@ -11,6 +11,8 @@
 //  T5 where the holes are in a file that was fallocate()d: ext4's answer for unwritten extents
 //     depends on the page cache.
 //  T6 removing a POSIX ACL that is not there: ext4 says 0, overlayfs ENODATA; either is right.
+//  T8 chown(-1, -1) by somebody else of a file with a setgid bit: ext4 refuses to clear the bit, on
+//     FUSE the kernel asks nobody and says 0. Nothing may change then, of course.
 //  T7 st_mtime of a fifo: what is written to it never reaches the filesystem.
 #pragma once
 
