@@ -1,0 +1,235 @@
+// The program itself: how it starts, ends, and who may use it. What the union does is tested
+// elsewhere.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <functional>
+#include <sstream>
+#include <thread>
+
+#include "base/unique_fd.h"
+#include "tests/support/must.h"
+#include "tests/support/process.h"
+#include "tests/support/temp_root.h"
+#include "tests/support/union_mount.h"
+
+namespace strata {
+namespace {
+
+using namespace std::chrono_literals;
+using support::ChildProcess;
+using support::Must;
+using support::RunProcess;
+using support::TempRoot;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+std::string Read(const std::string& path) {
+  std::ifstream file(path);
+  std::ostringstream content;
+  content << file.rdbuf();
+  return content.str();
+}
+
+void Write(const std::string& path, const std::string& content) { std::ofstream(path) << content; }
+
+bool Eventually(const std::function<bool()>& condition) {
+  for (int i = 0; i < 500; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(10ms);
+  }
+  return condition();
+}
+
+class StratafsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    for (const char* name : {"low", "up", "work", "mnt"}) Must(root_.MakeDir(name));
+    Write(root_.At("low/file"), "lower\n");
+  }
+  std::string Layers() const {
+    return "lowerdir=" + root_.At("low") + ",upperdir=" + root_.At("up") +
+           ",workdir=" + root_.At("work");
+  }
+  std::string Mounted(const std::string& name) const { return root_.At("mnt/" + name); }
+  bool IsMounted() const { return !Must(support::MountsBelow(root_.At("mnt"))).empty(); }
+  ChildProcess StartForeground(const std::string& options) {
+    auto child = Must(ChildProcess::Start(
+        {support::StratafsPath(), "-f", "-o", options, root_.At("mnt")}, root_.At("log")));
+    EXPECT_TRUE(Eventually([&] { return IsMounted() || !child.Running(); })) << Log();
+    return child;
+  }
+  std::string Log() const { return Read(root_.At("log")); }
+
+  TempRoot root_ = Must(TempRoot::Create());
+};
+
+TEST_F(StratafsTest, ServesAndEndsOnSigterm) {
+  ChildProcess daemon = StartForeground(Layers());
+  ASSERT_TRUE(IsMounted()) << Log();
+  EXPECT_EQ(Read(Mounted("file")), "lower\n");
+  Write(Mounted("new"), "new\n");
+  EXPECT_EQ(Read(root_.At("up/new")), "new\n");
+  EXPECT_EQ(::rename(Mounted("new").c_str(), Mounted("renamed").c_str()), 0);
+  EXPECT_EQ(Read(Mounted("renamed")), "new\n");
+  EXPECT_EQ(::unlink(Mounted("file").c_str()), 0);
+  EXPECT_EQ(Read(root_.At("low/file")), "lower\n");
+  Must(daemon.Signal(SIGTERM));
+  EXPECT_EQ(Must(daemon.Wait(10s)), 0);
+  EXPECT_FALSE(IsMounted());
+}
+
+TEST_F(StratafsTest, EndsWhenUnmountedFromOutside) {
+  ChildProcess daemon = StartForeground(Layers());
+  ASSERT_EQ(::umount2(root_.At("mnt").c_str(), 0), 0);
+  EXPECT_EQ(Must(daemon.Wait(10s)), 0);
+}
+
+TEST_F(StratafsTest, LeavesABusyMountOnSigint) {
+  ChildProcess daemon = StartForeground(Layers());
+  const UniqueFd user(::open(Mounted("file").c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_TRUE(user);
+  Must(daemon.Signal(SIGINT));
+  EXPECT_EQ(Must(daemon.Wait(10s)), 0);
+  EXPECT_FALSE(IsMounted());
+}
+
+TEST_F(StratafsTest, GoesIntoTheBackgroundOnceItWorks) {
+  const auto started = Must(RunProcess({support::StratafsPath(), "-o", Layers(), root_.At("mnt")}));
+  ASSERT_EQ(started.exit_code, 0) << started.err;
+  EXPECT_THAT(started.err, IsEmpty());
+  ASSERT_TRUE(IsMounted());
+  EXPECT_EQ(Read(Mounted("file")), "lower\n");
+  EXPECT_EQ(::umount2(root_.At("mnt").c_str(), 0), 0);
+}
+
+TEST_F(StratafsTest, TakesTheFormOfMountFuse) {
+  const auto started = Must(RunProcess({support::StratafsPath(), "image", root_.At("mnt"), "-o",
+                                        "ro,noatime,dev,suid," + Layers()}));
+  ASSERT_EQ(started.exit_code, 0) << started.err;
+  EXPECT_THAT(Read("/proc/self/mounts"),
+              HasSubstr("image " + root_.At("mnt") + " fuse.stratafs ro"));
+  EXPECT_EQ(::open(Mounted("new").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644), -1);
+  EXPECT_EQ(errno, EROFS);
+  EXPECT_EQ(::umount2(root_.At("mnt").c_str(), 0), 0);
+}
+
+TEST_F(StratafsTest, WithoutAnUpperLayerItIsReadOnly) {
+  ChildProcess daemon = StartForeground("lowerdir=" + root_.At("low"));
+  EXPECT_EQ(Read(Mounted("file")), "lower\n");
+  EXPECT_EQ(::unlink(Mounted("file").c_str()), -1);
+  EXPECT_EQ(errno, EROFS);
+}
+
+TEST_F(StratafsTest, WritebackKeepsWhatIsWritten) {
+  ChildProcess daemon = StartForeground(Layers() + ",writeback");
+  const std::string text(100000, 'x');
+  Write(Mounted("new"), text);
+  {
+    std::ofstream append(Mounted("file"), std::ios::app);
+    append << "more\n";
+  }
+  EXPECT_EQ(Read(Mounted("file")), "lower\nmore\n");
+  ASSERT_EQ(::umount2(root_.At("mnt").c_str(), 0), 0);
+  EXPECT_EQ(Must(daemon.Wait(10s)), 0);
+  EXPECT_EQ(Read(root_.At("up/new")), text);
+  EXPECT_EQ(Read(root_.At("up/file")), "lower\nmore\n");
+}
+
+TEST_F(StratafsTest, FailsWithOneLineAndMountsNothing) {
+  const std::string low = "lowerdir=" + root_.At("low");
+  const struct {
+    std::vector<std::string> arguments;
+    std::string says;
+  } cases[] = {
+      {{"-o", "lowerdir=" + root_.At("none"), root_.At("mnt")}, "none"},
+      {{"-o", low + ",nonsense", root_.At("mnt")}, "nonsense"},
+      {{"-o", low, root_.At("no-mountpoint")}, "no-mountpoint"},
+      {{"-o", low, root_.At("low")}, "the same as lowerdir"},
+      {{"-o", low, root_.At("low/file")}, "Not a directory"},
+  };
+  for (const auto& bad : cases) {
+    std::vector<std::string> command{support::StratafsPath()};
+    command.insert(command.end(), bad.arguments.begin(), bad.arguments.end());
+    const auto result = Must(RunProcess(command));
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_THAT(result.err, HasSubstr(bad.says));
+    EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+    EXPECT_FALSE(IsMounted());
+  }
+}
+
+TEST_F(StratafsTest, WorksInAUserNamespace) {
+  // /dev/fuse is open to everybody where udev runs; here root's capabilities of the outer namespace
+  // are gone inside, but the file's owner is still the same user.
+  const std::string script =
+      "\"$0\" -f -o \"$1,userxattr\" \"$2\" & pid=$!; "
+      "for i in $(seq 100); do mountpoint -q \"$2\" && break; sleep 0.05; done; "
+      "cat \"$2/file\" && echo inside > \"$2/new\" && kill $pid && wait $pid";
+  const auto result = Must(RunProcess(
+      {"unshare", "-Urm", "sh", "-c", script, support::StratafsPath(), Layers(), root_.At("mnt")}));
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "lower\n");
+  EXPECT_EQ(Read(root_.At("up/new")), "inside\n");
+}
+
+// Gives everybody access to /dev/fuse, as udev does on ordinary machines, for its own lifetime.
+class OpenFuseDevice {
+ public:
+  OpenFuseDevice() {
+    support::MustCall(::stat("/dev/fuse", &before_), "stat");
+    support::MustCall(::chmod("/dev/fuse", 0666), "chmod");
+  }
+  ~OpenFuseDevice() { EXPECT_EQ(::chmod("/dev/fuse", before_.st_mode & 07777), 0); }
+  OpenFuseDevice(const OpenFuseDevice&) = delete;
+  OpenFuseDevice& operator=(const OpenFuseDevice&) = delete;
+
+ private:
+  struct stat before_ = {};
+};
+
+TEST_F(StratafsTest, PlainUserMountsThroughFusermount) {
+  const OpenFuseDevice device;
+  for (const char* name : {"up", "work", "mnt"}) {
+    ASSERT_EQ(::chown(root_.At(name).c_str(), 65534, 65534), 0);
+  }
+  const std::string script =
+      "\"$0\" -o \"$1,userxattr\" \"$2\" && cat \"$2/file\" && echo mine > \"$2/new\" && "
+      "fusermount3 -u \"$2\"";
+  const auto result =
+      Must(RunProcess({"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c",
+                       script, support::StratafsPath(), Layers(), root_.At("mnt")}));
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "lower\n");
+  EXPECT_EQ(Read(root_.At("up/new")), "mine\n");
+  EXPECT_FALSE(IsMounted());
+}
+
+TEST_F(StratafsTest, IdleMountUsesNoProcessorTime) {
+  ChildProcess daemon = StartForeground(Layers());
+  EXPECT_EQ(Read(Mounted("file")), "lower\n");
+  std::this_thread::sleep_for(100ms);
+  const auto ticks = [&] {
+    std::istringstream fields(Read("/proc/" + std::to_string(daemon.pid()) + "/stat"));
+    std::string skip;
+    for (int i = 0; i < 13; ++i) fields >> skip;
+    long user = 0;
+    long system = 0;
+    fields >> user >> system;
+    return user + system;
+  };
+  const long before = ticks();
+  std::this_thread::sleep_for(1s);
+  EXPECT_LE(ticks() - before, 1);
+}
+
+}  // namespace
+}  // namespace strata
