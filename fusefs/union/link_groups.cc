@@ -55,12 +55,13 @@ std::optional<std::string> OriginHandle(int dir, const char* name) {
 Result<std::unique_ptr<LinkGroups>> LinkGroups::Open(FileOps& files, int index_dir) {
   auto groups = std::make_unique<LinkGroups>();
   if (index_dir < 0) return groups;
-  MutexLock lock(groups->mu_);
-  auto& indexed = groups->indexed_;
+  std::unordered_set<std::string> indexed;
   STRATA_TRY(files.ReadDir(index_dir, [&](std::string_view name, ino_t, unsigned char) {
     indexed.emplace(name);
     return true;
   }));
+  MutexLock lock(groups->mu_);
+  groups->indexed_ = std::move(indexed);
   return groups;
 }
 

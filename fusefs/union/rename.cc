@@ -58,8 +58,8 @@ struct UnionEngine::RenameSide {
 
 Result<> UnionEngine::Rename(NodeId from_parent, std::string_view from_name, NodeId to_parent,
                              std::string_view to_name, unsigned flags) {
-  if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) return Fail(EINVAL, "rename");
-  if (flags == (RENAME_NOREPLACE | RENAME_EXCHANGE)) return Fail(EINVAL, "rename");
+  constexpr unsigned kBoth = RENAME_NOREPLACE | RENAME_EXCHANGE;
+  if ((flags & ~kBoth) != 0 || flags == kBoth) return Fail(EINVAL, "rename");
   if (!layers_->writable()) return Fail(EROFS, "rename");
   STRATA_TRY(CheckNewName(to_name));
   for (int race = 0; race < kMaxRaces; ++race) {

@@ -51,7 +51,7 @@ class WorkDir {
  private:
   explicit WorkDir(FileOps& files) : files_(files) {}
   Result<> Prepare(int root);
-  Result<> MakeSharedWhiteout();
+  Result<> MakeSharedWhiteout() STRATA_REQUIRES(mu_);
   Result<> LinkWhiteout(int dir, const char* name);
 
   FileOps& files_;
