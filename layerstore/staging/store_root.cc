@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/logging.h"
+#include "base/path.h"
 #include "base/try.h"
 #include "layerstore/staging/remove_tree.h"
 
@@ -33,6 +34,12 @@ Result<UniqueFd> OpenOrMakeDir(FileOps& ops, int parent, const char* name, bool 
   auto fd = ops.Open(parent, name, kDirectory);
   if (!fd) return std::unexpected(std::move(fd).error().WithContext(name));
   return fd;
+}
+
+std::string WithoutTrailingSlash(const std::filesystem::path& path) {
+  std::string text = path.lexically_normal().string();
+  while (text.size() > 1 && text.ends_with('/')) text.pop_back();
+  return text;
 }
 
 Result<bool> SameObject(FileOps& ops, int fd, int dir, const std::string& name) {
@@ -79,11 +86,12 @@ Result<std::unique_ptr<StoreRoot>> StoreRoot::Open(const std::string& path, bool
   std::error_code code;
   const std::filesystem::path absolute = std::filesystem::absolute(path, code);
   if (code) return Fail(code.value(), "store root", path);
+  std::unique_ptr<StoreRoot> root(new StoreRoot(WithoutTrailingSlash(absolute), ops));
   if (!read_only) {
-    std::filesystem::create_directories(absolute.parent_path(), code);
-    if (code) return Fail(code.value(), "mkdir", absolute.parent_path().string());
+    const std::string parent(DirName(root->path_));
+    std::filesystem::create_directories(parent, code);
+    if (code) return Fail(code.value(), "mkdir", parent);
   }
-  std::unique_ptr<StoreRoot> root(new StoreRoot(absolute.lexically_normal().string(), ops));
   STRATA_TRY(root->OpenDirectories(read_only));
   if (!read_only) {
     STRATA_TRY(root->TakeStaging());
@@ -93,23 +101,26 @@ Result<std::unique_ptr<StoreRoot>> StoreRoot::Open(const std::string& path, bool
 }
 
 Result<> StoreRoot::OpenDirectories(bool read_only) {
-  STRATA_TRY_ASSIGN(root_, OpenOrMakeDir(ops_, AT_FDCWD, path_.c_str(), read_only));
+  const std::string parent(DirName(path_));
+  STRATA_TRY_ASSIGN(UniqueFd above, ops_.Open(AT_FDCWD, parent.c_str(),
+                                              (read_only ? O_PATH : O_RDONLY) | O_DIRECTORY));
+  const std::string name(BaseName(path_));
+  STRATA_TRY_ASSIGN(root_, OpenOrMakeDir(ops_, above.get(), name.c_str(), read_only));
   STRATA_TRY_ASSIGN(const struct stat st, ops_.Stat(root_.get()));
   if (!read_only && st.st_uid == ::geteuid() && (st.st_mode & 0077U) != 0) {
     // Layers hold set-user-id programs of images; nobody else may reach them (CVE-2021-41091).
     STRATA_TRY(ops_.Chmod(root_.get(), kPrivate));
   }
-  const auto open = [&](const char* name, UniqueFd& fd) -> Result<> {
-    STRATA_TRY_ASSIGN(fd, OpenOrMakeDir(ops_, root_.get(), name, read_only));
+  const auto open = [&](int dir, const char* entry, UniqueFd& fd) -> Result<> {
+    STRATA_TRY_ASSIGN(fd, OpenOrMakeDir(ops_, dir, entry, read_only));
     return {};
   };
-  UniqueFd above;
-  STRATA_TRY(open("blobs", above));
-  STRATA_TRY(open("blobs/sha256", blobs_));
-  STRATA_TRY(open("layers", above));
-  STRATA_TRY(open("layers/sha256", layers_));
-  STRATA_TRY(open("tmp", tmp_));
-  STRATA_TRY(open("trash", trash_));
+  STRATA_TRY(open(root_.get(), "blobs", above));
+  STRATA_TRY(open(above.get(), "sha256", blobs_));
+  STRATA_TRY(open(root_.get(), "layers", above));
+  STRATA_TRY(open(above.get(), "sha256", layers_));
+  STRATA_TRY(open(root_.get(), "tmp", tmp_));
+  STRATA_TRY(open(root_.get(), "trash", trash_));
   return {};
 }
 
