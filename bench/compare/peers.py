@@ -1,0 +1,114 @@
+"""The filesystems that are compared, each as something that mounts a stack of layers."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+
+class Peer:
+    """Mounts a tree with a fresh upper layer below `scratch`; a context manager giving the mount."""
+
+    name = ""
+
+    def __init__(self, scratch):
+        self.scratch = Path(scratch)
+        self.process = None
+
+    @classmethod
+    def missing(cls):
+        """Why this peer cannot be measured here, or None."""
+        return None
+
+    def mount(self, tree):
+        for part in ("upper", "work", "mnt"):
+            shutil.rmtree(self.scratch / part, ignore_errors=True)
+            (self.scratch / part).mkdir(parents=True)
+        self.start(tree, self.scratch / "upper", self.scratch / "work", self.scratch / "mnt")
+        return self.scratch / "mnt"
+
+    def unmount(self):
+        subprocess.run(["umount", self.scratch / "mnt"], check=True)
+        if self.process is not None:
+            self.process.wait(timeout=60)
+            self.process = None
+
+    def spawn(self, command, mountpoint):
+        """Starts a server that stays in the foreground and waits for its mount."""
+        device = os.stat(mountpoint).st_dev
+        self.process = subprocess.Popen(command)
+        for _ in range(1000):
+            if os.stat(mountpoint).st_dev != device:
+                return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.01)
+        raise RuntimeError(f"{self.name} did not mount: {' '.join(map(str, command))}")
+
+
+class Native(Peer):
+    """No union: the flattened tree itself."""
+
+    name = "native"
+
+    def start(self, tree, upper, work, mountpoint):
+        for layer in reversed(tree.layers):
+            shutil.copytree(layer, mountpoint, dirs_exist_ok=True)
+
+    def unmount(self):
+        shutil.rmtree(self.scratch / "mnt")
+
+
+class Overlay(Peer):
+    name = "overlayfs"
+
+    def start(self, tree, upper, work, mountpoint):
+        lower = ":".join(map(str, tree.layers))
+        options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, mountpoint], check=True)
+
+
+class FuseOverlayfs(Peer):
+    name = "fuse-overlayfs"
+
+    @classmethod
+    def missing(cls):
+        return None if shutil.which("fuse-overlayfs") else "fuse-overlayfs is not installed"
+
+    def start(self, tree, upper, work, mountpoint):
+        lower = ":".join(map(str, tree.layers))
+        options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        self.spawn(["fuse-overlayfs", "-f", "-o", options, mountpoint], mountpoint)
+
+
+class UnionfsFuse(Peer):
+    name = "unionfs-fuse"
+
+    @classmethod
+    def missing(cls):
+        return None if shutil.which("unionfs-fuse") else "unionfs-fuse is not installed"
+
+    def start(self, tree, upper, work, mountpoint):
+        branches = ":".join([f"{upper}=RW"] + [f"{layer}=RO" for layer in tree.layers])
+        self.spawn(["unionfs-fuse", "-f", "-o", "cow,allow_other", branches, mountpoint], mountpoint)
+
+
+class Strata(Peer):
+    name = "stratafs"
+    program = "stratafs"
+    options = ""
+
+    @classmethod
+    def missing(cls):
+        return None if shutil.which(cls.program) else f"{cls.program} not found (see --stratafs)"
+
+    def start(self, tree, upper, work, mountpoint):
+        lower = ":".join(map(str, tree.layers))
+        options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        if self.options:
+            options += "," + self.options
+        self.spawn([self.program, "-f", "-o", options, mountpoint], mountpoint)
+
+
+PEERS = {peer.name: peer for peer in (Native, Overlay, FuseOverlayfs, UnionfsFuse, Strata)}
