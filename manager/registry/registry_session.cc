@@ -87,16 +87,18 @@ Result<> RegistrySession::FindBase() {
   const bool plain_first = IsLoopbackHost(origin->host);
   const std::string& first = plain_first ? plain : secure;
   const std::string& second = plain_first ? secure : plain;
-  Result<> probed = Probe(first);
-  if (!probed && (probed.error().code() == EPROTO || probed.error().code() == ECONNRESET)) {
-    base_ = second;
-    if (Probe(second)) return {};
-    // Neither works: what the first one said is the registry's own tongue.
-  }
   base_ = first;
-  if (!probed) {
-    return std::unexpected(Explain({"connect", ""}, std::move(probed).error()));
+  Result<> probed = Probe(first);
+  const int code = probed ? 0 : probed.error().code();
+  if (code == EPROTO || code == ECONNRESET || code == EPROTONOSUPPORT) {
+    Result<> other = Probe(second);
+    // Where the first one was plainly the wrong language, the second's failure is what counts.
+    if (other || code == EPROTONOSUPPORT) {
+      base_ = second;
+      probed = std::move(other);
+    }
   }
+  if (!probed) return std::unexpected(Explain({"connect", ""}, std::move(probed).error()));
   return {};
 }
 
@@ -107,7 +109,7 @@ Result<> RegistrySession::Probe(const std::string& base) {
   STRATA_TRY_ASSIGN(const WebResponse response, web_.Perform(request));
   // How Go's and nginx's servers answer plain http on a port for https.
   if (response.status == 400 && base.starts_with("http:")) {
-    return Fail(EPROTO, "probe", "the registry does not speak plain http");
+    return Fail(EPROTONOSUPPORT, "probe", "the registry does not speak plain http");
   }
   return {};
 }

@@ -84,7 +84,9 @@ void FillChange(const std::string& root, const std::string& label) {
 
 SampleLayer PackLayer(const std::string& dir) {
   const std::string tar = dir + ".tar";
-  Run({"tar", "--sort=name", "--xattrs", "--numeric-owner", "-C", dir, "-cf", tar, "."});
+  Run({"tar", "--sort=name", "--xattrs", "--numeric-owner", "--format=pax",
+       "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime", "-C", dir, "-cf", tar,
+       "."});
   SampleLayer layer;
   layer.diff_id = Digest::Of(ReadFile(tar));
   Run({"gzip", "-n", "-1", "-f", tar});
