@@ -2,12 +2,12 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "base/logging.h"
 #include "base/try.h"
@@ -20,7 +20,21 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // So many requests in a row that were already waiting mean that one reader is not enough.
-constexpr int kBacklog = 4;
+constexpr int kBacklog = 32;
+
+// Between two looks at the device while polling: a fraction of a microsecond.
+constexpr int kPauses = 8;
+// A look takes a microsecond or two; if it took this long, somebody else had the processor.
+constexpr std::chrono::microseconds kPreempted{20};
+
+// Tells the processor that this is a polling loop.
+void Pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
 
 // A page-aligned buffer whose pages take memory only once touched.
 class RequestBuffer {
@@ -126,15 +140,28 @@ class DeviceTransport::Worker {
     return Read::kEnded;
   }
 
-  // Waits for a request, polling first if that has been paying.
-  Read Await() {
+  // Polls for as long as that has been paying. Not longer than others leave us the processor: a
+  // thread that polls is at the end of the queue for it, one that sleeps is at the front when
+  // woken.
+  Read Poll() {
     const Clock::time_point deadline = served_ + spin_.Budget();
-    Read read = Read::kNothing;
-    while (read == Read::kNothing && Clock::now() < deadline) {
-      // Whoever shall make the next request may be waiting for this very processor.
-      ::sched_yield();
-      read = Receive();
+    Clock::time_point now = Clock::now();
+    while (now < deadline) {
+      for (int i = 0; i < kPauses; ++i) Pause();
+      const Read read = Receive();
+      if (read != Read::kNothing) return read;
+      const Clock::time_point before = std::exchange(now, Clock::now());
+      if (now - before > kPreempted) {
+        spin_.Contended();
+        break;
+      }
     }
+    return Read::kNothing;
+  }
+
+  // Waits for a request, polling first.
+  Read Await() {
+    Read read = Poll();
     while (read == Read::kNothing) {
       pollfd waits[] = {{transport_.device_.get(), POLLIN, 0}, {transport_.stop_.get(), POLLIN, 0}};
       if (::poll(waits, 2, -1) < 0 && errno != EINTR) {

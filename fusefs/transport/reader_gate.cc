@@ -72,8 +72,10 @@ std::uint64_t ReaderGate::BeginRequest() {
 }
 
 void ReaderGate::Arm() {
-  MutexLock lock(mutex_);
-  armed_.store(true, std::memory_order_relaxed);
+  {
+    MutexLock lock(mutex_);
+    armed_.store(true, std::memory_order_relaxed);
+  }
   changed_.NotifyOne();
 }
 
@@ -88,9 +90,11 @@ void ReaderGate::Leave() {
 }
 
 void ReaderGate::CallHelper() {
-  MutexLock lock(mutex_);
-  if (helpers_called_ >= sleepers_) return;
-  ++helpers_called_;
+  {
+    MutexLock lock(mutex_);
+    if (helpers_called_ >= sleepers_) return;
+    ++helpers_called_;
+  }
   changed_.NotifyOne();
 }
 

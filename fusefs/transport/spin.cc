@@ -7,11 +7,15 @@ namespace {
 
 // A few long pauses in a busy stretch are forgiven; after that many in a row polling stops.
 constexpr int kMaxCredit = 4;
+// How many requests that came in time win back the right to poll on a contended processor.
+constexpr int kContendedCredit = -64;
 
 }  // namespace
 
 void AdaptiveSpin::Arrived(Duration waited) {
-  credit_ = std::clamp(credit_ + (waited <= budget_ ? 1 : -1), 0, kMaxCredit);
+  credit_ = std::clamp(credit_ + (waited <= budget_ ? 1 : -1), std::min(credit_, 0), kMaxCredit);
 }
+
+void AdaptiveSpin::Contended() { credit_ = kContendedCredit; }
 
 }  // namespace strata::fusefs

@@ -19,6 +19,8 @@ class AdaptiveSpin {
   Duration Budget() const { return credit_ > 0 ? budget_ : Duration::zero(); }
   // A request came `waited` after the last one was served, polled for or slept for.
   void Arrived(Duration waited);
+  // Others wanted the processor while we polled: leave it to them for the next requests.
+  void Contended();
 
  private:
   Duration budget_;
