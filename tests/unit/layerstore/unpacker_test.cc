@@ -24,7 +24,7 @@ class UnpackerTest : public StoreTest {
   std::string Unpacked(const TarBuilder& tar) { return Must(PutLayer(tar.Finish())).path; }
 
   void ExpectRefused(const TarBuilder& tar, int code, const std::string& message) {
-    EXPECT_TRUE(FailsWith(PutLayer(tar.Finish()), code, message));
+    EXPECT_TRUE(FailsWith(PutLayer(tar.Finish()), code, message)) << message;
     EXPECT_TRUE(Names(root_ + "/layers/sha256").empty());
     EXPECT_TRUE(Names(root_ + "/blobs/sha256").empty());
     ExpectNoLeftovers();
@@ -145,8 +145,11 @@ TEST_F(UnpackerTest, LongAndOddNames) {
   tar.AddFile(bytes, "ustar bytes");
   tar.Add({.name = "x", .content = "pax bytes", .pax = {{"path", "pax-" + bytes}}});
   tar.Add({.name = "x", .content = "pax utf8", .pax = {{"path", "pax-" + utf8}}});
-  tar.Add({.name = "y", .type = '1', .pax = {{"path", "hard-" + bytes}, {"linkpath", bytes}}});
-  tar.Add({.name = "z", .type = '2', .pax = {{"path", "soft"}, {"linkpath", bytes}}});
+  tar.Add({.name = "y",
+           .type = '1',
+           .link = "l",
+           .pax = {{"path", "hard-" + bytes}, {"linkpath", bytes}}});
+  tar.Add({.name = "z", .type = '2', .link = "l", .pax = {{"path", "soft"}, {"linkpath", bytes}}});
   const std::string fs = Unpacked(tar);
   EXPECT_EQ(ReadFile(fs + '/' + long_name), "long");
   EXPECT_EQ(ReadFile(fs + '/' + bytes), "ustar bytes");
@@ -319,7 +322,7 @@ TEST_F(UnpackerTest, RefusesNonsense) {
   ExpectRefused(TarBuilder().AddFile("d/.wh...", ""), EINVAL, "whiteout of nothing");
   ExpectRefused(TarBuilder().AddFile(".wh.d/f", ""), EINVAL, "whiteout's name");
   ExpectRefused(TarBuilder().Add({.name = "w", .type = '3'}), EINVAL, "0:0");
-  ExpectRefused(TarBuilder().Add({.name = "/", .content = "x"}), EINVAL, "root");
+  ExpectRefused(TarBuilder().Add({.name = ".", .content = "x"}), EINVAL, "root");
   ExpectRefused(TarBuilder().AddDirectory("d").Add({.name = "h", .type = '1', .link = "d"}), EPERM,
                 "entry 'h'");
   ExpectRefused(TarBuilder().AddFile(".wh.w", "").Add({.name = "h", .type = '1', .link = "w"}),

@@ -1,0 +1,414 @@
+// Blobs, layers, leases and collection: what is visible when, and to whom.
+#include "layerstore/store/store.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "layerstore/gc/collector.h"
+#include "layerstore/staging/remove_tree.h"
+#include "tests/unit/layerstore/store_fixture.h"
+
+namespace strata::layerstore {
+namespace {
+
+using support::Gzip;
+using support::Must;
+using support::TarBuilder;
+
+std::string SmallTar(const std::string& content = "x") {
+  return TarBuilder().AddDirectory("d").AddFile("d/f", content).Finish();
+}
+
+LayerIngest Known(const std::string& tar, std::optional<Digest> blob = std::nullopt) {
+  LayerIngest ingest;
+  ingest.blob = blob;
+  ingest.diff_id = Digest::Of(tar);
+  return ingest;
+}
+
+class LayerTest : public StoreTest {
+ protected:
+  Digest PutBlob(const std::string& data, Lease& lease) {
+    auto writer = Must(store_->blobs().Begin(lease));
+    Must(writer->Write(data));
+    return Must(writer->Commit(std::nullopt, std::nullopt)).digest;
+  }
+
+  // An image of these layers, which must be in the store.
+  Image PutImage(const std::vector<Digest>& diff_ids, const char* name, const char* label = "") {
+    ImageConfig config;
+    config.platform = HostPlatform();
+    config.author = label;
+    config.diff_ids = diff_ids;
+    Manifest manifest;
+    manifest.media_type = "application/vnd.oci.image.manifest.v1+json";
+    manifest.config.digest = Digest::Of(config.ToJson());
+    manifest.config.size = config.ToJson().size();
+    manifest.layers.resize(diff_ids.size());
+    NewImage image{config.ToJson(), manifest.ToJson(), manifest.media_type, std::nullopt};
+    if (name != nullptr) image.name = Must(Reference::Parse(name)).WithDefaultTag();
+    return Must(store_->images().Put(image));
+  }
+};
+
+TEST_F(LayerTest, RootIsPrivate) {
+  EXPECT_EQ(Lstat(root_).st_mode & 07777U, 0700U);
+  support::MustCall(::chmod(root_.c_str(), 0755), "chmod");
+  Reopen();
+  EXPECT_EQ(Lstat(root_).st_mode & 07777U, 0700U);
+}
+
+TEST_F(LayerTest, Blobs) {
+  Lease lease = Must(store_->NewLease());
+  const Digest digest = PutBlob("hello", lease);
+  EXPECT_EQ(digest, Digest::Of("hello"));
+  EXPECT_TRUE(Must(store_->blobs().Has(digest)));
+  EXPECT_EQ(Must(store_->blobs().Size(digest)), 5U);
+  const UniqueFd fd = Must(store_->blobs().OpenBlob(digest));
+  EXPECT_EQ(Must(ReadAll(store_->ops(), fd.get(), 100)), "hello");
+  EXPECT_EQ(Must(store_->blobs().List()).size(), 1U);
+  {
+    auto writer = Must(store_->blobs().Begin(lease));
+    Must(writer->Write("other"));
+    EXPECT_TRUE(FailsWith(writer->Commit(digest, std::nullopt), EBADMSG, "digest"));
+  }
+  {
+    auto writer = Must(store_->blobs().Begin(lease));
+    Must(writer->Write("hello"));
+    EXPECT_TRUE(FailsWith(writer->Commit(digest, 6), EBADMSG, "size"));
+  }
+  {
+    auto writer = Must(store_->blobs().Begin(lease));
+    Must(writer->Write("never committed"));
+  }
+  EXPECT_EQ(Must(store_->blobs().List()).size(), 1U);
+  ExpectNoLeftovers();
+  Must(store_->blobs().Remove(digest));
+  EXPECT_FALSE(Must(store_->blobs().Has(digest)));
+  EXPECT_TRUE(FailsWith(store_->blobs().OpenBlob(digest), ENOENT));
+  EXPECT_TRUE(FailsWith(store_->blobs().Remove(digest), ENOENT));
+}
+
+TEST_F(LayerTest, LayerIsThereAfterReopen) {
+  LayerIngest ingest;
+  ingest.blob = Digest::Of(Gzip(SmallTar()));
+  ingest.diff_id = Digest::Of(SmallTar());
+  ingest.blob_size = Gzip(SmallTar()).size();
+  const LayerInfo layer = Must(PutLayer(Gzip(SmallTar()), ingest));
+  EXPECT_EQ(layer.size, 1U);
+  EXPECT_EQ(layer.entries, 2U);
+  ExpectNoLeftovers();
+  Reopen();
+  const LayerInfo found = Must(store_->layers().Find(*ingest.diff_id));
+  EXPECT_EQ(found.path, root_ + "/layers/sha256/" + ingest.diff_id->Hex() + "/fs");
+  EXPECT_EQ(found.entries, 2U);
+  EXPECT_EQ(ReadFile(found.path + "/d/f"), "x");
+  EXPECT_EQ(Must(store_->layers().FindBlob(*ingest.blob)).diff_id, *ingest.diff_id);
+  EXPECT_TRUE(FailsWith(PutLayer("", ingest), EALREADY));
+}
+
+TEST_F(LayerTest, WrongDigestsPublishNothing) {
+  const std::string bytes = Gzip(SmallTar());
+  LayerIngest good;
+  good.blob = Digest::Of(bytes);
+  good.diff_id = Digest::Of(SmallTar());
+  good.blob_size = bytes.size();
+  LayerIngest wrong_blob = good;
+  wrong_blob.blob = Digest::Of("other");
+  EXPECT_TRUE(FailsWith(PutLayer(bytes, wrong_blob), EBADMSG, "digest"));
+  LayerIngest wrong_layer = good;
+  wrong_layer.diff_id = Digest::Of("other");
+  EXPECT_TRUE(FailsWith(PutLayer(bytes, wrong_layer), EBADMSG, "diffID"));
+  LayerIngest wrong_size = good;
+  wrong_size.blob_size = bytes.size() - 1;
+  EXPECT_TRUE(FailsWith(PutLayer(bytes, wrong_size), EBADMSG, "size"));
+  EXPECT_TRUE(FailsWith(PutLayer(bytes.substr(0, bytes.size() - 2), good), EBADMSG, "size"));
+  EXPECT_TRUE(Names(root_ + "/layers/sha256").empty());
+  EXPECT_TRUE(Names(root_ + "/blobs/sha256").empty());
+  ExpectNoLeftovers();
+  EXPECT_TRUE(Succeeds(PutLayer(bytes, good)));
+}
+
+TEST_F(LayerTest, UnpacksAKeptBlobAgain) {
+  Lease lease = Must(store_->NewLease());
+  const Digest blob = PutBlob(Gzip(SmallTar()), lease);
+  const Digest diff_id = Digest::Of(SmallTar());
+  const LayerInfo layer = Must(store_->layers().Unpack(blob, diff_id, "type", lease));
+  EXPECT_EQ(ReadFile(layer.path + "/d/f"), "x");
+  EXPECT_EQ(Must(store_->layers().FindBlob(blob)).media_type, "type");
+  // Somebody removed the directory by hand: it comes back.
+  Must(
+      RemoveTree(FileOps::System(), AT_FDCWD, (root_ + "/layers/sha256/" + diff_id.Hex()).c_str()));
+  EXPECT_TRUE(FailsWith(store_->layers().Find(diff_id), ENOENT));
+  EXPECT_EQ(Must(store_->layers().Unpack(blob, diff_id, "type", lease)).path, layer.path);
+  EXPECT_EQ(ReadFile(layer.path + "/d/f"), "x");
+}
+
+TEST_F(LayerTest, OneFlightPerLayer) {
+  const std::string bytes = Gzip(SmallTar(std::string(200000, 'y')));
+  LayerIngest ingest;
+  ingest.blob = Digest::Of(bytes);
+  ingest.diff_id = Digest::Of(SmallTar(std::string(200000, 'y')));
+  std::atomic<int> unpacked = 0;
+  std::atomic<int> waited = 0;
+  std::vector<std::jthread> threads;
+  for (int i = 0; i < 6; ++i) {
+    threads.emplace_back([&] {
+      const auto result = PutLayer(bytes, ingest);
+      if (result) ++unpacked;
+      if (!result && result.error().code() == EALREADY) ++waited;
+    });
+  }
+  threads.clear();
+  EXPECT_EQ(unpacked, 1);
+  EXPECT_EQ(waited, 5);
+  ExpectNoLeftovers();
+}
+
+TEST_F(LayerTest, UnknownLayersMayRace) {
+  std::atomic<int> done = 0;
+  std::vector<std::jthread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      if (PutLayer(SmallTar())) ++done;
+    });
+  }
+  threads.clear();
+  EXPECT_EQ(done, 4);
+  EXPECT_EQ(Names(root_ + "/layers/sha256").size(), 1U);
+  ExpectNoLeftovers();
+}
+
+TEST_F(LayerTest, PlainStreamsAreKeptCompressed) {
+  std::string content;
+  for (int i = 0; i < 100000; ++i) content += std::to_string(i);
+  const std::string tar = SmallTar(content);
+  LayerIngest ingest;
+  ingest.compress_plain = true;
+  std::optional<Digest> first;
+  for (const std::size_t piece : {tar.size(), std::size_t{1000}}) {
+    Reopen();
+    Must(Prune(*store_, {}));
+    Lease lease = Must(store_->NewLease());
+    const auto sink = Must(store_->layers().Begin(ingest, lease));
+    for (std::size_t at = 0; at < tar.size(); at += piece) Must(sink->Write(tar.substr(at, piece)));
+    EXPECT_EQ(Must(sink->Commit()).diff_id, Digest::Of(tar));
+    EXPECT_EQ(sink->blob().media_type, "application/vnd.oci.image.layer.v1.tar+gzip");
+    EXPECT_LT(sink->blob().size, tar.size() / 2);
+    // However the stream was cut.
+    if (first) {
+      EXPECT_EQ(sink->blob().blob, *first);
+    }
+    first = sink->blob().blob;
+    // And it is the same layer when it comes back.
+    const std::string kept = ReadFile(root_ + "/blobs/sha256/" + first->Hex());
+    EXPECT_TRUE(FailsWith(PutLayer(kept, Known(tar, first)), EALREADY));
+  }
+}
+
+TEST_F(LayerTest, ADeadProcessLeavesNothing) {
+  // In the child: a blob and a layer half written, then the end without any clean-up.
+  const pid_t child = ::fork();
+  if (child == 0) {
+    auto store = Store::Open({.root = root_});
+    if (!store) ::_exit(1);
+    auto lease = (*store)->NewLease();
+    if (!lease) ::_exit(2);
+    auto blob = (*store)->blobs().Begin(*lease);
+    LayerIngest ingest;
+    ingest.diff_id = Digest::Of(SmallTar());
+    auto sink = (*store)->layers().Begin(ingest, *lease);
+    if (!blob || !sink || !*sink || !(*blob)->Write("half")) ::_exit(3);
+    if (!(*sink)->Write(SmallTar().substr(0, 2000))) ::_exit(4);
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_EQ(WEXITSTATUS(status), 0);
+  EXPECT_GT(Names(root_ + "/tmp").size(), 1U);
+  Reopen();
+  ExpectNoLeftovers();
+  // The lock it died with does not keep others out.
+  EXPECT_TRUE(Succeeds(PutLayer(SmallTar(), Known(SmallTar()))));
+}
+
+TEST_F(LayerTest, ALiveProcessKeepsItsStaging) {
+  Lease lease = Must(store_->NewLease());
+  auto sink = Must(store_->layers().Begin({}, lease));
+  Must(sink->Write(SmallTar().substr(0, 1000)));
+  {
+    const auto other = Must(Store::Open({.root = root_}));
+    Must(Collect(*other));
+  }
+  Must(sink->Write(SmallTar().substr(1000)));
+  EXPECT_TRUE(Succeeds(sink->Commit()));
+}
+
+TEST_F(LayerTest, ReadOnly) {
+  const LayerInfo layer = Must(PutLayer(SmallTar()));
+  const Image image = PutImage({layer.diff_id}, "app");
+  store_.reset();
+  const auto store = Must(Store::Open({.root = root_, .read_only = true}));
+  EXPECT_EQ(Must(store->LowerDirs(Must(store->images().Resolve("app")))).size(), 1U);
+  EXPECT_TRUE(FailsWith(store->NewLease(), EROFS));
+  EXPECT_FALSE(store->images().Untag(image.tags[0]).has_value());
+  EXPECT_FALSE(Prune(*store, {}).has_value());
+  EXPECT_TRUE(FailsWith(Store::Open({.root = temp_.At("none"), .read_only = true}), ENOENT));
+  EXPECT_NE(::access(temp_.At("none").c_str(), F_OK), 0);
+}
+
+TEST_F(LayerTest, RefusesANewerStore) {
+  Must(store_->database()->Write([](Connection& connection) {
+    return connection.Execute("UPDATE schema_versions SET version=99");
+  }));
+  store_.reset();
+  EXPECT_TRUE(FailsWith(Store::Open({.root = root_}), EPROTONOSUPPORT, "99"));
+  EXPECT_TRUE(FailsWith(Store::Open({.root = root_, .read_only = true}), EPROTONOSUPPORT));
+}
+
+TEST_F(LayerTest, CollectsWhatNothingNeeds) {
+  const LayerInfo shared = Must(PutLayer(Gzip(SmallTar("shared"))));
+  const LayerInfo own = Must(PutLayer(Gzip(SmallTar("own"))));
+  const LayerInfo loose = Must(PutLayer(Gzip(SmallTar("loose"))));
+  PutImage({shared.diff_id}, "a");
+  PutImage({shared.diff_id, own.diff_id}, "b");
+  // A crash between rename and row leaves these two.
+  Must(FileOps::System().MakeDir(AT_FDCWD,
+                                 (root_ + "/layers/sha256/" + std::string(64, '0')).c_str(), 0700));
+  WriteFile(root_ + "/blobs/sha256/" + std::string(64, '1'), "orphan");
+
+  PruneReport report = Must(Collect(*store_));
+  EXPECT_EQ(report.layers, std::vector<Digest>{loose.diff_id});
+  EXPECT_EQ(report.blobs.size(), 2U);
+  EXPECT_GT(report.reclaimed, 5U);
+  EXPECT_EQ(Names(root_ + "/layers/sha256").size(), 2U);
+  EXPECT_EQ(Names(root_ + "/blobs/sha256").size(), 2U);
+
+  Must(store_->images().Remove("b", false));
+  EXPECT_EQ(Must(Collect(*store_)).layers, std::vector<Digest>{own.diff_id});
+  EXPECT_TRUE(Succeeds(store_->layers().Find(shared.diff_id)));
+  EXPECT_TRUE(Must(Collect(*store_)).layers.empty());
+  ExpectNoLeftovers();
+}
+
+TEST_F(LayerTest, LeasesHoldAndEnd) {
+  std::optional<Lease> lease = Must(store_->NewLease());
+  const LayerInfo layer = Must(PutLayer(Gzip(SmallTar()), {}, *lease));
+  {
+    const auto other = Must(Store::Open({.root = root_}));
+    EXPECT_TRUE(Must(Collect(*other)).layers.empty());
+    EXPECT_EQ(Must(other->blobs().List()).size(), 1U);
+  }
+  lease.reset();
+  EXPECT_EQ(Must(Collect(*store_)).layers, std::vector<Digest>{layer.diff_id});
+  EXPECT_TRUE(Must(store_->blobs().List()).empty());
+}
+
+TEST_F(LayerTest, LeasesOfTheDeadEnd) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    auto store = Store::Open({.root = root_});
+    auto lease = (*store)->NewLease();
+    const auto layer = PutLayer(SmallTar(), {}, *lease);
+    ::_exit(lease && layer ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_EQ(WEXITSTATUS(status), 0);
+  EXPECT_EQ(Must(Collect(*store_)).layers.size(), 1U);
+}
+
+TEST_F(LayerTest, PruneAndUsers) {
+  const LayerInfo layer = Must(PutLayer(SmallTar()));
+  const Image tagged = PutImage({layer.diff_id}, "tagged", "1");
+  const Image dangling = PutImage({layer.diff_id}, nullptr, "2");
+  const Image used = PutImage({layer.diff_id}, nullptr, "3");
+  Must(store_->images().AddUser(used.id, "container:1"));
+  PruneReport report = Must(Prune(*store_, {}));
+  EXPECT_EQ(report.images, std::vector<Digest>{dangling.id});
+  report = Must(Prune(*store_, {.all = true}));
+  EXPECT_EQ(report.images, std::vector<Digest>{tagged.id});
+  ASSERT_EQ(report.untagged.size(), 1U);
+
+  EXPECT_TRUE(FailsWith(store_->images().Remove(used.id.ToString(), false), EBUSY, "container:1"));
+  Must(store_->images().Remove(used.id.ToString(), true));
+  EXPECT_TRUE(Must(Collect(*store_)).layers.empty());  // the container still runs on it
+  Must(store_->images().RemoveUser("container:1"));
+  EXPECT_EQ(Must(Collect(*store_)).layers.size(), 1U);
+}
+
+TEST_F(LayerTest, ImageNames) {
+  const LayerInfo layer = Must(PutLayer(SmallTar()));
+  ImageStore& images = store_->images();
+  const Image first = PutImage({layer.diff_id}, "app:1", "1");
+  const Image second = PutImage({layer.diff_id}, "app:2", "2");
+  EXPECT_EQ(Must(images.List()).size(), 2U);
+  EXPECT_EQ(Must(images.Resolve("app:1")).id, first.id);
+  EXPECT_EQ(Must(images.Resolve("docker.io/library/app:2")).id, second.id);
+  EXPECT_EQ(Must(images.Resolve(first.id.ToString())).id, first.id);
+  EXPECT_EQ(Must(images.Resolve(first.id.Hex())).id, first.id);
+  EXPECT_EQ(Must(images.Resolve(first.id.Short())).id, first.id);
+  EXPECT_EQ(Must(images.Resolve("sha256:" + first.id.Short())).id, first.id);
+  EXPECT_EQ(Must(images.Resolve(first.manifest_digest.ToString())).id, first.id);
+  EXPECT_TRUE(FailsWith(images.Resolve("app"), ENOENT, "no such image"));
+  EXPECT_TRUE(FailsWith(images.Resolve("APP"), EINVAL));
+  EXPECT_TRUE(FailsWith(images.Resolve(std::string(64, '0')), ENOENT));
+  // A tag wins over the prefix of an id.
+  const std::string prefix = first.id.Hex().substr(0, 4);
+  Must(images.Tag(second.id, Must(Reference::Parse(prefix + ":latest"))));
+  EXPECT_EQ(Must(images.Resolve(prefix)).id, second.id);
+  // A name moves.
+  Must(images.Tag(second.id, Must(Reference::Parse("app:1"))));
+  EXPECT_EQ(Must(images.Resolve("app:1")).id, second.id);
+  EXPECT_TRUE(Must(images.Inspect(first.id)).image.tags.empty());
+  const Reference pinned = Must(Reference::Parse("reg.io/app@" + first.manifest_digest.ToString()));
+  Must(images.Tag(first.id, pinned));
+  EXPECT_EQ(Must(images.Resolve(pinned.ToString())).repo_digests.size(), 1U);
+  EXPECT_TRUE(FailsWith(images.Tag(first.id, Must(Reference::Parse("x"))), EINVAL));
+  EXPECT_TRUE(FailsWith(images.Tag(Digest::Of("none"), pinned), ENOENT));
+}
+
+TEST_F(LayerTest, RemovingByDockersRules) {
+  const LayerInfo layer = Must(PutLayer(SmallTar()));
+  ImageStore& images = store_->images();
+  const Image image = PutImage({layer.diff_id}, "app:1");
+  Must(images.Tag(image.id, Must(Reference::Parse("app:2"))));
+  Must(images.Tag(image.id, Must(Reference::Parse("app@" + image.manifest_digest.ToString()))));
+  ImageRemoval removal = Must(images.Remove("app:1", false));
+  EXPECT_EQ(removal.untagged.size(), 1U);
+  EXPECT_TRUE(removal.deleted.empty());
+  Must(images.Tag(image.id, Must(Reference::Parse("other:1"))));
+  EXPECT_TRUE(FailsWith(images.Remove(image.id.Short(), false), EBUSY, "multiple repositories"));
+  removal = Must(images.Remove("app:2", false));
+  EXPECT_EQ(removal.untagged.size(), 2U);  // and the digest of that repository
+  Must(images.AddUser(image.id, "container:x"));
+  EXPECT_TRUE(FailsWith(images.Remove("other:1", false), EBUSY, "in use"));
+  Must(images.RemoveUser("container:x"));
+  removal = Must(images.Remove("other:1", false));
+  EXPECT_EQ(removal.deleted, std::vector<Digest>{image.id});
+  EXPECT_TRUE(FailsWith(images.Remove("other:1", false), ENOENT));
+  EXPECT_TRUE(FailsWith(images.Untag(Must(Reference::Parse("other:1"))), ENOENT));
+}
+
+TEST_F(LayerTest, PutChecksWhatItIsGiven) {
+  const LayerInfo layer = Must(PutLayer(SmallTar()));
+  const Image image = PutImage({layer.diff_id}, "app");
+  const ImageDetail detail = Must(store_->images().Inspect("app"));
+  NewImage bad{detail.config_json, detail.manifest_json, image.manifest_media_type, {}};
+  bad.config_json += ' ';
+  EXPECT_TRUE(FailsWith(store_->images().Put(bad), EINVAL, "another configuration"));
+  bad.config_json = "{}";
+  EXPECT_TRUE(FailsWith(store_->images().Put(bad), EINVAL));
+  Must(store_->images().Remove("app", false));
+  Must(Collect(*store_));
+  const NewImage gone{detail.config_json, detail.manifest_json, image.manifest_media_type, {}};
+  EXPECT_TRUE(FailsWith(store_->images().Put(gone), ENOENT, layer.diff_id.ToString()));
+}
+
+}  // namespace
+}  // namespace strata::layerstore
