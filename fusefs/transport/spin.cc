@@ -13,6 +13,11 @@ constexpr int kContendedCredit = -64;
 }  // namespace
 
 void AdaptiveSpin::Arrived(Duration waited) {
+  // What comes right after polling has given up was probably waiting for it: on our processor.
+  if (Budget() > Duration::zero() && waited > budget_ && waited < 3 * budget_) {
+    Contended();
+    return;
+  }
   credit_ = std::clamp(credit_ + (waited <= budget_ ? 1 : -1), std::min(credit_, 0), kMaxCredit);
 }
 

@@ -116,6 +116,17 @@ TEST(AdaptiveSpinTest, StartsAsleepLearnsAndUnlearns) {
   EXPECT_EQ(spin.Budget(), 0ns);
 }
 
+TEST(AdaptiveSpinTest, LeavesAContendedProcessorAlone) {
+  AdaptiveSpin spin(50us);
+  spin.Arrived(10us);
+  spin.Arrived(60us);  // as soon as we slept
+  EXPECT_EQ(spin.Budget(), 0ns);
+  for (int i = 0; i < 10; ++i) spin.Arrived(10us);
+  EXPECT_EQ(spin.Budget(), 0ns);
+  for (int i = 0; i < 100; ++i) spin.Arrived(10us);
+  EXPECT_EQ(spin.Budget(), 50us);
+}
+
 TEST(AdaptiveSpinTest, ZeroBudgetNeverSpins) {
   AdaptiveSpin spin(0us);
   for (int i = 0; i < 10; ++i) spin.Arrived(0ns);
