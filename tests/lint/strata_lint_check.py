@@ -97,6 +97,11 @@ class StrataLint(unittest.TestCase):
         self.assertTrue(found("using namespace std;"))
         self.assertTrue(found('system("true");'))
 
+        local = "const auto open = [&] { return 1; };\nopen();\n::open(path, 0);\n"
+        self.assertEqual(
+            self.findings("calls", files={"manager/api/a.cc": local}), [("manager/api/a.cc", 3)]
+        )
+
         self.assertFalse(found("(void)unused;"))
         self.assertFalse(found("stream.close();"))
         self.assertFalse(found("// then close(fd)"))
