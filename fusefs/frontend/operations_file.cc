@@ -5,6 +5,14 @@
 #include "fusefs/frontend/raw_request.h"
 
 namespace strata::fusefs {
+namespace {
+
+// With FUSE_HANDLE_KILLPRIV_V2 the kernel says for WRITE, but not for fallocate and
+// copy_file_range, whether setuid and setgid have to go; whoever is not root is taken to lack
+// CAP_FSETID.
+bool MustLosePrivileges(const Request& request) { return request.caller().uid != 0; }
+
+}  // namespace
 
 Result<> Operations::KillPrivileges(NodeId node, const Caller& who) {
   AttrChange change;
@@ -83,7 +91,8 @@ Result<> Operations::Sync(Request& request, fuse_ino_t ino, int data_only, fuse_
 
 Result<> Operations::Allocate(Request& request, fuse_ino_t ino, int mode, off_t offset,
                               off_t length, fuse_file_info* file) {
-  STRATA_TRY(engine_.Allocate(NodeId{ino}, file->fh, mode, offset, length));
+  STRATA_TRY(
+      engine_.Allocate(NodeId{ino}, file->fh, mode, offset, length, MustLosePrivileges(request)));
   request.Done();
   return {};
 }
@@ -94,7 +103,7 @@ Result<> Operations::CopyRange(Request& request, fuse_ino_t in, off_t in_offset,
   if (flags != 0) return Fail(EINVAL, "copy_file_range");
   STRATA_TRY_ASSIGN(const std::size_t copied,
                     engine_.CopyRange(NodeId{in}, in_file->fh, in_offset, NodeId{out}, out_file->fh,
-                                      out_offset, length));
+                                      out_offset, length, MustLosePrivileges(request)));
   request.Written(copied);
   return {};
 }

@@ -28,7 +28,7 @@ Result<> UnionEngine::KillPrivileges(int fd) {
   mode_t mode = st.st_mode & kPermissions & ~mode_t{S_ISUID};
   // Without group execution, setgid is not a privilege (it once meant mandatory locking).
   if ((mode & S_IXGRP) != 0) mode &= ~mode_t{S_ISGID};
-  return mode == (st.st_mode & kPermissions) ? Result<>() : env_.files.Chmod(fd, mode);
+  return mode == (st.st_mode & kPermissions) ? Result<>() : env_.files.ChmodAt(fd, "", mode);
 }
 
 Result<> UnionEngine::Truncate(NodeIndex node, off_t size, bool kill_privileges) {
@@ -37,15 +37,22 @@ Result<> UnionEngine::Truncate(NodeIndex node, off_t size, bool kill_privileges)
   return kill_privileges ? KillPrivileges(fd->get()) : Result<>();
 }
 
+void UnionEngine::AttributesChanged(NodeId asked, NodeIndex changed) {
+  if (asked.value == changed) return;
+  if (KernelCache* cache = cache_.load()) cache->InvalidateAttributes(NodeId{changed});
+}
+
 Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& change, const Caller&) {
   const NodeIndex node = Current(static_cast<NodeIndex>(node_id.value));
   STRATA_TRY(EnsureUpper(node, change.size));
   FileOps& files = env_.files;
   if (change.size) STRATA_TRY(Truncate(node, *change.size, change.kill_suid_sgid));
 
-  const bool more = change.mode || change.uid || change.gid || change.atime || change.mtime;
+  const bool kill = change.kill_suid_sgid && !change.size;
+  const bool more = kill || change.mode || change.uid || change.gid || change.atime || change.mtime;
   if (more) {
     STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, O_PATH));
+    if (kill) STRATA_TRY(KillPrivileges(fd->get()));
     if (change.uid || change.gid) {
       STRATA_TRY(files.ChownAt(fd->get(), "", change.uid.value_or(static_cast<uid_t>(-1)),
                                change.gid.value_or(static_cast<gid_t>(-1)), AT_EMPTY_PATH));
@@ -57,6 +64,7 @@ Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& chang
       STRATA_TRY(files.UtimesAt(fd->get(), "", times, AT_EMPTY_PATH));
     }
   }
+  AttributesChanged(node_id, node);
   return StatNode(node);
 }
 
@@ -105,6 +113,7 @@ Result<> UnionEngine::SetXattr(NodeId node_id, const char* name, std::string_vie
   STRATA_TRY(EnsureUpper(node));
   STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, O_PATH));
   STRATA_TRY(env_.files.SetXattr(fd->get(), stored.c_str(), value, flags));
+  AttributesChanged(node_id, node);
   if (stored == kDefaultAcl) {
     STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(node));
     WriteLock lock(dir->mu);
@@ -120,6 +129,7 @@ Result<> UnionEngine::RemoveXattr(NodeId node_id, const char* name) {
   STRATA_TRY(EnsureUpper(node));
   STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, O_PATH));
   STRATA_TRY(env_.files.RemoveXattr(fd->get(), stored.c_str()));
+  AttributesChanged(node_id, node);
   if (stored == kDefaultAcl) {
     STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(node));
     WriteLock lock(dir->mu);

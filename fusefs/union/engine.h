@@ -102,11 +102,12 @@ class Engine {
   virtual Result<int> WritableFd(NodeId node, std::uint64_t handle, bool kill_privileges) = 0;
   virtual Result<> Sync(NodeId node, std::uint64_t handle, bool data_only) = 0;
   virtual Result<> SyncDir(NodeId node) = 0;
-  virtual Result<> Allocate(NodeId node, std::uint64_t handle, int mode, off_t offset,
-                            off_t length) = 0;
+  // fallocate(2) and copy_file_range(2); `kill_privileges` as for WritableFd().
+  virtual Result<> Allocate(NodeId node, std::uint64_t handle, int mode, off_t offset, off_t length,
+                            bool kill_privileges) = 0;
   virtual Result<std::size_t> CopyRange(NodeId in, std::uint64_t in_handle, off_t in_offset,
                                         NodeId out, std::uint64_t out_handle, off_t out_offset,
-                                        std::size_t length) = 0;
+                                        std::size_t length, bool kill_privileges) = 0;
   // SEEK_DATA and SEEK_HOLE.
   virtual Result<off_t> Seek(NodeId node, std::uint64_t handle, off_t offset, int whence) = 0;
 

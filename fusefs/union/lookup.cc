@@ -74,6 +74,7 @@ void UnionEngine::Drop(NodeIndex node, std::uint64_t lookups, std::uint32_t refs
     orphans_.Take(index);
     index_names_.Take(index);
     retired_.Take(index);
+    successors_.Take(index);
     nodes_->Free(index);
     if (last.parent != 0) work.emplace_back(last.parent, 0);
     if (last.successor != 0) work.emplace_back(last.successor, 0);
@@ -206,6 +207,7 @@ Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot, cons
 }
 
 Result<EntryReply> UnionEngine::Reply(Bound bound) {
+  ArrivedByName(bound.node.index);
   EntryReply reply;
   reply.node = NodeId{bound.node.index};
   reply.generation = bound.node.generation;

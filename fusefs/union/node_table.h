@@ -31,6 +31,7 @@ enum NodeFlag : std::uint16_t {
   kNodeOrphan = 1U << 4U,   // its name is gone; reached by a descriptor the engine holds
   kNodeRetired = 1U << 5U,  // replaced by `successor`; only old open files still use it
   kNodeIndexed = 1U << 6U,  // upper file of a lower link group, reached through the index directory
+  kNodeSuccessor = 1U << 8U,  // took a retired node's place
   kNodeStalePages =
       1U << 7U,  // written in passthrough mode: the kernel's own page cache may be behind
 };

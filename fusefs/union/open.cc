@@ -17,7 +17,7 @@ constexpr std::uint64_t kHandleWritable = 1;
 constexpr std::uint64_t kHandlePassthrough = 2;
 constexpr int kMaxRaces = 1000;
 // How soon the VFS is back after an ESTALE; later, the same task means another name.
-constexpr auto kSentAwayFor = std::chrono::milliseconds(20);
+constexpr auto kSentAwayFor = std::chrono::seconds(1);
 
 bool MayWrite(int flags) { return (flags & O_ACCMODE) != O_RDONLY; }
 
@@ -175,6 +175,7 @@ Result<> UnionEngine::Retire(NodeIndex node) {
   NodeRecord fields = view;
   fields.lookups = 0;
   fields.refs = 1;  // of the node it replaces
+  fields.Set(kNodeSuccessor);
   WeakNode successor;
   {
     WriteLock lock(parent->mu);
@@ -191,7 +192,10 @@ Result<> UnionEngine::Retire(NodeIndex node) {
     if (slot != NameTable::kNone && parent->names.at(slot).node.index == node) {
       parent->names.at(slot).node = successor;
     }
-    retired_.Put(node, std::make_shared<RetiredNode>());
+    auto retired = successors_.Find(node);
+    if (!retired) retired = std::make_shared<RetiredNode>();
+    retired_.Put(node, retired);
+    successors_.Put(successor.index, std::move(retired));
     nodes_->With(node, [&](NodeRecord& record) {
       record.Set(kNodeRetired);
       record.successor = successor.index;
@@ -200,6 +204,14 @@ Result<> UnionEngine::Retire(NodeIndex node) {
   ++retired_nodes_;
   if (KernelCache* cache = cache_.load()) cache->InvalidateAttributes(NodeId{node});
   return {};
+}
+
+void UnionEngine::ArrivedByName(NodeIndex node) {
+  if (!nodes_->With(node, [](NodeRecord& r) { return r.Is(kNodeSuccessor); })) return;
+  if (const auto retired = successors_.Find(node)) {
+    MutexLock lock(retired->mu);
+    retired->sent_away = 0;
+  }
 }
 
 Result<OpenReply> UnionEngine::OpenRetired(NodeIndex node, int flags, const Caller& who) {
@@ -328,15 +340,15 @@ Result<> UnionEngine::SyncDir(NodeId node_id) {
 }
 
 Result<> UnionEngine::Allocate(NodeId node, std::uint64_t handle, int mode, off_t offset,
-                               off_t length) {
-  STRATA_TRY_ASSIGN(const int fd, WritableFd(node, handle, false));
+                               off_t length, bool kill_privileges) {
+  STRATA_TRY_ASSIGN(const int fd, WritableFd(node, handle, kill_privileges));
   return env_.files.Allocate(fd, mode, offset, length);
 }
 
 Result<std::size_t> UnionEngine::CopyRange(NodeId in, std::uint64_t in_handle, off_t in_offset,
                                            NodeId out, std::uint64_t out_handle, off_t out_offset,
-                                           std::size_t length) {
-  STRATA_TRY_ASSIGN(const int to, WritableFd(out, out_handle, false));
+                                           std::size_t length, bool kill_privileges) {
+  STRATA_TRY_ASSIGN(const int to, WritableFd(out, out_handle, kill_privileges));
   STRATA_TRY_ASSIGN(const int from, ReadableFd(in, in_handle));
   return env_.files.CopyRange(from, in_offset, to, out_offset, length);
 }

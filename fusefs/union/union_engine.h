@@ -87,11 +87,11 @@ class UnionEngine final : public Engine {
   Result<int> WritableFd(NodeId node, std::uint64_t handle, bool kill_privileges) override;
   Result<> Sync(NodeId node, std::uint64_t handle, bool data_only) override;
   Result<> SyncDir(NodeId node) override;
-  Result<> Allocate(NodeId node, std::uint64_t handle, int mode, off_t offset,
-                    off_t length) override;
+  Result<> Allocate(NodeId node, std::uint64_t handle, int mode, off_t offset, off_t length,
+                    bool kill_privileges) override;
   Result<std::size_t> CopyRange(NodeId in, std::uint64_t in_handle, off_t in_offset, NodeId out,
-                                std::uint64_t out_handle, off_t out_offset,
-                                std::size_t length) override;
+                                std::uint64_t out_handle, off_t out_offset, std::size_t length,
+                                bool kill_privileges) override;
   Result<off_t> Seek(NodeId node, std::uint64_t handle, off_t offset, int whence) override;
   Result<std::string> GetXattr(NodeId node, const char* name) override;
   Result<std::vector<std::string>> ListXattr(NodeId node) override;
@@ -275,6 +275,10 @@ class UnionEngine final : public Engine {
   // Replaces a node that has open handles on a backing file which is no longer the right one.
   Result<> Retire(NodeIndex node);
   Result<OpenReply> OpenRetired(NodeIndex node, int flags, const Caller& who);
+  // Somebody found the successor by name: nobody is on the way any more.
+  void ArrivedByName(NodeIndex node);
+  // Attributes changed through a retired node: the kernel knows them by the node in use.
+  void AttributesChanged(NodeId asked, NodeIndex changed);
   Result<int> UpperFdLocked(NodeIndex node, OpenState& state, bool writable)
       STRATA_REQUIRES(state.mu);
   Result<int> LowerFdLocked(NodeIndex node, OpenState& state) STRATA_REQUIRES(state.mu);
@@ -300,7 +304,10 @@ class UnionEngine final : public Engine {
   SideTable<OpenState> open_files_;
   SideTable<const UniqueFd> orphans_;         // O_PATH descriptors of nodes without a name
   SideTable<const std::string> index_names_;  // of kNodeIndexed nodes
+  // By retired node, and by the node that took its place: one object for all retired nodes of a
+  // file.
   SideTable<RetiredNode> retired_;
+  SideTable<RetiredNode> successors_;
   Flights flights_;
 
   // Held exclusively by renames that move directories or cross them; shared while names lead to

@@ -103,9 +103,9 @@ class FakeEngine : public Engine {
   }
   Result<> Sync(NodeId, std::uint64_t, bool) override { return Nothing(); }
   Result<> SyncDir(NodeId) override { return Nothing(); }
-  Result<> Allocate(NodeId, std::uint64_t, int, off_t, off_t) override { return Nothing(); }
+  Result<> Allocate(NodeId, std::uint64_t, int, off_t, off_t, bool) override { return Nothing(); }
   Result<std::size_t> CopyRange(NodeId, std::uint64_t, off_t, NodeId, std::uint64_t, off_t,
-                                std::size_t length) override {
+                                std::size_t length, bool) override {
     return Give(length);
   }
   Result<off_t> Seek(NodeId, std::uint64_t, off_t offset, int) override { return Give(offset); }
