@@ -123,9 +123,11 @@ class Group {
   void RunSessions(UnionMount& mount) {
     for (std::size_t i = 0; i < sequences_.size(); ++i) {
       const std::string model = JoinPath(At("model"), Prefix(i));
-      auto session = Session::Open(
-          JoinPath(At("mnt"), Prefix(i)), model,
-          {.hidden_links = HiddenIn(i), .lenient = IsKernel(options_.mounter)}, book_);
+      auto session = Session::Open(JoinPath(At("mnt"), Prefix(i)), model,
+                                   {.hidden_links = HiddenIn(i),
+                                    .lenient = IsKernel(options_.mounter),
+                                    .passthrough = options_.passthrough != "off"},
+                                   book_);
       if (!session) {
         Add(i, 0, session.error().ToString());
         sessions_.push_back(nullptr);

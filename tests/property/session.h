@@ -11,9 +11,16 @@
 //  T5 where the holes are in a file that was fallocate()d: ext4's answer for unwritten extents
 //     depends on the page cache.
 //  T6 removing a POSIX ACL that is not there: ext4 says 0, overlayfs ENODATA; either is right.
-//  T8 chown(-1, -1) by somebody else of a file with a setgid bit: ext4 refuses to clear the bit, on
-//     FUSE the kernel asks nobody and says 0. Nothing may change then, of course.
 //  T7 st_mtime of a fifo: what is written to it never reaches the filesystem.
+//  T8 chown(-1, -1): ext4 clears setuid and setgid or refuses; over FUSE the kernel asks nobody.
+//  Such
+//     operations are left out.
+//  T9 setgid of a file that its group may not execute (once mandatory locking): whether a write by
+//  a
+//     stranger clears it depends on the kernel's version, and FUSE_HANDLE_KILLPRIV_V2 says it
+//     stays.
+//  T10 a write by root may clear setuid and setgid, which ext4 leaves: the kernel does passthrough
+//     writes without CAP_FSETID. Until the mode is set again.
 #pragma once
 
 #include <array>
@@ -37,6 +44,7 @@ class Session {
     // directory there, and an open lower file that was deleted keeps its link count and cannot be
     // changed (EEXIST).
     bool lenient = false;
+    bool passthrough = false;  // T10 applies
   };
   // The book is shared by all sessions of a mount.
   static Result<Session> Open(const std::string& union_root, const std::string& model_root,
@@ -74,6 +82,7 @@ class Session {
   bool MustSkip(const Operation& op) const;
   Targets FindTargets(const Operation& op) const;
   void Track(const Operation& op, const Targets& before);
+  void TrackSetIds(OpKind kind, const std::optional<Identity>& file);
   void TrackOpen(const Operation& op, const Targets& before);
   void Touch(const std::optional<Identity>& file);
 
@@ -83,6 +92,9 @@ class Session {
   std::string CompareStat(const Operation& op, const Outcome& actual, const Outcome& expected);
   std::string CheckInodes(const support::TreeSnapshot& union_tree,
                           const support::TreeSnapshot& model_tree);
+  support::CompareRules BasicRules() const;
+  void AddRulesFor(const Identity& file, const std::string& path,
+                   support::CompareRules& rules) const;
   support::CompareRules RulesFor(const support::TreeSnapshot& model_tree) const;
 
   Executor union_;
@@ -95,6 +107,7 @@ class Session {
   std::array<Slot, kSlots> slots_;
   std::set<Identity> touched_;       // modified in this sequence, so in the upper layer
   std::set<Identity> preallocated_;  // T5
+  std::set<Identity> written_;       // T10
 };
 
 }  // namespace strata::property

@@ -132,6 +132,16 @@ std::string Octal(mode_t mode) {
   return out.str();
 }
 
+// The bits of a file's mode that the rules leave out.
+mode_t LooseModeBits(const std::string& path, mode_t left, mode_t right,
+                     const CompareRules& rules) {
+  if (!S_ISREG(left) || !S_ISREG(right)) return 0;
+  mode_t loose = 0;
+  if (rules.loose_lock_bit && ((left | right) & S_IXGRP) == 0) loose |= S_ISGID;
+  if (rules.lost_set_ids.contains(path)) loose |= left & ~right & (S_ISUID | S_ISGID);
+  return loose;
+}
+
 bool SameLinkCount(const std::string& path, nlink_t left, nlink_t right,
                    const CompareRules& rules) {
   const auto extra = rules.extra_links.find(path);
@@ -184,7 +194,9 @@ std::string DiffNodes(const std::string& path, const NodeRecord& left, const Nod
   const auto differ = [&](const char* what, const std::string& l, const std::string& r) {
     out += "  " + Printable(path) + ": " + what + ": left " + l + ", right " + r + "\n";
   };
-  if (a.st_mode != b.st_mode) differ("mode", Octal(a.st_mode), Octal(b.st_mode));
+  const mode_t loose = LooseModeBits(path, a.st_mode, b.st_mode, rules);
+  if ((a.st_mode & ~loose) != (b.st_mode & ~loose))
+    differ("mode", Octal(a.st_mode), Octal(b.st_mode));
   if ((a.st_mode & S_IFMT) != (b.st_mode & S_IFMT)) return out;
   if (a.st_uid != b.st_uid) differ("uid", std::to_string(a.st_uid), std::to_string(b.st_uid));
   if (a.st_gid != b.st_gid) differ("gid", std::to_string(a.st_gid), std::to_string(b.st_gid));

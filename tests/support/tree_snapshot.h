@@ -66,6 +66,10 @@ struct CompareRules {
   std::optional<struct timespec> clock_since;
   // Files (paths) whose st_nlink on the right may be larger by up to this.
   std::map<std::string, nlink_t> extra_links;
+  // S_ISGID of files without S_IXGRP is not compared.
+  bool loose_lock_bit = false;
+  // Files (paths) that may have lost S_ISUID and S_ISGID on the right.
+  std::set<std::string> lost_set_ids;
   // Files (paths) whose holes are not compared.
   std::set<std::string> loose_holes;
 };

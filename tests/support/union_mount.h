@@ -29,16 +29,16 @@ Mounter DefaultMounter();
 std::string StratafsPath();
 
 struct UnionSpec {
-  std::vector<std::string> lower;  // top first
-  std::string upper;               // empty: read-only
-  std::string work;
-  std::string mount_point;
+  std::vector<std::string> lower = {};  // top first
+  std::string upper = {};               // empty: read-only
+  std::string work = {};
+  std::string mount_point = {};
   // stratafs only; empty leaves the default.
-  std::string copy_up;
-  std::string passthrough;
+  std::string copy_up = {};
+  std::string passthrough = {};
   // Further options, as after -o for the FUSE programs; for kOverlay "key=value" replaces the
   // default of that key.
-  std::vector<std::string> options;
+  std::vector<std::string> options = {};
 };
 
 // A mounted union. Unmounted, and its process ended, on destruction. Move-only.

@@ -1,0 +1,71 @@
+#include "tests/conformance/union_fixture.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "base/path.h"
+#include "tests/support/tree_snapshot.h"
+
+namespace strata::conformance {
+
+using support::UnionMount;
+using support::UnionSpec;
+
+UnionTest::UnionTest() : root_(Must(support::TempRoot::Create())) {
+  ::umask(022);
+  for (const char* dir : {"upper", "work", "mnt"}) Must(root_.MakeDir(dir));
+}
+
+UnionTest::~UnionTest() = default;
+
+std::string UnionTest::Lower(std::size_t layer, std::string_view path) {
+  while (layers_.size() <= layer) {
+    layers_.push_back(Must(root_.MakeDir("lower" + std::to_string(layers_.size()))));
+  }
+  return JoinPath(layers_[layer], path);
+}
+
+std::string UnionTest::Upper(std::string_view path) const {
+  return JoinPath(root_.At("upper"), path);
+}
+
+std::string UnionTest::At(std::string_view path) const { return JoinPath(root_.At("mnt"), path); }
+
+UnionSpec UnionTest::Spec(UnionSpec spec) const {
+  if (spec.lower.empty()) spec.lower.assign(layers_.rbegin(), layers_.rend());
+  if (spec.upper.empty()) spec.upper = Upper();
+  if (spec.work.empty()) spec.work = Work();
+  if (spec.mount_point.empty()) spec.mount_point = At();
+  return spec;
+}
+
+void UnionTest::Mount(UnionSpec spec) {
+  Lower(0);  // there is always one
+  if (digests_.empty()) {
+    for (const std::string& layer : layers_) digests_.push_back(Must(support::LayerDigest(layer)));
+  }
+  mount_ = Must(UnionMount::Start(support::DefaultMounter(), Spec(std::move(spec))));
+}
+
+void UnionTest::MountReadOnly() {
+  Lower(0);
+  UnionSpec spec = Spec();
+  spec.upper.clear();
+  spec.work.clear();
+  for (const std::string& layer : layers_) digests_.push_back(Must(support::LayerDigest(layer)));
+  mount_ = Must(UnionMount::Start(support::DefaultMounter(), spec));
+}
+
+void UnionTest::Unmount() { Must(mount_.Stop()); }
+
+void UnionTest::TearDown() {
+  const Result<> stopped = mount_.Stop();
+  EXPECT_TRUE(stopped) << stopped.error().ToString();
+  for (std::size_t i = 0; i < digests_.size(); ++i) {
+    EXPECT_EQ(Must(support::LayerDigest(layers_[i])), digests_[i])
+        << "lower layer " << i << " was changed";
+  }
+}
+
+}  // namespace strata::conformance
