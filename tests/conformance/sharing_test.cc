@@ -86,7 +86,6 @@ TEST_F(Sharing, MappingsForWritingReachTheFile) {
   ASSERT_EQ(::pwrite(fd.get(), "W", 1, 5), 1);
   EXPECT_EQ(static_cast<char*>(map)[5], 'W');
   ::munmap(map, content.size());
-  Unmount();
 }
 
 TEST_F(Sharing, ProgramsRunFromALowerLayer) {

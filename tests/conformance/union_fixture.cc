@@ -12,6 +12,14 @@ namespace strata::conformance {
 using support::UnionMount;
 using support::UnionSpec;
 
+namespace {
+
+std::string Below(const std::string& dir, std::string_view path) {
+  return path.empty() ? dir : JoinPath(dir, path);
+}
+
+}  // namespace
+
 UnionTest::UnionTest() : root_(Must(support::TempRoot::Create())) {
   ::umask(022);
   for (const char* dir : {"upper", "work", "mnt"}) Must(root_.MakeDir(dir));
@@ -23,14 +31,12 @@ std::string UnionTest::Lower(std::size_t layer, std::string_view path) {
   while (layers_.size() <= layer) {
     layers_.push_back(Must(root_.MakeDir("lower" + std::to_string(layers_.size()))));
   }
-  return JoinPath(layers_[layer], path);
+  return Below(layers_[layer], path);
 }
 
-std::string UnionTest::Upper(std::string_view path) const {
-  return JoinPath(root_.At("upper"), path);
-}
+std::string UnionTest::Upper(std::string_view path) const { return Below(root_.At("upper"), path); }
 
-std::string UnionTest::At(std::string_view path) const { return JoinPath(root_.At("mnt"), path); }
+std::string UnionTest::At(std::string_view path) const { return Below(root_.At("mnt"), path); }
 
 UnionSpec UnionTest::Spec(UnionSpec spec) const {
   if (spec.lower.empty()) spec.lower.assign(layers_.rbegin(), layers_.rend());

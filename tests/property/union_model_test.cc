@@ -45,7 +45,7 @@ struct Flags {
   int sequences = 1000;
   int operations = 40;
   int seconds = 60;
-  int per_mount = 20;
+  int per_mount = 50;
   std::string replay;
   std::string out = ".";
   RunnerOptions runner;

@@ -228,7 +228,8 @@ Result<> UnionMount::Stop() {
   for (int attempt = 0;; ++attempt) {
     if (::umount2(mount_point_.c_str(), UMOUNT_NOFOLLOW) == 0) break;
     if (errno != EBUSY || attempt >= 50) {
-      Error error = Error::FromErrno("umount2", mount_point_ + ": " + Log());
+      const int code = errno;
+      Error error(code, "umount2", mount_point_ + ": " + Log());
       Abandon();
       return std::unexpected(std::move(error));
     }
