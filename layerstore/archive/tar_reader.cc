@@ -4,6 +4,7 @@
 #include <archive_entry.h>
 #include <locale.h>
 
+#include <cwchar>
 #include <new>
 
 #include "base/logging.h"
@@ -14,25 +15,25 @@ namespace strata::layerstore {
 namespace {
 
 // libarchive turns pax names, which are UTF-8, into the thread's character set. With a UTF-8 locale
-// that leaves the bytes as they are.
-class Utf8Locale {
- public:
-  Utf8Locale() : locale_(::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr)) {}
-  ~Utf8Locale() {
-    if (locale_ != nullptr) ::freelocale(locale_);
-  }
-  Utf8Locale(const Utf8Locale&) = delete;
-  Utf8Locale& operator=(const Utf8Locale&) = delete;
-  locale_t get() const { return locale_; }
-
- private:
-  locale_t locale_;
-};
+// that leaves the bytes as they are. One object for the life of the process: it never changes, and
+// its conversion functions, which the C library loads at first use, are loaded before it is shared.
+locale_t Utf8Locale() {
+  static const locale_t kLocale = [] {
+    const locale_t locale = ::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+    if (locale == nullptr) return locale;
+    const locale_t before = ::uselocale(locale);
+    wchar_t wide = 0;
+    std::mbstate_t state = {};
+    std::mbrtowc(&wide, "x", 1, &state);
+    ::uselocale(before);
+    return locale;
+  }();
+  return kLocale;
+}
 
 class LocaleScope {
  public:
-  explicit LocaleScope(const Utf8Locale& locale)
-      : before_(locale.get() != nullptr ? ::uselocale(locale.get()) : nullptr) {}
+  LocaleScope() : before_(Utf8Locale() != nullptr ? ::uselocale(Utf8Locale()) : nullptr) {}
   ~LocaleScope() {
     if (before_ != nullptr) ::uselocale(before_);
   }
@@ -138,7 +139,6 @@ struct TarReader::Impl {
   Source source;
   std::optional<Error> source_error;
   std::unique_ptr<archive, ArchiveDeleter> reader{archive_read_new()};
-  Utf8Locale locale;
   bool opened = false;
 };
 
@@ -163,7 +163,7 @@ std::unexpected<Error> TarReader::Failure(const char* doing) {
 }
 
 Result<bool> TarReader::Next() {
-  const LocaleScope locale(impl_->locale);
+  const LocaleScope locale;
   archive* reader = impl_->reader.get();
   if (!impl_->opened) {
     if (archive_read_open(reader, impl_.get(), nullptr, Impl::Read, nullptr) != ARCHIVE_OK) {
