@@ -9,7 +9,7 @@ root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 cd "$root"
 [[ $(id -u) -eq 0 ]] || { echo "quickstart.sh: run it as root: sudo tools/quickstart.sh" >&2; exit 1; }
 
-bin=$root/build/release/bin
+bin=${STRATA_BIN_DIR:-$root/build/release/bin} # with STRATA_BIN_DIR set nothing is built
 cache=$root/build/quickstart
 work=$(mktemp -d /var/tmp/strata-quickstart.XXXXXX)
 log=$work/log
@@ -144,7 +144,7 @@ REGISTRY
 
 # One digest over every name, attribute and byte of the layers in the store.
 layers_digest() {
-  (cd "$work/data/layers" && find . -printf '%p %y %m %U %G %s %T@ %l\n' | sort &&
+  (cd "$(strata info -f '{{.Strata.StoreRoot}}')/layers" && find . -printf '%p %y %m %U %G %s %T@ %l\n' | sort &&
     find . -type f -print0 | sort -z | xargs -0 sha256sum) | sha256sum | cut -d' ' -f1
 }
 
@@ -157,8 +157,10 @@ note "while Strata compiles, debootstrap fetches the base of the image"
 make_base > "$work/debootstrap.log" 2>&1 &
 debootstrap_pid=$!
 pids+=("$debootstrap_pid")
-quietly cmake --preset release
-quietly cmake --build --preset release --target strata stratad stratafs
+if [[ -z ${STRATA_BIN_DIR:-} ]]; then
+  quietly cmake --preset release
+  quietly cmake --build --preset release --target strata stratad stratafs
+fi
 wait "$debootstrap_pid" || { tail -n 20 "$work/debootstrap.log" >&2; exit 1; }
 note "programs: $bin/{strata,stratad,stratafs}"
 
@@ -194,8 +196,7 @@ show strata exec one sh -c 'echo "edited here" >> /etc/debian_version; rm /etc/i
 show strata exec one sh -c 'cat /etc/debian_version; ls -l /etc/issue; cat /srv/added' || true
 
 step "5. What changed on disk"
-id=$(strata inspect -f '{{.Id}}' one)
-upper=$work/data/containers/$id/upper
+upper=$(strata inspect -f '{{.GraphDriver.Data.UpperDir}}' one)
 note "the container's own layer holds just those three (c: a whiteout):"
 changes_of "$upper" | sed 's/^/      /'
 expect [ "$(changes_of "$upper" | wc -l)" -eq 3 ]
