@@ -109,8 +109,24 @@ Result<Session> Session::Open(const std::string& union_root, const std::string& 
                               Options options, InodeBook& book) {
   STRATA_TRY_ASSIGN(Executor union_side, Executor::Open(union_root, options.lenient));
   STRATA_TRY_ASSIGN(Executor model_side, Executor::Open(model_root));
-  return Session(std::move(union_side), std::move(model_side), union_root, model_root,
-                 std::move(options), book);
+  Session session(std::move(union_side), std::move(model_side), union_root, model_root,
+                  std::move(options), book);
+  STRATA_TRY(session.FindNearlyDense());
+  return session;
+}
+
+// T11's files.
+Result<> Session::FindNearlyDense() {
+  constexpr off_t kBlock = 4096;
+  STRATA_TRY_ASSIGN(const TreeSnapshot tree,
+                    TreeSnapshot::Take(model_root_, {.contents = false, .holes = true}));
+  for (const auto& [path, node] : tree.nodes()) {
+    off_t holes = node.stat.st_size;
+    for (const auto& [from, to] : node.data_ranges) holes -= to - from;
+    if (!S_ISREG(node.stat.st_mode) || node.xattrs.empty() || holes > kBlock) continue;
+    if (const auto file = IdentityOf(model_.root(), path)) loose_holes_.insert(*file);
+  }
+  return {};
 }
 
 void Session::Close() {
@@ -207,7 +223,7 @@ void Session::Track(const Operation& op, const Targets& before) {
     Touch(before.first);
     Touch(before.second);
     TrackSetIds(op.kind, before.first);
-    if (op.kind == OpKind::kFallocate && before.first) preallocated_.insert(*before.first);
+    if (op.kind == OpKind::kFallocate && before.first) loose_holes_.insert(*before.first);
   }
 }
 
@@ -235,7 +251,7 @@ bool Session::SameSeek(const Operation& op, const Outcome& actual, const Outcome
   if (actual.error == expected.error && actual.value == expected.value) return true;
   if (Stale(op.slot)) return true;  // T3: of either version
   // T5: only that it is a position in the rest of the file, or that there is none.
-  return preallocated_.contains(slots_[op.slot].file) &&
+  return loose_holes_.contains(slots_[op.slot].file) &&
          (actual.error == ENXIO || (actual.error == 0 && actual.value >= op.a));
 }
 
@@ -294,7 +310,7 @@ void Session::AddRulesFor(const Identity& file, const std::string& path,
   if (const auto hidden = options_.hidden_links.find(file); hidden != options_.hidden_links.end()) {
     rules.extra_links[path] = hidden->second;
   }
-  if (preallocated_.contains(file)) rules.loose_holes.insert(path);
+  if (loose_holes_.contains(file)) rules.loose_holes.insert(path);
   if (written_.contains(file)) rules.lost_set_ids.insert(path);
 }
 

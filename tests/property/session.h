@@ -21,6 +21,9 @@
 //     stays.
 //  T10 a write by root may clear setuid and setgid, which ext4 leaves: the kernel does passthrough
 //     writes without CAP_FSETID. Until the mode is set again.
+//  T11 a hole of one block in a lower file with extended attributes: st_blocks counts the block
+//  that
+//     those take, so copy-up may take the file for one without holes.
 #pragma once
 
 #include <array>
@@ -78,6 +81,7 @@ class Session {
   Session(Executor union_side, Executor model_side, std::string union_root, std::string model_root,
           Options options, InodeBook& book);
 
+  Result<> FindNearlyDense();
   bool Stale(std::uint32_t slot) const;
   bool MustSkip(const Operation& op) const;
   Targets FindTargets(const Operation& op) const;
@@ -105,9 +109,9 @@ class Session {
   InodeBook& book_;
   struct timespec start_ = {};
   std::array<Slot, kSlots> slots_;
-  std::set<Identity> touched_;       // modified in this sequence, so in the upper layer
-  std::set<Identity> preallocated_;  // T5
-  std::set<Identity> written_;       // T10
+  std::set<Identity> touched_;      // modified in this sequence, so in the upper layer
+  std::set<Identity> loose_holes_;  // T5, T11
+  std::set<Identity> written_;      // T10
 };
 
 }  // namespace strata::property
