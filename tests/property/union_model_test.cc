@@ -131,9 +131,11 @@ TEST_F(UnionModel, RandomSequencesAgreeWithPlainDirectories) {
     std::vector<Sequence> group;
     for (int i = 0; i < std::min(flags.per_mount, flags.sequences - ran); ++i) {
       const std::uint64_t seed = flags.seed + static_cast<std::uint64_t>(ran + i);
+      // Kernel overlayfs cannot remove directories with whiteouts that it would not have written.
+      const bool may_prefill = flags.runner.mounter != support::Mounter::kOverlay;
       group.push_back(Generate(seed, {.layers = static_cast<int>(seed % 7 % 6 + 1),
                                       .operations = flags.operations,
-                                      .upper_prefilled = seed % 3 == 0}));
+                                      .upper_prefilled = may_prefill && seed % 3 == 0}));
     }
     for (const Failure& failure : Must(runner_.Run(group))) {
       if (failed++ < kMaxReported) Report(runner_, group[failure.sequence], failure);

@@ -93,8 +93,11 @@ class Flattener {
       std::vector<std::string> below;  // how the lower layers know the same directory
       Source here{layer, "", {}};
       bool exists = true;
-      for (const std::string& part : path) {
+      for (std::size_t i = 0; i < path.size(); ++i) {
+        const std::string& part = path[i];
         if (!Find(layer, JoinPath(here.path, part), here)) {
+          // What this layer says of the parents holds for the layers below all the same.
+          below.insert(below.end(), path.begin() + static_cast<std::ptrdiff_t>(i), path.end());
           exists = false;
           break;
         }
@@ -115,8 +118,7 @@ class Flattener {
           below.back() = next;
         }
       }
-      if (!exists) continue;
-      found.push_back(here);
+      if (exists) found.push_back(here);
       path = below;
     }
   }
