@@ -163,7 +163,12 @@ Result<> Operations::GetXattr(Request& request, fuse_ino_t ino, const char* name
 Result<> Operations::ListXattr(Request& request, fuse_ino_t ino, std::size_t size) {
   STRATA_TRY_ASSIGN(const std::vector<std::string> names, engine_.ListXattr(NodeId{ino}));
   std::string list;
-  for (const std::string& name : names) list.append(name).push_back('\0');
+  // As in the file systems below, the names of this namespace are not for everybody. Who is not
+  // root is taken to lack CAP_SYS_ADMIN.
+  const bool privileged = request.caller().uid == 0;
+  for (const std::string& name : names) {
+    if (privileged || !name.starts_with("trusted.")) list.append(name).push_back('\0');
+  }
   if (size == 0) {
     request.XattrSize(list.size());
   } else if (list.size() > size) {

@@ -74,7 +74,7 @@ Result<struct stat> UnionEngine::StatNode(NodeIndex node) {
       STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(node));
       STRATA_TRY_ASSIGN(const SharedFd fd, Fd(*dir, view.layer));
       st = env_.files.Stat(fd->get());
-      if (st && IsMerged(*dir)) st->st_nlink = 1;
+      if (st && !view.Is(kNodeOrphan) && IsMerged(*dir)) st->st_nlink = 1;
     } else if (const auto orphan = view.Is(kNodeOrphan) ? orphans_.Find(node) : nullptr) {
       st = env_.files.Stat(orphan->get());
     } else if (view.Is(kNodeIndexed)) {

@@ -96,7 +96,7 @@ Result<> UnionEngine::EnsureUpperDir(NodeIndex node) {
   if (HasUpper(*dir)) return {};
   for (int race = 0; race < kMaxRaces; ++race) {
     const NodeView view = nodes_->View(node);
-    if (view.Is(kNodeOrphan)) return Fail(ENOENT, "copy-up");
+    if (view.Is(kNodeOrphan)) return CopyUpRemovedDir(*dir);
     STRATA_TRY(EnsureUpperDir(view.parent));
     STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
     STRATA_TRY(EnsureLoaded(*parent));
@@ -143,6 +143,30 @@ Result<> UnionEngine::EnsureUpperDir(NodeIndex node) {
     return {};
   }
   return Fail(EIO, "copy-up", "the directory kept moving");
+}
+
+// A removed directory that is still open gets a copy without a name, for its attributes to change
+// in.
+Result<> UnionEngine::CopyUpRemovedDir(Directory& dir) {
+  const Flights::Hold flight(flights_, dir.index);
+  if (HasUpper(dir)) return {};
+  const NodeView view = nodes_->View(dir.index);
+  STRATA_TRY_ASSIGN(const SharedFd from, Fd(dir, view.layer));
+  STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(from->get()));
+  const StagedEntry staged(*work_, work_->TempName());
+  STRATA_TRY(env_.files.MakeDir(work_->fd(), staged.c_str(), 0700));
+  STRATA_TRY_ASSIGN(UniqueFd to, env_.files.Open(work_->fd(), staged.c_str(),
+                                                 O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  STRATA_TRY(CopyAttributes(from->get(), st, to.get(), view.ino));
+  STRATA_TRY_ASSIGN(const struct stat made, env_.files.Stat(to.get()));
+  MutexLock lock(dir.stack_mu);
+  dir.stack.insert(dir.stack.begin(),
+                   {kUpperLayer, std::nullopt, std::make_shared<const UniqueFd>(std::move(to))});
+  nodes_->With(dir.index, [&](NodeRecord& record) {
+    record.layer = kUpperLayer;
+    record.real_ino = made.st_ino;
+  });
+  return {};
 }
 
 Result<> UnionEngine::EnsureUpperFile(NodeIndex node, std::optional<off_t> size_limit) {

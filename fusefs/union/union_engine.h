@@ -172,6 +172,7 @@ class UnionEngine final : public Engine {
   // --- copy_up.cc -----------------------------------------------------------------------------
   Result<> EnsureUpper(NodeIndex node, std::optional<off_t> size_limit = std::nullopt);
   Result<> EnsureUpperDir(NodeIndex node);
+  Result<> CopyUpRemovedDir(Directory& dir);
   Result<> EnsureUpperFile(NodeIndex node, std::optional<off_t> size_limit);
   Result<> CopyUpFile(NodeIndex node, const NodeView& view, std::optional<off_t> size_limit);
   // Copies everything but the data: owner, mode, xattrs, marks and, last, times.

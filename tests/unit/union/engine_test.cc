@@ -299,5 +299,20 @@ TEST(EngineTest, AnUnlinkedFileLivesWhileItIsReferenced) {
   fs.engine().Forget(file.node, 1);
 }
 
+TEST(EngineTest, ARemovedDirectoryKeepsItsAttributes) {
+  LayerDirs layers(1);
+  layers.Dir(1, "d");
+  UnionDriver fs(layers.Options());
+  const EntryReply dir = Must(fs.Walk("d"));
+  Must(fs.RemoveDir("d"));
+  AttrChange change;
+  change.mode = 0700;
+  const struct stat st = Must(fs.engine().SetAttr(dir.node, change, {}));
+  EXPECT_EQ(st.st_mode & 07777, 0700U);
+  EXPECT_EQ(st.st_nlink, 0U);
+  EXPECT_THAT(layers.UpperTree(), ElementsAre("!d"));
+  fs.engine().Forget(dir.node, 1);
+}
+
 }  // namespace
 }  // namespace strata::fusefs
