@@ -8,6 +8,7 @@
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
+#include <charconv>
 #include <exception>
 
 #include "base/logging.h"
@@ -212,8 +213,7 @@ class BeastExchange final : public Exchange {
       text = "HTTP/1.1 101 UPGRADED\r\nContent-Type: " + std::string(content_type) +
              "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
     } else {
-      text =
-          "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n";
+      text = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n";
     }
     socket_.set_read_timeout(std::nullopt);
     socket_.set_write_timeout(std::nullopt);

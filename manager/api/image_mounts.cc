@@ -1,0 +1,146 @@
+#include "manager/api/image_mounts.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/file_ops.h"
+#include "base/logging.h"
+#include "base/path.h"
+#include "base/try.h"
+#include "layerstore/store/store.h"
+#include "manager/container/names.h"
+#include "manager/image/image_service.h"
+#include "manager/volume/volume_store.h"
+
+namespace strata::manager {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kRecord = "mount.json";
+constexpr std::size_t kRecordMax = std::size_t{64} * 1024;
+
+std::string UserOf(const std::string& id) { return "mount:" + id; }
+
+Result<> MakeDirectory(const std::string& path, mode_t mode) {
+  auto made = FileOps::System().MakeDir(AT_FDCWD, path.c_str(), mode);
+  if (!made && made.error().code() != EEXIST) {
+    return std::unexpected(std::move(made).error().WithContext(path));
+  }
+  return {};
+}
+
+std::string Text(const json& object, const char* key) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ImageMounts>> ImageMounts::Open(layerstore::Store& store,
+                                                       ImageService& images,
+                                                       const RootFsMounter& mounter,
+                                                       std::string root) {
+  STRATA_TRY(MakeDirectory(root, 0700));
+  std::unique_ptr<ImageMounts> mounts(new ImageMounts(store, images, mounter, std::move(root)));
+  const MutexLock lock(mounts->mu_);
+  STRATA_TRY_ASSIGN(const auto list, mounts->ListLocked());
+  for (const auto& mount : list) {
+    // After a reboot the mount is gone, but a writable layer's changes are the user's.
+    if (mount.read_write || RootFsMounter::State(mount.target) == MountState::kLive) continue;
+    log::Info("forgetting a mount that is gone", {{"target", mount.target}});
+    Ignore(store.images().RemoveUser(UserOf(mount.id)), "the mount is gone");
+    Ignore(RemoveTree(JoinPath(mounts->root_, mount.id)), "the mount is gone");
+  }
+  return mounts;
+}
+
+Result<std::vector<ImageMount>> ImageMounts::ListLocked() {
+  FileOps& ops = FileOps::System();
+  STRATA_TRY_ASSIGN(const UniqueFd dir, ops.Open(AT_FDCWD, root_.c_str(), O_RDONLY | O_DIRECTORY));
+  std::vector<std::string> ids;
+  STRATA_TRY(ops.ReadDir(dir.get(), [&](std::string_view name, ino_t, unsigned char) {
+    ids.emplace_back(name);
+    return true;
+  }));
+  std::vector<ImageMount> mounts;
+  for (const auto& id : ids) {
+    const std::string directory = JoinPath(root_, id);
+    auto file = ops.Open(AT_FDCWD, JoinPath(directory, kRecord).c_str(), O_RDONLY | O_NOFOLLOW);
+    if (!file) continue;  // an interrupted Mount(): nothing is mounted
+    STRATA_TRY_ASSIGN(const std::string text, ReadAll(ops, file->get(), kRecordMax));
+    const json object = json::parse(text, nullptr, false);
+    if (!object.is_object()) continue;
+    ImageMount mount{id, Text(object, "image"), Text(object, "target"), object.contains("upper"),
+                     Text(object, "upper")};
+    mounts.push_back(std::move(mount));
+  }
+  return mounts;
+}
+
+Result<std::vector<ImageMount>> ImageMounts::List() {
+  const MutexLock lock(mu_);
+  return ListLocked();
+}
+
+Result<> ImageMounts::Prepare(const ImageMount& mount, const std::string& directory) {
+  STRATA_TRY(MakeDirectory(directory, 0700));
+  json object{{"version", 1}, {"image", mount.image}, {"target", mount.target}};
+  if (mount.read_write) {
+    object["upper"] = mount.upper;
+    STRATA_TRY(MakeDirectory(mount.upper, 0755));
+    STRATA_TRY(MakeDirectory(JoinPath(directory, "work"), 0700));
+  }
+  FileOps& ops = FileOps::System();
+  STRATA_TRY_ASSIGN(const UniqueFd file, ops.Open(AT_FDCWD, JoinPath(directory, kRecord).c_str(),
+                                                  O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+  return WriteAll(ops, file.get(), object.dump(-1, ' ', false, json::error_handler_t::replace));
+}
+
+Result<ImageMount> ImageMounts::Mount(const std::string& image, const std::string& target,
+                                      bool read_write, CopyUp copy_up) {
+  if (!target.starts_with('/')) return Fail(EINVAL, "mount", "the target must be an absolute path");
+  const auto st = FileOps::System().StatAt(AT_FDCWD, target.c_str());
+  if (!st || !S_ISDIR(st->st_mode)) {
+    return Fail(EINVAL, "mount", target + " is not a directory");
+  }
+  const MutexLock lock(mu_);
+  if (RootFsMounter::State(target) != MountState::kAbsent) {
+    return Fail(EBUSY, "mount", "something is mounted on " + target + " already");
+  }
+  STRATA_TRY_ASSIGN(const ContainerDefaults defaults, images_.Defaults(image));
+  const std::string id = NewId();
+  const std::string directory = JoinPath(root_, id);
+  ImageMount mount{id, image, target, read_write,
+                   read_write ? JoinPath(directory, "upper") : std::string()};
+  RootFsRequest request;
+  request.layers = defaults.lower_dirs;
+  request.upper = mount.upper;
+  if (read_write) request.work = JoinPath(directory, "work");
+  request.target = target;
+  request.copy_up = copy_up;
+  request.log_file = JoinPath(directory, "stratafs.log");
+  STRATA_TRY(store_.images().AddUser(defaults.image, UserOf(id)));
+  auto mounted = Prepare(mount, directory);
+  if (mounted) mounted = mounter_.Mount(request);
+  if (mounted) return mount;
+  Ignore(store_.images().RemoveUser(UserOf(id)), "the mount failed");
+  Ignore(RemoveTree(directory), "the mount failed");
+  return std::unexpected(std::move(mounted).error());
+}
+
+Result<> ImageMounts::Unmount(const std::string& target) {
+  const MutexLock lock(mu_);
+  STRATA_TRY_ASSIGN(const auto mounts, ListLocked());
+  for (const auto& mount : mounts) {
+    if (mount.target != target) continue;
+    STRATA_TRY(RootFsMounter::Unmount(target));
+    STRATA_TRY(store_.images().RemoveUser(UserOf(mount.id)));
+    return RemoveTree(JoinPath(root_, mount.id));
+  }
+  return Fail(ENOENT, "umount", "no image is mounted on " + target);
+}
+
+}  // namespace strata::manager

@@ -1,0 +1,56 @@
+// `strata mount`: an image's files in a directory, without a container. Mounts outlive the daemon.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/mutex.h"
+#include "manager/container/rootfs.h"
+
+namespace strata::layerstore {
+class Store;
+}
+
+namespace strata::manager {
+
+class ImageService;
+
+struct ImageMount {
+  std::string id;      // names its directory below mounts/ of the data root
+  std::string image;   // as asked for
+  std::string target;  // absolute
+  bool read_write = false;
+  std::string upper;  // "" if read-only
+};
+
+// Thread-safe. Each mount is a directory mounts/<id> with mount.json and, if writable, the layer
+// its changes go to; the image counts as used while it is there.
+class ImageMounts {
+ public:
+  static Result<std::unique_ptr<ImageMounts>> Open(layerstore::Store& store, ImageService& images,
+                                                   const RootFsMounter& mounter, std::string root);
+
+  // EINVAL: not an absolute path of a directory; EBUSY: something is mounted there.
+  Result<ImageMount> Mount(const std::string& image, const std::string& target, bool read_write,
+                           CopyUp copy_up);
+  // ENOENT: no such mount. The changes of a writable one are deleted.
+  Result<> Unmount(const std::string& target);
+  Result<std::vector<ImageMount>> List();
+
+ private:
+  ImageMounts(layerstore::Store& store, ImageService& images, const RootFsMounter& mounter,
+              std::string root)
+      : store_(store), images_(images), mounter_(mounter), root_(std::move(root)) {}
+  Result<std::vector<ImageMount>> ListLocked() STRATA_REQUIRES(mu_);
+  Result<> Prepare(const ImageMount& mount, const std::string& directory);
+
+  layerstore::Store& store_;
+  ImageService& images_;
+  const RootFsMounter mounter_;
+  const std::string root_;
+  Mutex mu_;  // rank: manager/mounts; mounting happens under it
+};
+
+}  // namespace strata::manager

@@ -1,0 +1,277 @@
+// /images: list, inspect, pull, push, load, import, tag, remove, prune.
+#include <array>
+
+#include "base/try.h"
+#include "manager/api/api.h"
+#include "manager/api/image_stream.h"
+#include "manager/api/replies.h"
+#include "manager/api/router.h"
+#include "manager/container/events.h"
+#include "manager/container/json.h"
+#include "manager/image/image_service.h"
+
+namespace strata::manager {
+namespace {
+
+using layerstore::Reference;
+using nlohmann::json;
+
+json Names(const std::vector<Reference>& references) {
+  json list = json::array();
+  for (const auto& reference : references) list.push_back(reference.Familiar());
+  return list;
+}
+
+Result<> List(Exchange& exchange, const ApiContext& context) {
+  STRATA_TRY_ASSIGN(const Filters filters,
+                    Filters::Parse(exchange.request(),
+                                   {"dangling", "reference", "label", "before", "since", "until"}));
+  ImageFilter filter;
+  if (filters.Has("dangling") && !filters.Values("dangling").empty()) {
+    const std::string& value = filters.Values("dangling")[0];
+    filter.dangling = value == "true" || value == "1";
+  }
+  filter.references = filters.Values("reference");
+  filter.labels = filters.Values("label");
+  if (!filters.Values("before").empty()) filter.before = filters.Values("before")[0];
+  if (!filters.Values("since").empty()) filter.since = filters.Values("since")[0];
+  STRATA_TRY_ASSIGN(const auto images, context.images.List(filter));
+  json list = json::array();
+  for (const auto& image : images) {
+    STRATA_TRY_ASSIGN(const auto detail, context.images.Inspect(image.id.ToString()));
+    list.push_back({{"Id", image.id.ToString()},
+                    {"ParentId", ""},
+                    {"RepoTags", Names(image.tags)},
+                    {"RepoDigests", Names(image.repo_digests)},
+                    {"Created", image.created},
+                    {"Size", image.size},
+                    {"VirtualSize", image.size},
+                    {"SharedSize", -1},
+                    {"Labels", detail.config.labels},
+                    {"Containers", -1}});
+  }
+  return ReplyJson(exchange, 200, list);
+}
+
+json KeySet(const std::vector<std::string>& names) {
+  json object = json::object();
+  for (const auto& name : names) object[name] = json::object();
+  return object;
+}
+
+Result<> Inspect(Exchange& exchange, const ApiContext& context, const std::string& name) {
+  STRATA_TRY_ASSIGN(const auto detail, context.images.Inspect(name));
+  const layerstore::ImageConfig& config = detail.config;
+  json layers = json::array();
+  for (const auto& layer : detail.image.diff_ids) layers.push_back(layer.ToString());
+  const json run{
+      {"User", config.user},
+      {"Env", config.env},
+      {"Cmd", config.cmd.empty() ? json(nullptr) : json(config.cmd)},
+      {"Entrypoint", config.entrypoint.empty() ? json(nullptr) : json(config.entrypoint)},
+      {"WorkingDir", config.working_dir},
+      {"Labels", config.labels},
+      {"Volumes", config.volumes.empty() ? json(nullptr) : KeySet(config.volumes)},
+      {"ExposedPorts", KeySet(config.exposed_ports)},
+      {"StopSignal", config.stop_signal}};
+  return ReplyJson(exchange, 200,
+                   {{"Id", detail.image.id.ToString()},
+                    {"RepoTags", Names(detail.image.tags)},
+                    {"RepoDigests", Names(detail.image.repo_digests)},
+                    {"Parent", ""},
+                    {"Comment", ""},
+                    {"Created", config.created},
+                    {"Author", config.author},
+                    {"Architecture", config.platform.architecture},
+                    {"Variant", config.platform.variant},
+                    {"Os", config.platform.os},
+                    {"Size", detail.image.size},
+                    {"VirtualSize", detail.image.size},
+                    {"Config", run},
+                    {"GraphDriver", {{"Name", "strata"}, {"Data", json::object()}}},
+                    {"RootFS", {{"Type", "layers"}, {"Layers", layers}}},
+                    {"Metadata", {{"LastTagTime", TimeText(detail.image.added * 1'000'000'000)}}}});
+}
+
+Result<> History(Exchange& exchange, const ApiContext& context, const std::string& name) {
+  STRATA_TRY_ASSIGN(const auto detail, context.images.Inspect(name));
+  json list = json::array();
+  const auto& history = detail.config.history;
+  for (auto it = history.rbegin(); it != history.rend(); ++it) {
+    const bool first = it == history.rbegin();
+    list.push_back({{"Id", first ? detail.image.id.ToString() : "<missing>"},
+                    {"Created", detail.image.created},
+                    {"CreatedBy", it->created_by},
+                    {"Comment", it->comment},
+                    {"Size", 0},
+                    {"Tags", first ? Names(detail.image.tags) : json(nullptr)}});
+  }
+  return ReplyJson(exchange, 200, list);
+}
+
+// docker's two ways to name what is pulled: fromImage + tag (which may be a digest).
+Result<Reference> PullReference(const HttpRequest& request) {
+  std::string text(request.Query("fromImage"));
+  const std::string_view tag = request.Query("tag");
+  if (!tag.empty()) text += (tag.starts_with("sha256:") ? "@" : ":") + std::string(tag);
+  return Reference::Parse(text);
+}
+
+Result<> Pull(Exchange& exchange, const ApiContext& context) {
+  const HttpRequest& request = exchange.request();
+  STRATA_TRY_ASSIGN(const Reference reference, PullReference(request));
+  PullOptions options;
+  STRATA_TRY_ASSIGN(options.credentials,
+                    ParseRegistryAuthHeader(request.Header("x-registry-auth")));
+  if (const auto platform = request.Query("platform"); !platform.empty()) {
+    STRATA_TRY_ASSIGN(options.platform, layerstore::ParsePlatform(platform));
+  }
+  options.insecure = request.QueryFlag("insecure");
+  return StreamImageWork(exchange, [&](ImageStream& stream) -> Result<> {
+    const Reference named = reference.WithDefaultTag();
+    STRATA_TRY_ASSIGN(const PullOutcome outcome,
+                      context.images.Pull(named, options, stream.progress(), stream.cancel()));
+    context.events.Publish({"image", "pull", named.Familiar(), {{"name", named.FamiliarName()}}});
+    stream.Status("Digest: " + outcome.digest.ToString());
+    stream.Status((outcome.newer ? "Status: Downloaded newer image for "
+                                 : "Status: Image is up to date for ") +
+                  named.Familiar());
+    return {};
+  });
+}
+
+Result<> ImportBody(Exchange& exchange, const ApiContext& context,
+                    layerstore::ImportOptions options, bool load) {
+  return StreamImageWork(exchange, [&](ImageStream& stream) -> Result<> {
+    const auto source = [&](std::span<std::byte> into) { return exchange.ReadSome(into); };
+    STRATA_TRY_ASSIGN(const auto images, context.images.Import(source, options));
+    for (const auto& image : images) {
+      const std::string name =
+          image.tags.empty() ? image.id.ToString() : image.tags.front().Familiar();
+      context.events.Publish(
+          {"image", load ? "load" : "import", image.id.ToString(), {{"name", name}}});
+      if (load) {
+        stream.Object({{"stream", image.tags.empty() ? "Loaded image ID: " + name + "\n"
+                                                     : "Loaded image: " + name + "\n"}});
+      } else {
+        stream.Status(image.id.ToString());
+      }
+      stream.Object({{"aux", {{"ID", image.id.ToString()}}}});
+    }
+    return {};
+  });
+}
+
+Result<> Create(Exchange& exchange, const ApiContext& context) {
+  const HttpRequest& request = exchange.request();
+  if (!request.HasQuery("fromSrc")) return Pull(exchange, context);
+  if (request.Query("fromSrc") != "-") {
+    return Fail(ENOTSUP, "import", "only fromSrc=- is supported: send the archive as the body");
+  }
+  layerstore::ImportOptions options;
+  options.accept = layerstore::ImportOptions::Accept::kRootFilesystem;
+  options.comment = request.Query("message");
+  if (std::string name(request.Query("repo")); !name.empty()) {
+    if (const auto tag = request.Query("tag"); !tag.empty()) name += ':' + std::string(tag);
+    STRATA_TRY_ASSIGN(const Reference reference, Reference::Parse(name));
+    options.name = reference.WithDefaultTag();
+  }
+  return ImportBody(exchange, context, std::move(options), false);
+}
+
+Result<> StrataImport(Exchange& exchange, const ApiContext& context) {
+  layerstore::ImportOptions options;
+  if (const auto name = exchange.request().Query("name"); !name.empty()) {
+    STRATA_TRY_ASSIGN(const Reference reference, Reference::Parse(name));
+    options.name = reference.WithDefaultTag();
+  }
+  return ImportBody(exchange, context, std::move(options), false);
+}
+
+Result<> Push(Exchange& exchange, const ApiContext& context, const std::string& name) {
+  const HttpRequest& request = exchange.request();
+  STRATA_TRY_ASSIGN(Reference reference, Reference::Parse(name));
+  if (const auto tag = request.Query("tag"); !tag.empty()) {
+    STRATA_TRY_ASSIGN(reference, reference.WithTag(tag));
+  }
+  PushOptions options;
+  STRATA_TRY_ASSIGN(options.credentials,
+                    ParseRegistryAuthHeader(request.Header("x-registry-auth")));
+  options.insecure = request.QueryFlag("insecure");
+  return StreamImageWork(exchange, [&](ImageStream& stream) -> Result<> {
+    const Reference named = reference.WithDefaultTag();
+    STRATA_TRY(context.images.Push(named, options, stream.progress(), stream.cancel()));
+    context.events.Publish({"image", "push", named.Familiar(), {{"name", named.FamiliarName()}}});
+    return {};
+  });
+}
+
+Result<> Tag(Exchange& exchange, const ApiContext& context, const std::string& name) {
+  const HttpRequest& request = exchange.request();
+  std::string text(request.Query("repo"));
+  if (const auto tag = request.Query("tag"); !tag.empty()) text += ':' + std::string(tag);
+  STRATA_TRY_ASSIGN(const Reference reference, Reference::Parse(text));
+  STRATA_TRY(context.images.Tag(name, reference.WithDefaultTag()));
+  context.events.Publish({"image", "tag", name, {{"name", reference.Familiar()}}});
+  return ReplyNothing(exchange, 201);
+}
+
+json Deletions(const std::vector<ImageDeletion>& deletions) {
+  json list = json::array();
+  for (const auto& deletion : deletions) {
+    const bool untagged = deletion.what == ImageDeletion::What::kUntagged;
+    list.push_back({{untagged ? "Untagged" : "Deleted", deletion.name}});
+  }
+  return list;
+}
+
+Result<> Remove(Exchange& exchange, const ApiContext& context, const std::string& name) {
+  STRATA_TRY_ASSIGN(const auto deletions,
+                    context.images.Remove(name, exchange.request().QueryFlag("force")));
+  for (const auto& deletion : deletions) {
+    const bool untagged = deletion.what == ImageDeletion::What::kUntagged;
+    context.events.Publish(
+        {"image", untagged ? "untag" : "delete", deletion.name, {{"name", deletion.name}}});
+  }
+  return ReplyJson(exchange, 200, Deletions(deletions));
+}
+
+Result<> Prune(Exchange& exchange, const ApiContext& context) {
+  STRATA_TRY_ASSIGN(const Filters filters, Filters::Parse(exchange.request(), {"dangling"}));
+  const auto& dangling = filters.Values("dangling");
+  const bool all = !dangling.empty() && (dangling[0] == "false" || dangling[0] == "0");
+  STRATA_TRY_ASSIGN(const ImagePruneOutcome outcome, context.images.Prune(all));
+  return ReplyJson(
+      exchange, 200,
+      {{"ImagesDeleted", Deletions(outcome.deletions)}, {"SpaceReclaimed", outcome.reclaimed}});
+}
+
+}  // namespace
+
+void AddImageRoutes(Router& router, const ApiContext& context) {
+  const auto add = [&](const char* method, const char* path, auto handler) {
+    router.Add(method, path, [&context, handler](Exchange& e, const RouteParameters& parameters) {
+      if constexpr (requires { handler(e, context, parameters.at("name")); }) {
+        return handler(e, context, parameters.at("name"));
+      } else {
+        return handler(e, context);
+      }
+    });
+  };
+  add("GET", "/images/json", List);
+  add("POST", "/images/create", Create);
+  add("POST", "/images/prune", Prune);
+  add("POST", "/images/load", [](Exchange& e, const ApiContext& c) {
+    layerstore::ImportOptions options;
+    options.accept = layerstore::ImportOptions::Accept::kArchive;
+    return ImportBody(e, c, std::move(options), true);
+  });
+  add("POST", "/strata/images/import", StrataImport);
+  add("GET", "/images/{name...}/json", Inspect);
+  add("GET", "/images/{name...}/history", History);
+  add("POST", "/images/{name...}/push", Push);
+  add("POST", "/images/{name...}/tag", Tag);
+  add("DELETE", "/images/{name...}", Remove);
+}
+
+}  // namespace strata::manager

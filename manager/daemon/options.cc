@@ -1,0 +1,111 @@
+#include "manager/daemon/options.h"
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/path.h"
+#include "base/try.h"
+
+namespace strata::manager {
+namespace {
+
+// "--name value" and "--name=value"; moves `at` over what it took.
+Result<std::string> TakeValue(const std::vector<std::string>& arguments, std::size_t& at,
+                              std::size_t equals) {
+  if (equals != std::string::npos) return arguments[at].substr(equals + 1);
+  if (at + 1 >= arguments.size()) {
+    return Fail(EINVAL, "options", arguments[at] + " needs a value");
+  }
+  return arguments[++at];
+}
+
+Result<std::string> Absolute(const std::string& path, const char* option) {
+  std::error_code error;
+  std::string absolute = std::filesystem::absolute(path, error).lexically_normal();
+  if (error || path.empty()) return Fail(EINVAL, "options", std::string(option) + " needs a path");
+  while (absolute.size() > 1 && absolute.ends_with('/')) absolute.pop_back();
+  return absolute;
+}
+
+Result<> Complete(DaemonOptions& options) {
+  if (options.data_root.empty()) {
+    const char* root = std::getenv("STRATA_ROOT");
+    options.data_root = root != nullptr && *root != '\0' ? root : "/var/lib/strata";
+  }
+  STRATA_TRY_ASSIGN(options.data_root, Absolute(options.data_root, "--data-root"));
+  if (options.run_root.empty()) {
+    options.run_root = "/run/strata";
+    for (const auto& host : options.hosts) {
+      if (!host.starts_with("unix://")) continue;
+      options.run_root = DirName(std::string_view(host).substr(7));
+      break;
+    }
+  }
+  STRATA_TRY_ASSIGN(options.run_root, Absolute(options.run_root, "--run-root"));
+  if (options.hosts.empty()) {
+    options.hosts.push_back("unix://" + JoinPath(options.run_root, "strata.sock"));
+  }
+  return {};
+}
+
+}  // namespace
+
+const char* DaemonHelp() {
+  return "Usage: stratad [OPTIONS]\n"
+         "The Strata manager: images, containers and volumes, behind the Docker Engine API.\n\n"
+         "  --data-root DIR           where images and containers live (STRATA_ROOT, "
+         "/var/lib/strata)\n"
+         "  --run-root DIR            for what does not outlive a reboot (the first socket's "
+         "directory, /run/strata)\n"
+         "  -H, --host ADDRESS        listen here; repeatable: unix:///path, tcp://127.0.0.1:PORT\n"
+         "  --runtime PROGRAM         OCI runtime (runc or crun, whichever works)\n"
+         "  --stratafs PROGRAM        union filesystem (beside stratad, then in PATH)\n"
+         "  --insecure-registry HOST  registry that may speak plain http; repeatable\n"
+         "  --pid-file FILE           write the process id there\n"
+         "  --log-level LEVEL         trace, debug, info, warn, error, off\n"
+         "  --log-format FORMAT       text, json\n"
+         "  --version, --help\n";
+}
+
+Result<DaemonOptions> ParseDaemonOptions(const std::vector<std::string>& arguments) {
+  DaemonOptions options;
+  if (std::getenv("STRATA_LOG") != nullptr) {
+    STRATA_TRY_ASSIGN(options.log_level, log::LevelFromEnvironment());
+  }
+  STRATA_TRY_ASSIGN(options.log_format, log::FormatFromEnvironment());
+  for (std::size_t at = 0; at < arguments.size(); ++at) {
+    const std::size_t equals = arguments[at].find('=');
+    const std::string name = arguments[at].substr(0, equals);
+    if (name == "--help" || name == "-h") {
+      options.help = true;
+      return options;
+    }
+    if (name == "--version") {
+      options.version = true;
+      return options;
+    }
+    const bool known = name == "--data-root" || name == "--run-root" || name == "--host" ||
+                       name == "-H" || name == "--runtime" || name == "--stratafs" ||
+                       name == "--pid-file" || name == "--insecure-registry" ||
+                       name == "--log-level" || name == "--log-format";
+    if (!known) return Fail(EINVAL, "options", "unknown option '" + arguments[at] + "'");
+    STRATA_TRY_ASSIGN(std::string value, TakeValue(arguments, at, equals));
+    if (name == "--data-root") options.data_root = value;
+    if (name == "--run-root") options.run_root = value;
+    if (name == "--host" || name == "-H") options.hosts.push_back(value);
+    if (name == "--runtime") options.runtime = value;
+    if (name == "--stratafs") options.stratafs = value;
+    if (name == "--pid-file") options.pid_file = value;
+    if (name == "--insecure-registry") options.insecure_registries.push_back(value);
+    if (name == "--log-level") {
+      STRATA_TRY_ASSIGN(options.log_level, log::ParseLevel(value));
+    }
+    if (name == "--log-format") {
+      STRATA_TRY_ASSIGN(options.log_format, log::ParseFormat(value));
+    }
+  }
+  STRATA_TRY(Complete(options));
+  return options;
+}
+
+}  // namespace strata::manager
