@@ -19,8 +19,8 @@ image=       # set once the registry's port is known
 pids=()
 started=$SECONDS
 
-bold=$(tput bold 2> /dev/null || true)
-plain=$(tput sgr0 2> /dev/null || true)
+bold= plain=
+if [[ -t 1 ]]; then bold=$(tput bold 2> /dev/null || true) plain=$(tput sgr0 2> /dev/null || true); fi
 step() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 note() { printf '   %s\n' "$*"; }
 # Shows a command as the reader would type it, then runs it.
