@@ -26,8 +26,7 @@ class Pump {
       const bool read_client = !client_ended_ && input_.empty();
       const bool write_stream = !input_.empty();
       std::array<pollfd, 3> fds{
-          {{client_ended_ ? -1 : exchange_.socket(), static_cast<short>(read_client ? POLLIN : 0),
-            0},
+          {{exchange_.socket(), static_cast<short>(read_client ? POLLIN : 0), 0},
            {stream_, static_cast<short>(POLLIN | (write_stream ? POLLOUT : 0)), 0},
            {exchange_.stop_fd(), POLLIN, 0}}};
       if (::poll(fds.data(), fds.size(), -1) == -1) {

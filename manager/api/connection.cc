@@ -10,6 +10,7 @@
 #include <boost/beast/http/read.hpp>
 #include <charconv>
 #include <exception>
+#include <limits>
 
 #include "base/logging.h"
 #include "base/try.h"
@@ -115,6 +116,7 @@ class BeastExchange final : public Exchange {
   int socket() const override { return socket_.fd(); }
   int stop_fd() const override { return socket_.stop_fd(); }
   bool answered() const override { return answered_; }
+  bool hijacked() const override { return hijacked_; }
   bool keep_alive() const { return keep_alive_ && !hijacked_; }
   // Closes the connection after this answer.
   void EndConnection() { keep_alive_ = false; }
@@ -315,7 +317,7 @@ bool ServeOne(SocketStream& socket, beast::flat_buffer& buffer, const Connection
   socket.set_write_timeout(seconds(limits.write_seconds));
   Parser parser;
   parser.header_limit(static_cast<std::uint32_t>(limits.header_bytes));
-  parser.body_limit(boost::none);
+  parser.body_limit(std::numeric_limits<std::uint64_t>::max());
   BeastStream stream(socket);
   boost::system::error_code error;
   http::read_header(stream, buffer, parser, error);

@@ -5,7 +5,8 @@
 namespace strata::manager {
 
 bool Exchange::AwaitReadable(std::span<const int> fds, std::chrono::milliseconds timeout) const {
-  std::vector<pollfd> polled{{socket(), POLLRDHUP, 0}, {stop_fd(), POLLIN, 0}};
+  const short hang_up = hijacked() ? short{0} : short{POLLRDHUP};  // POLLHUP comes unasked
+  std::vector<pollfd> polled{{socket(), hang_up, 0}, {stop_fd(), POLLIN, 0}};
   for (const int fd : fds) polled.push_back({fd, POLLIN, 0});
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   for (;;) {

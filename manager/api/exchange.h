@@ -49,8 +49,10 @@ class Exchange {
   virtual bool answered() const = 0;
 
   // Waits until one of `fds` is readable: true. False: the client hung up, the server stops, or
-  // `timeout` (negative: none) is over.
+  // `timeout` (negative: none) is over. After Hijack() a half-close is the end of the client's
+  // input, not of its interest: only a full close counts.
   bool AwaitReadable(std::span<const int> fds, std::chrono::milliseconds timeout) const;
+  virtual bool hijacked() const = 0;
 };
 
 }  // namespace strata::manager
