@@ -1,7 +1,9 @@
 #include "manager/api/connection.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/buffer_body.hpp>
@@ -351,6 +353,19 @@ bool ServeOne(SocketStream& socket, beast::flat_buffer& buffer, const Connection
   return exchange.Finish().has_value() && exchange.keep_alive();
 }
 
+// Ends our side and reads what the client still sends, for a moment: closing a socket with unread
+// input would take the last answer away from the client.
+void Linger(int socket) {
+  constexpr int kPatienceMillis = 200;
+  ::shutdown(socket, SHUT_WR);
+  std::array<char, 16384> sink;
+  for (int rounds = 0; rounds < 16; ++rounds) {
+    pollfd fd{socket, POLLIN, 0};
+    if (::poll(&fd, 1, kPatienceMillis) <= 0) return;
+    if (::recv(socket, sink.data(), sink.size(), MSG_DONTWAIT) <= 0) return;
+  }
+}
+
 }  // namespace
 
 std::string ServerHeader() { return std::string("Docker/") + STRATA_VERSION + " (linux)"; }
@@ -362,8 +377,7 @@ void ServeConnection(UniqueFd socket, int stop_fd, const ConnectionLimits& limit
     beast::flat_buffer buffer(limits.header_bytes + kBodyPiece);
     while (ServeOne(stream, buffer, limits, handle)) {
     }
-    // Lets the last bytes out before the close.
-    ::shutdown(socket.get(), SHUT_WR);
+    Linger(socket.get());
   } catch (const std::exception& exception) {
     log::Error("a connection was dropped", {{"error", exception.what()}});
   }

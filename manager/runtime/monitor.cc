@@ -243,6 +243,8 @@ Result<Monitor::ExecStarted> Monitor::Exec(const ExecRequest& request) {
                                 "--no-sync-log",
                                 "-l",
                                 "none",
+                                "--api-version",
+                                "1",
                                 "-e",
                                 "--exec-process-spec",
                                 JoinPath(request.directory, "process.json")};
