@@ -24,7 +24,15 @@ if [[ -t 1 ]]; then bold=$(tput bold 2> /dev/null || true) plain=$(tput sgr0 2> 
 step() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 note() { printf '   %s\n' "$*"; }
 # Shows a command as the reader would type it, then runs it.
-show() { printf '%s$ %s%s\n' "$bold" "$*" "$plain"; "$@"; }
+show() {
+  local word line=
+  for word in "$@"; do
+    [[ $word != *[[:space:]\;\>\"]* ]] || word="'$word'"
+    line+=" $word"
+  done
+  printf '%s$%s%s\n' "$bold" "$line" "$plain"
+  "$@"
+}
 strata() { "$bin/strata" "$@"; }
 # Runs a command quietly; its output is shown only if it fails.
 quietly() {
