@@ -129,13 +129,8 @@ Result<> Pull(Exchange& exchange, const ApiContext& context) {
   options.insecure = request.QueryFlag("insecure");
   return StreamImageWork(exchange, [&](ImageStream& stream) -> Result<> {
     const Reference named = reference.WithDefaultTag();
-    STRATA_TRY_ASSIGN(const PullOutcome outcome,
-                      context.images.Pull(named, options, stream.progress(), stream.cancel()));
+    STRATA_TRY(context.images.Pull(named, options, stream.progress(), stream.cancel()));
     context.events.Publish({"image", "pull", named.Familiar(), {{"name", named.FamiliarName()}}});
-    stream.Status("Digest: " + outcome.digest.ToString());
-    stream.Status((outcome.newer ? "Status: Downloaded newer image for "
-                                 : "Status: Image is up to date for ") +
-                  named.Familiar());
     return {};
   });
 }
