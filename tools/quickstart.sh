@@ -19,7 +19,7 @@ image=       # set once the registry's port is known
 pids=()
 started=$SECONDS
 
-bold= plain=
+bold='' plain=''
 if [[ -t 1 ]]; then bold=$(tput bold 2> /dev/null || true) plain=$(tput sgr0 2> /dev/null || true); fi
 step() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 note() { printf '   %s\n' "$*"; }
