@@ -79,6 +79,8 @@ Result<std::string> ReadLine(int fd, std::chrono::milliseconds timeout) {
     if (got == -1 && errno == EINTR) continue;
     if (got == -1) return FailErrno("read");
     text.append(buffer.data(), static_cast<std::size_t>(got));
+    // The end of a short exec may be told in the same read.
+    if (const std::size_t end = text.find('\n'); end != std::string::npos) text.resize(end + 1);
     if (got == 0 || text.ends_with('\n') || text.size() > kSmallFileMax) return text;
   }
 }
