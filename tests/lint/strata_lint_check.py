@@ -79,6 +79,14 @@ class StrataLint(unittest.TestCase):
         files["tests/unit/CMakeLists.txt"] = "a_test.cc ab_test.cc\n"
         self.assertEqual(self.findings("tests-listed", files=files), [("tests/unit/b_test.cc", 1)])
 
+    def test_tests_listed_by_a_loop(self):
+        files = {
+            "tests/unit/b_test.cc": "\n",
+            "tests/unit/c_test.cc": "\n",
+            "tests/unit/CMakeLists.txt": "foreach(part a b)\n  strata_test(${part}_test SOURCES ${part}_test.cc)\n",
+        }
+        self.assertEqual(self.findings("tests-listed", files=files), [("tests/unit/c_test.cc", 1)])
+
     def test_markers(self):
         word = "TO" + "DO"
         text = f"// {word}: later\n// {word}(#12): later\nmkdtemp(XXXXXX);\n"

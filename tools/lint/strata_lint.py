@@ -115,15 +115,21 @@ def check_arrows(tree: Tree) -> Iterator[Finding]:
                 yield Finding(path, number, "arrows", f'{own} may not include "{target}"')
 
 
+def names_word(line: str, word: str) -> bool:
+    return re.search(r"(?<![\w./-])%s(?![\w./-])" % re.escape(word), line) is not None
+
+
 def check_tests_listed(tree: Tree) -> Iterator[Finding]:
     for path in tree.sources:
         if not path.endswith("_test.cc"):
             continue
         name, folder = os.path.basename(path), os.path.dirname(path)
         listing = os.path.join(folder, "CMakeLists.txt")
-        listed = tree.exists(listing) and any(
-            re.search(r"(?<![\w./-])%s(?![\w./-])" % re.escape(name), line.split("#")[0])
-            for line in tree.lines(listing)
+        lines = [line.split("#")[0] for line in tree.lines(listing)] if tree.exists(listing) else []
+        listed = any(names_word(line, name) for line in lines) or (
+            # foreach(part a b) strata_test(… ${part}_test.cc)
+            any(re.search(r"\$\{\w+\}_test\.cc", line) for line in lines)
+            and any("foreach(" in line and names_word(line, name[: -len("_test.cc")]) for line in lines)
         )
         if not listed:
             yield Finding(path, 1, "tests-listed", f"not named in {listing}: it never runs")
