@@ -368,7 +368,8 @@ void Linger(int socket) {
 
 }  // namespace
 
-std::string ServerHeader() { return std::string("Docker/") + STRATA_VERSION + " (linux)"; }
+// One literal: docker clients look at the part before the slash only.
+std::string ServerHeader() { return "Docker/" STRATA_VERSION " (linux)"; }
 
 void ServeConnection(UniqueFd socket, int stop_fd, const ConnectionLimits& limits,
                      const std::function<void(Exchange&)>& handle) noexcept {
