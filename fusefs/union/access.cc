@@ -10,8 +10,11 @@ namespace {
 // again.
 constexpr int kMaxRaces = 1000;
 
+// What opening or looking up a name says when something else has taken its place: a whiteout is a
+// device nobody drives.
 bool MayHaveMoved(int code) {
-  return code == ENOENT || code == ENOTDIR || code == ELOOP || code == ESTALE;
+  return code == ENOENT || code == ENOTDIR || code == ELOOP || code == ESTALE || code == ENXIO ||
+         code == ENODEV;
 }
 
 }  // namespace
@@ -27,6 +30,8 @@ void UnionEngine::Present(const NodeRecord& record, struct stat& st) const {
 
 Result<SharedFd> UnionEngine::OpenNode(NodeIndex node, int flags) {
   flags |= O_NOFOLLOW;
+  // A fifo that took the name meanwhile must not hold us; to regular files it means nothing.
+  if ((flags & O_PATH) == 0) flags |= O_NONBLOCK;
   for (int race = 0; race < kMaxRaces; ++race) {
     node = Current(node);
     const NodeView view = nodes_->View(node);
