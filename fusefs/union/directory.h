@@ -101,6 +101,9 @@ struct Directory {
   Mutex stack_mu;  // rank 50, descendants before ancestors
   bool resolved STRATA_GUARDED_BY(stack_mu) = false;
   std::vector<StackEntry> stack STRATA_GUARDED_BY(stack_mu);  // topmost first
+  // Of a directory that was renamed: where the union of the lower layers alone shows it, without a
+  // leading slash.
+  std::optional<std::string> lower_union_path STRATA_GUARDED_BY(stack_mu);
 };
 using DirectoryRef = std::shared_ptr<Directory>;
 

@@ -228,8 +228,7 @@ Result<> UnionEngine::MarkMovedDirectory(RenameSide& moved, RenameSide& target) 
   std::string redirect = "/";
   {
     MutexLock lock(moved.child->stack_mu);
-    STRATA_TRY_ASSIGN(const std::string path,
-                      LowerPathLocked(*moved.child, moved.child_parts[1].layer));
+    STRATA_TRY_ASSIGN(const std::string path, LowerUnionPathLocked(*moved.child));
     redirect += path;
   }
   auto set = env_.files.SetXattr(fd, layers_->xattrs().Redirect().c_str(), redirect);
@@ -242,6 +241,7 @@ Result<> UnionEngine::MarkMovedDirectory(RenameSide& moved, RenameSide& target) 
 
 Result<> UnionEngine::FixLowerPaths(RenameSide& moved) {
   MutexLock lock(moved.child->stack_mu);
+  STRATA_TRY_ASSIGN(moved.child->lower_union_path, LowerUnionPathLocked(*moved.child));
   for (StackEntry& entry : moved.child->stack) {
     if (entry.layer == kUpperLayer || entry.path) continue;
     STRATA_TRY_ASSIGN(std::string path, LowerPathLocked(*moved.child, entry.layer));

@@ -137,6 +137,15 @@ Result<> UnionEngine::ResolveLocked(Directory& dir) {
     dir.stack.push_back({layer, std::nullopt, fd});
     STRATA_TRY_ASSIGN(const DirectoryMarks marks,
                       ReadDirectoryMarks(env_.files, layers_->xattrs(), fd->get()));
+    if (marks.redirect && layer == kUpperLayer) {
+      if (marks.redirect->starts_with('/')) {
+        dir.lower_union_path = marks.redirect->substr(1);
+      } else {
+        MutexLock lock(parent->stack_mu);
+        STRATA_TRY_ASSIGN(const std::string above, LowerUnionPathLocked(*parent));
+        dir.lower_union_path = JoinPath(above, *marks.redirect);
+      }
+    }
     if (marks.redirect && layer != last_layer) {
       STRATA_TRY(FollowRedirect(dir, parent, layer, *marks.redirect));
       break;
@@ -186,6 +195,17 @@ Result<std::string> UnionEngine::LowerPathLocked(Directory& dir, LayerIndex laye
   MutexLock lock(parent->stack_mu);
   STRATA_TRY_ASSIGN(const std::string parent_path, LowerPathLocked(*parent, layer));
   return JoinPath(parent_path, view.name_text);
+}
+
+Result<std::string> UnionEngine::LowerUnionPathLocked(Directory& dir) {
+  STRATA_TRY(ResolveLocked(dir));
+  if (dir.lower_union_path) return *dir.lower_union_path;
+  const NodeView view = nodes_->View(dir.index);
+  if (view.parent == 0) return std::string();
+  STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
+  MutexLock lock(parent->stack_mu);
+  STRATA_TRY_ASSIGN(const std::string above, LowerUnionPathLocked(*parent));
+  return JoinPath(above, view.name_text);
 }
 
 Result<> UnionEngine::EnsureLoaded(Directory& dir) {

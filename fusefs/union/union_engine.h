@@ -125,6 +125,10 @@ class UnionEngine final : public Engine {
   // Where the directory is in a lower layer, from the layer's root, without a leading slash.
   Result<std::string> LowerPathLocked(Directory& dir, LayerIndex layer)
       STRATA_REQUIRES(dir.stack_mu);
+  // Where the union of the lower layers alone shows the directory: what a redirect mark in the
+  // upper layer says. In a single layer the same directory may have another path (renames recorded
+  // in lower layers).
+  Result<std::string> LowerUnionPathLocked(Directory& dir) STRATA_REQUIRES(dir.stack_mu);
   Result<> FollowRedirect(Directory& dir, DirectoryRef parent, LayerIndex layer,
                           std::string redirect) STRATA_REQUIRES(dir.stack_mu);
   void RememberFd(Directory& dir, LayerIndex layer);
