@@ -1,4 +1,7 @@
 // The operations on open files.
+#include <optional>
+#include <string>
+
 #include "base/file_ops.h"
 #include "base/try.h"
 #include "fusefs/frontend/operations.h"
@@ -6,6 +9,8 @@
 
 namespace strata::fusefs {
 namespace {
+
+constexpr char kCapability[] = "security.capability";
 
 // With FUSE_HANDLE_KILLPRIV_V2 the kernel says for WRITE, but not for fallocate and
 // copy_file_range, whether setuid and setgid have to go; whoever is not root is taken to lack
@@ -58,6 +63,12 @@ Result<> Operations::Write(Request& request, fuse_ino_t ino, const char* data, s
                            off_t offset, fuse_file_info* file) {
   STRATA_TRY_ASSIGN(const int fd,
                     engine_.WritableFd(NodeId{ino}, file->fh, CurrentRequestKillsPrivileges()));
+  // A page written back from a shared mapping: stores into memory take no privileges away, our
+  // pwrite(2) would.
+  std::optional<std::string> capability;
+  if (file->writepage != 0) {
+    if (auto value = FileOps::System().GetXattr(fd, kCapability)) capability = std::move(*value);
+  }
   const auto bytes = std::as_bytes(std::span(data, size));
   std::size_t done = 0;
   while (done < size) {
@@ -66,6 +77,9 @@ Result<> Operations::Write(Request& request, fuse_ino_t ino, const char* data, s
     if (!wrote && done == 0) return Fail(wrote.error().code(), "write");
     if (!wrote || *wrote == 0) break;
     done += *wrote;
+  }
+  if (capability && !FileOps::System().SetXattr(fd, kCapability, *capability)) {
+    return Fail(EIO, "write", "file capabilities could not be kept");
   }
   request.Written(done);
   return {};

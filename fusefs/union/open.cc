@@ -214,17 +214,36 @@ void UnionEngine::ArrivedByName(NodeIndex node) {
   }
 }
 
+// The VFS looks a name up again once only: what it will find must be able to serve the open.
+Result<> UnionEngine::MakeWayFor(NodeIndex node, int flags) {
+  STRATA_TRY_ASSIGN(const bool passthrough, WantsPassthrough(node, flags));
+  const auto state = open_files_.Find(node);
+  if (!state) return {};
+  const LayerIndex layer = nodes_->With(node, [](NodeRecord& r) { return r.layer; });
+  const bool copies = layer != kUpperLayer && (MayWrite(flags) || (flags & O_TRUNC) != 0);
+  {
+    MutexLock lock(state->mu);
+    if (state->closed || state->handles == 0 || state->mode != IoMode::kPassthrough) return {};
+    if (passthrough && state->backing_layer == layer && !copies) return {};
+  }
+  return Retire(node);
+}
+
 Result<OpenReply> UnionEngine::OpenRetired(NodeIndex node, int flags, const Caller& who) {
   const auto retired = retired_.Find(node);
   const auto state = open_files_.Find(node);
   const auto now = std::chrono::steady_clock::now();
+  bool serves = false;
   {
     MutexLock lock(retired->mu);
     const bool came_back = retired->sent_away == who.pid && now - retired->when < kSentAwayFor;
     retired->sent_away = came_back ? 0 : who.pid;
     retired->when = now;
-    if (!came_back || !state || MayWrite(flags) || (flags & O_TRUNC) != 0)
-      return Fail(ESTALE, "open");
+    serves = came_back && state && !MayWrite(flags) && (flags & O_TRUNC) == 0;
+  }
+  if (!serves) {
+    STRATA_TRY(MakeWayFor(Current(node), flags));
+    return Fail(ESTALE, "open");
   }
   MutexLock lock(state->mu);
   if (state->closed || state->mode != IoMode::kPassthrough) return Fail(ESTALE, "open");

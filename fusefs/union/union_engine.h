@@ -279,6 +279,7 @@ class UnionEngine final : public Engine {
   Result<bool> WantsPassthrough(NodeIndex node, int flags);
   // Replaces a node that has open handles on a backing file which is no longer the right one.
   Result<> Retire(NodeIndex node);
+  Result<> MakeWayFor(NodeIndex node, int flags);
   Result<OpenReply> OpenRetired(NodeIndex node, int flags, const Caller& who);
   // Somebody found the successor by name: nobody is on the way any more.
   void ArrivedByName(NodeIndex node);
