@@ -168,6 +168,15 @@ Result<> UnionEngine::RemoveDirName(Directory& dir, Slot slot, int upper) {
   return files.Rename(upper, name.c_str(), work_->fd(), staged.c_str());
 }
 
+void UnionEngine::KeepParts(Directory& dir, const std::vector<LayerFd>& parts) {
+  MutexLock lock(dir.stack_mu);
+  for (StackEntry& part : dir.stack) {
+    for (const LayerFd& kept : parts) {
+      if (kept.layer == part.layer && !part.fd) part.fd = kept.fd;
+    }
+  }
+}
+
 Result<> UnionEngine::RemoveDir(NodeId parent, std::string_view name_view) {
   if (!layers_->writable()) return Fail(EROFS, "rmdir");
   const std::string name(name_view);
@@ -189,12 +198,7 @@ Result<> UnionEngine::RemoveDir(NodeId parent, std::string_view name_view) {
   WriteLock lock(dir->mu);
   WriteLock child_lock(child->mu);
   STRATA_TRY(RemoveDirLocked(*dir, *child, name, upper->get()));
-  MutexLock stack_lock(child->stack_mu);
-  for (StackEntry& part : child->stack) {
-    for (const LayerFd& kept : parts) {
-      if (kept.layer == part.layer && !part.fd) part.fd = kept.fd;
-    }
-  }
+  KeepParts(*child, parts);
   return {};
 }
 

@@ -313,12 +313,7 @@ void UnionEngine::MoveInMemory(RenameSide& from, RenameSide& to) STRATA_NO_THREA
     const WeakNode node = Current(replaced.node);
     if (to.is_dir()) {
       nodes_->With(to.child->index, [](NodeRecord& record) { record.Set(kNodeOrphan); });
-      MutexLock lock(to.child->stack_mu);
-      for (StackEntry& part : to.child->stack) {
-        for (const LayerFd& kept : to.child_parts) {
-          if (kept.layer == part.layer && !part.fd) part.fd = kept.fd;
-        }
-      }
+      KeepParts(*to.child, to.child_parts);
     } else {
       if (replaced.layer != kUpperLayer) LowerNameGone(node.index);
       Detach(*to.dir, to.name, node, to.file);

@@ -229,6 +229,8 @@ class UnionEngine final : public Engine {
   void CollectIndexEntry(NodeIndex node);
   Result<> RemoveDirLocked(Directory& dir, Directory& child, const std::string& name, int upper)
       STRATA_REQUIRES(dir.mu, child.mu);
+  // A removed directory has no name to be opened by: its parts stay open.
+  void KeepParts(Directory& dir, const std::vector<LayerFd>& parts);
   // Makes an upper directory that only holds whiteouts really empty: opaque first, so that nothing
   // shows in between.
   Result<> ClearWhiteouts(int upper, const std::string& name);
