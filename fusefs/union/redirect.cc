@@ -68,6 +68,8 @@ Result<std::optional<RedirectWalk::Found>> RedirectWalk::In(int layer_root) {
     STRATA_TRY_ASSIGN(const DirectoryMarks marks,
                       ReadDirectoryMarks(files_, xattrs_, opened->get()));
     if (marks.redirect) {
+      // Absolute, it leads out of whatever opaque directory was passed on the way.
+      if (marks.redirect->starts_with('/')) ended_ = false;
       path_ = marks.redirect->starts_with('/')
                   ? marks.redirect->substr(1).append(rest)
                   : here.substr(0, start).append(*marks.redirect).append(rest);

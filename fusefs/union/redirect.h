@@ -20,8 +20,8 @@ Result<DirectoryMarks> ReadDirectoryMarks(FileOps& files, const OverlayXattrs& x
 
 // Looks one path up in layer after layer, top to bottom, as kernel overlayfs does for an absolute
 // redirect: a whiteout or another file on the way ends the search, an opaque directory ends it
-// below its layer, and a directory that was itself renamed in some layer changes the path for the
-// layers below.
+// below its layer unless an absolute redirect beneath it leads elsewhere, and a directory that was
+// itself renamed in some layer changes the path for the layers below.
 class RedirectWalk {
  public:
   struct Found {
