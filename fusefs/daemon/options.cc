@@ -445,7 +445,7 @@ Serving:
   writeback              let the kernel gather writes; switches passthrough off
   noacl                  no POSIX ACLs
   threads=N              requests served at once (default 4)
-  spin=MICROSECONDS      poll for the next request before sleeping (default 50, 0: never)
+  spin=MICROSECONDS      poll for the next request before sleeping (default 100, 0: never)
   allow_other            let other users in (default for root; noallow_other: don't)
   fsname=NAME            the source shown in /proc/mounts
 

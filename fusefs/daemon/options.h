@@ -18,7 +18,7 @@ struct Options {
   MountOptions mount;               // `mountpoint` as given, not yet absolute
   std::optional<bool> allow_other;  // unset: as root
   unsigned threads = 4;
-  std::chrono::microseconds spin{50};
+  std::chrono::microseconds spin{100};
   bool writeback = false;
   bool acl = true;
   bool foreground = false;

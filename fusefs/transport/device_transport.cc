@@ -152,7 +152,7 @@ class DeviceTransport::Worker {
       if (read != Read::kNothing) return read;
       const Clock::time_point before = std::exchange(now, Clock::now());
       if (now - before > kPreempted) {
-        spin_.Contended();
+        spin_.Interrupted();
         break;
       }
     }

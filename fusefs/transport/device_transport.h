@@ -16,7 +16,7 @@ namespace strata::fusefs {
 
 struct DeviceTransportOptions {
   unsigned threads = 4;                 // at least 1; requests served at once
-  std::chrono::microseconds spin{50};  // polling before sleep (AdaptiveSpin); 0: none
+  std::chrono::microseconds spin{100};  // polling before sleep (AdaptiveSpin); 0: none
 };
 
 class DeviceTransport final : public Transport {

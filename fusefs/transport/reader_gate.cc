@@ -6,7 +6,7 @@ namespace strata::fusefs {
 namespace {
 
 // Long enough that the watcher costs next to nothing, short beside what a user notices.
-constexpr std::chrono::milliseconds kTick{1};
+constexpr std::chrono::milliseconds kTick{4};
 
 }  // namespace
 

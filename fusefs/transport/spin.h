@@ -19,12 +19,14 @@ class AdaptiveSpin {
   Duration Budget() const { return credit_ > 0 ? budget_ : Duration::zero(); }
   // A request came `waited` after the last one was served, polled for or slept for.
   void Arrived(Duration waited);
-  // Others wanted the processor while we polled: leave it to them for the next requests.
-  void Contended();
+  // Something else ran on our processor while we polled. Once is any timer; twice within a few
+  // dozen requests is somebody who wants the processor, and gets it for the next ones.
+  void Interrupted();
 
  private:
   Duration budget_;
   int credit_ = 0;
+  int interrupted_ = 0;  // requests until the last interruption is forgotten
 };
 
 }  // namespace strata::fusefs
