@@ -69,6 +69,9 @@ Result<> FaultFileOps::SyncData(int fd) {
 Result<> FaultFileOps::SyncFilesystem(int fd) {
   return Run<void>("SyncFilesystem", nullptr, [&] { return target_.SyncFilesystem(fd); });
 }
+Result<> FaultFileOps::WriteOut(int fd) {
+  return Run<void>("WriteOut", nullptr, [&] { return target_.WriteOut(fd); });
+}
 Result<> FaultFileOps::MakeDir(int dir, const char* path, mode_t mode) {
   return Run<void>("MakeDir", path, [&] { return target_.MakeDir(dir, path, mode); });
 }

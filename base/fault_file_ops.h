@@ -47,6 +47,7 @@ class FaultFileOps final : public FileOps {
   Result<> Sync(int fd) override;
   Result<> SyncData(int fd) override;
   Result<> SyncFilesystem(int fd) override;
+  Result<> WriteOut(int fd) override;
   Result<> MakeDir(int dir, const char* path, mode_t mode) override;
   Result<> MakeNode(int dir, const char* path, mode_t mode, dev_t dev) override;
   Result<> SymLink(const char* target, int dir, const char* path) override;

@@ -155,6 +155,11 @@ class SystemFileOps final : public FileOps {
   Result<> SyncFilesystem(int fd) override {
     return Check("syncfs", [&] { return ::syncfs(fd); });
   }
+  Result<> WriteOut(int fd) override {
+    constexpr unsigned kWriteAndWait =
+        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    return Check("sync_file_range", [&] { return ::sync_file_range(fd, 0, 0, kWriteAndWait); });
+  }
 
   Result<> MakeDir(int dir, const char* path, mode_t mode) override {
     return Check("mkdirat", [&] { return ::mkdirat(dir, path, mode); });

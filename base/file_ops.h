@@ -66,6 +66,9 @@ class FileOps {
   virtual Result<> Sync(int fd) = 0;            // fsync(2)
   virtual Result<> SyncData(int fd) = 0;        // fdatasync(2)
   virtual Result<> SyncFilesystem(int fd) = 0;  // syncfs(2)
+  // sync_file_range(2) over the whole file, waiting: its data is with the disk, but neither the
+  // metadata that leads to it nor the disk's own cache is flushed.
+  virtual Result<> WriteOut(int fd) = 0;
 
   virtual Result<> MakeDir(int dir, const char* path, mode_t mode) = 0;
   virtual Result<> MakeNode(int dir, const char* path, mode_t mode, dev_t dev) = 0;
@@ -79,8 +82,8 @@ class FileOps {
   // `flags` are AT_SYMLINK_NOFOLLOW or AT_EMPTY_PATH.
   virtual Result<> ChownAt(int dir, const char* path, uid_t uid, gid_t gid, int flags) = 0;
   virtual Result<> Chown(int fd, uid_t uid, gid_t gid) = 0;
-  // fchmodat2(2), never following a symbolic link; an empty path means `dir` itself. Falls back to O_PATH and /proc where the kernel
-  // lacks it.
+  // fchmodat2(2), never following a symbolic link; an empty path means `dir` itself. Falls back to
+  // O_PATH and /proc where the kernel lacks it.
   virtual Result<> ChmodAt(int dir, const char* path, mode_t mode) = 0;
   virtual Result<> Chmod(int fd, mode_t mode) = 0;
   virtual Result<> UtimesAt(int dir, const char* path, const struct timespec times[2],

@@ -2,9 +2,9 @@
 // xattrs, times, in that order: writing data clears setuid and capabilities, changing the owner
 // too, and everything touches the times.
 //
-// durability: file data is synced before the copy becomes visible (not on a volatile upper); its
-// name is as durable as the next fsync of the file, which on the filesystems we write to covers the
-// rename.
+// durability: after a crash the file is the lower one or the whole copy, never a part of it
+// (data_order.h; not on a volatile upper); its name is as durable as the next fsync of the file,
+// which on the filesystems we write to covers the name.
 #include <linux/fs.h>
 
 #include <algorithm>
@@ -111,7 +111,8 @@ Result<> UnionEngine::EnsureUpperDir(NodeIndex node) {
     STRATA_TRY(env_.files.MakeDir(work_->fd(), staged.c_str(), 0700));
     STRATA_TRY_ASSIGN(UniqueFd to, env_.files.Open(work_->fd(), staged.c_str(),
                                                    O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-    STRATA_TRY(CopyAttributes(from->get(), st, to.get(), view.ino));
+    MarkIno(to.get(), view.ino);
+    STRATA_TRY(CopyAttributes(from->get(), st, to.get()));
 
     WriteLock lock(parent->mu);
     const NodeView now = nodes_->View(node);
@@ -157,7 +158,8 @@ Result<> UnionEngine::CopyUpRemovedDir(Directory& dir) {
   STRATA_TRY(env_.files.MakeDir(work_->fd(), staged.c_str(), 0700));
   STRATA_TRY_ASSIGN(UniqueFd to, env_.files.Open(work_->fd(), staged.c_str(),
                                                  O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  STRATA_TRY(CopyAttributes(from->get(), st, to.get(), view.ino));
+  MarkIno(to.get(), view.ino);
+  STRATA_TRY(CopyAttributes(from->get(), st, to.get()));
   STRATA_TRY_ASSIGN(const struct stat made, env_.files.Stat(to.get()));
   MutexLock lock(dir.stack_mu);
   dir.stack.insert(dir.stack.begin(),
@@ -206,40 +208,55 @@ Result<> UnionEngine::CopyUpFile(NodeIndex node, const NodeView& view,
     index_name =
         HexEncode(std::span(reinterpret_cast<const std::uint8_t*>(origin->data()), origin->size()));
   }
-  STRATA_TRY_ASSIGN(const std::string staged,
-                    StageCopy(from->get(), st, size_limit, view.ino, origin));
-  STRATA_TRY(PublishFile(node, staged, index_name, st.st_nlink));
+  STRATA_TRY_ASSIGN(StagedFile staged, StageCopy(from->get(), st, size_limit, view.ino, origin));
+  STRATA_TRY(PublishFile(node, std::move(staged), index_name, st.st_nlink));
   ++copy_ups_;
   return {};
 }
 
-Result<std::string> UnionEngine::StageCopy(int from, const struct stat& st,
-                                           std::optional<off_t> size_limit, std::uint64_t ino,
-                                           const std::optional<std::string>& origin) {
-  StagedEntry staged(*work_, work_->TempName());
-  const int work = work_->fd();
-  UniqueFd to;
+Result<StagedFile> UnionEngine::StageCopy(int from, const struct stat& st,
+                                          std::optional<off_t> size_limit, std::uint64_t ino,
+                                          const std::optional<std::string>& origin) {
+  StagedFile staged;
   if (S_ISREG(st.st_mode)) {
-    STRATA_TRY_ASSIGN(to, env_.files.Open(work, staged.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600));
+    STRATA_TRY_ASSIGN(staged, work_->StageFile());
     const off_t size = size_limit ? std::min(*size_limit, st.st_size) : st.st_size;
-    STRATA_TRY(CopyData(from, to.get(), size, st));
+    STRATA_TRY(CopyData(from, staged.fd.get(), size, st));
   } else {
+    const int work = work_->fd();
+    staged.entry = std::make_unique<StagedEntry>(*work_, work_->TempName());
+    const char* name = staged.entry->c_str();
     if (S_ISLNK(st.st_mode)) {
       STRATA_TRY_ASSIGN(const std::string target, env_.files.ReadLink(from, ""));
-      STRATA_TRY(env_.files.SymLink(target.c_str(), work, staged.c_str()));
+      STRATA_TRY(env_.files.SymLink(target.c_str(), work, name));
     } else {
-      STRATA_TRY(
-          env_.files.MakeNode(work, staged.c_str(), (st.st_mode & S_IFMT) | 0600, st.st_rdev));
+      STRATA_TRY(env_.files.MakeNode(work, name, (st.st_mode & S_IFMT) | 0600, st.st_rdev));
     }
-    STRATA_TRY_ASSIGN(to, env_.files.Open(work, staged.c_str(), O_PATH | O_NOFOLLOW));
+    STRATA_TRY_ASSIGN(staged.fd, env_.files.Open(work, name, O_PATH | O_NOFOLLOW));
   }
-  if (origin) SetMark(to.get(), layers_->xattrs().Origin(), *origin);
-  STRATA_TRY(CopyAttributes(from, st, to.get(), ino));
-  if (S_ISREG(st.st_mode) && st.st_size > 0 && !options_.volatile_upper) {
-    STRATA_TRY(env_.files.Sync(to.get()));
+  if (origin) SetMark(staged.fd.get(), layers_->xattrs().Origin(), *origin);
+  // Where the origin tells the number, a second xattr would often be the one that takes a block.
+  if (!origin || InoOfOrigin(*origin) != ino) MarkIno(staged.fd.get(), ino);
+  STRATA_TRY(CopyAttributes(from, st, staged.fd.get()));
+  if (S_ISREG(st.st_mode)) {
+    if (st.st_size > 0) STRATA_TRY(OrderData(staged.fd.get()));
+    // From here on nobody has it open for writing: it may be executed once it has its name.
+    STRATA_TRY_ASSIGN(staged.fd,
+                      env_.files.Open(AT_FDCWD, ProcFdPath(staged.fd.get()).c_str(), O_PATH));
   }
-  staged.Published();  // the caller's from here on
-  return staged.name();
+  return staged;
+}
+
+Result<> UnionEngine::OrderData(int file) {
+  switch (data_order_) {
+    case DataOrder::kNone:
+      return {};
+    case DataOrder::kWriteOut:
+      return env_.files.WriteOut(file);
+    case DataOrder::kSync:
+      return env_.files.Sync(file);
+  }
+  return {};
 }
 
 Result<> UnionEngine::CopyData(int from, int to, off_t size, const struct stat& st) {
@@ -263,11 +280,10 @@ Result<> UnionEngine::CopyData(int from, int to, off_t size, const struct stat& 
   return env_.files.Truncate(to, size);
 }
 
-Result<> UnionEngine::CopyAttributes(int from, const struct stat& st, int to, std::uint64_t ino) {
+Result<> UnionEngine::CopyAttributes(int from, const struct stat& st, int to) {
   STRATA_TRY(env_.files.ChownAt(to, "", st.st_uid, st.st_gid, AT_EMPTY_PATH));
   if (!S_ISLNK(st.st_mode)) STRATA_TRY(env_.files.ChmodAt(to, "", st.st_mode & kPermissions));
   STRATA_TRY(CopyXattrs(from, to));
-  SetMark(to, layers_->xattrs().Inode(), std::to_string(ino));
   const struct timespec times[2] = {st.st_atim, st.st_mtim};
   return env_.files.UtimesAt(to, "", times, AT_EMPTY_PATH);
 }
@@ -292,17 +308,18 @@ Result<> UnionEngine::CopyXattrs(int from, int to) {
   return {};
 }
 
+void UnionEngine::MarkIno(int fd, std::uint64_t ino) {
+  SetMark(fd, layers_->xattrs().Inode(), std::to_string(ino));
+}
+
 void UnionEngine::SetMark(int fd, const std::string& name, std::string_view value) {
   Ignore(env_.files.SetXattr(fd, name.c_str(), value), "mark on an upper file");
 }
 
-Result<> UnionEngine::PublishFile(NodeIndex node, const std::string& staged_name,
+Result<> UnionEngine::PublishFile(NodeIndex node, StagedFile staged,
                                   const std::optional<std::string>& index_name,
                                   nlink_t lower_links) {
-  StagedEntry staged(*work_, staged_name);
-  STRATA_TRY_ASSIGN(UniqueFd opened,
-                    env_.files.Open(work_->fd(), staged.c_str(), O_PATH | O_NOFOLLOW));
-  STRATA_TRY_ASSIGN(struct stat made, env_.files.Stat(opened.get()));
+  STRATA_TRY_ASSIGN(const struct stat made, env_.files.Stat(staged.fd.get()));
 
   for (int race = 0; race < kMaxRaces; ++race) {
     const NodeView view = nodes_->View(node);
@@ -319,22 +336,19 @@ Result<> UnionEngine::PublishFile(NodeIndex node, const std::string& staged_name
       continue;
     }
     if (index_name) {
-      STRATA_TRY(
-          env_.files.Link(work_->fd(), staged.c_str(), work_->index_fd(), index_name->c_str()));
+      STRATA_TRY(work_->LinkStaged(staged, work_->index_fd(), index_name->c_str()));
       links_->AddIndexed(*index_name);
       index_names_.Put(node, std::make_shared<const std::string>(*index_name));
     }
     if (view.Is(kNodeOrphan)) {
       // Deleted while it was copied: it lives on as a file without a name, in work/ no longer than
       // this.
-      orphans_.Put(node, std::make_shared<const UniqueFd>(std::move(opened)));
+      orphans_.Put(node, std::make_shared<const UniqueFd>(std::move(staged.fd)));
     } else {
       const Slot slot = parent->names.Find(view.name_text);
       if (slot == NameTable::kNone) return Fail(ENOENT, "copy-up");
       const KeepTimes times(env_.files, parent_fd->get());
-      STRATA_TRY(env_.files.Rename(work_->fd(), staged.c_str(), parent_fd->get(),
-                                   view.name_text.c_str(), RENAME_NOREPLACE));
-      staged.Published();
+      STRATA_TRY(work_->PlaceStaged(staged, parent_fd->get(), view.name_text.c_str()));
       parent->names.at(slot).layer = kUpperLayer;
       parent->names.at(slot).lower_exists = true;
     }

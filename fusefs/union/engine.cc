@@ -32,6 +32,7 @@ Result<> UnionEngine::Start() {
   STRATA_TRY_ASSIGN(layers_, Layers::Open(options_, env_.files));
   if (layers_->writable()) {
     STRATA_TRY_ASSIGN(work_, WorkDir::Open(*layers_, env_.files, options_.file_whiteouts));
+    data_order_ = options_.volatile_upper ? DataOrder::kNone : DataOrderOf(work_->fd());
   }
   STRATA_TRY_ASSIGN(links_, LinkGroups::Open(env_.files, work_ ? work_->index_fd() : -1));
   STRATA_TRY_ASSIGN(nodes_, NodeTable::Create());

@@ -21,6 +21,10 @@ constexpr std::size_t kUuidBytes = 16;
 constexpr std::size_t kHandleHeader = 5 + kUuidBytes;
 constexpr std::size_t kMaxHandleBytes = 128;  // linux/exportfs.h: MAX_HANDLE_SZ
 
+// linux/exportfs.h: FILEID_INO32_GEN, and fs/xfs/xfs_export.h: the same with 64-bit numbers.
+constexpr std::uint8_t kHandleIno32 = 1;
+constexpr std::uint8_t kHandleIno64 = 0x81;
+
 // FS_IOC_GETFSUUID (linux/fs.h since 6.9): struct fsuuid2.
 struct FilesystemUuid {
   std::uint8_t length;
@@ -50,6 +54,22 @@ std::optional<std::string> OriginHandle(int dir, const char* name) {
   std::memcpy(value.data() + 5, uuid.uuid, kUuidBytes);
   value.append(reinterpret_cast<const char*>(handle->f_handle), handle->handle_bytes);
   return value;
+}
+
+std::optional<std::uint64_t> InoOfOrigin(std::string_view handle) {
+  if (handle.size() < kHandleHeader || handle[0] != static_cast<char>(kHandleVersion) ||
+      handle[1] != static_cast<char>(kHandleMagic) ||
+      handle[3] != static_cast<char>(kHandleFlagsLittleEndian)) {
+    return std::nullopt;
+  }
+  const std::string_view body = handle.substr(kHandleHeader);
+  std::uint64_t ino = 0;
+  std::size_t width = 0;
+  if (static_cast<unsigned char>(handle[4]) == kHandleIno32) width = sizeof(std::uint32_t);
+  if (static_cast<unsigned char>(handle[4]) == kHandleIno64) width = sizeof(std::uint64_t);
+  if (width == 0 || body.size() < width) return std::nullopt;
+  std::memcpy(&ino, body.data(), width);
+  return ino;
 }
 
 Result<std::unique_ptr<LinkGroups>> LinkGroups::Open(FileOps& files, int index_dir) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -26,6 +27,8 @@ struct RealInode {
 // fs/overlayfs/overlayfs.h). Nothing if the filesystem has no file handles. `dir` is open for
 // reading.
 std::optional<std::string> OriginHandle(int dir, const char* name);
+// The inode number in such a handle, for the filesystems whose handles hold it plainly (ext4, XFS).
+std::optional<std::uint64_t> InoOfOrigin(std::string_view handle);
 
 // Thread-safe.
 class LinkGroups {

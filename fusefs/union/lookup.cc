@@ -92,6 +92,9 @@ std::uint64_t UnionEngine::ShownIno(LayerIndex layer, const struct stat& st, int
     const auto recorded = env_.files.GetXattrAt(dir, name, layers_->xattrs().Inode().c_str());
     if (recorded) {
       if (const auto number = ParseNumber<std::uint64_t>(*recorded)) return *number;
+    } else if (!S_ISDIR(st.st_mode)) {
+      const auto origin = env_.files.GetXattrAt(dir, name, layers_->xattrs().Origin().c_str());
+      if (const auto number = origin ? InoOfOrigin(*origin) : std::nullopt) return *number;
     }
   }
   return layers_->ShownIno(layer, st.st_ino);

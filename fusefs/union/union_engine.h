@@ -21,6 +21,7 @@
 
 #include "base/file_ops.h"
 #include "base/mutex.h"
+#include "fusefs/union/data_order.h"
 #include "fusefs/union/directory.h"
 #include "fusefs/union/engine.h"
 #include "fusefs/union/flights.h"
@@ -179,17 +180,19 @@ class UnionEngine final : public Engine {
   Result<> CopyUpRemovedDir(Directory& dir);
   Result<> EnsureUpperFile(NodeIndex node, std::optional<off_t> size_limit);
   Result<> CopyUpFile(NodeIndex node, const NodeView& view, std::optional<off_t> size_limit);
-  // Copies everything but the data: owner, mode, xattrs, marks and, last, times.
-  Result<> CopyAttributes(int from, const struct stat& st, int to, std::uint64_t ino);
+  // Copies everything but the data: owner, mode, xattrs and, last, times.
+  Result<> CopyAttributes(int from, const struct stat& st, int to);
   Result<> CopyXattrs(int from, int to);
-  Result<std::string> StageCopy(int from, const struct stat& st, std::optional<off_t> size_limit,
-                                std::uint64_t ino, const std::optional<std::string>& origin);
+  Result<StagedFile> StageCopy(int from, const struct stat& st, std::optional<off_t> size_limit,
+                               std::uint64_t ino, const std::optional<std::string>& origin);
   Result<> CopyData(int from, int to, off_t size, const struct stat& st);
-  Result<> PublishFile(NodeIndex node, const std::string& staged,
+  Result<> PublishFile(NodeIndex node, StagedFile staged,
                        const std::optional<std::string>& index_name, nlink_t lower_links);
+  Result<> OrderData(int file);
   // Our own marks on upper files; filesystems and file types that cannot carry them only lose
   // number stability.
   void SetMark(int fd, const std::string& name, std::string_view value);
+  void MarkIno(int fd, std::uint64_t ino);
   void StoreLinkDelta(NodeIndex node);
 
   // --- create.cc, remove.cc, rename.cc
@@ -306,6 +309,7 @@ class UnionEngine final : public Engine {
 
   std::unique_ptr<Layers> layers_;
   std::unique_ptr<WorkDir> work_;  // nullptr for a read-only union
+  DataOrder data_order_ = DataOrder::kSync;
   std::unique_ptr<LinkGroups> links_;
   std::unique_ptr<NodeTable> nodes_;
   SideTable<Directory> dirs_;

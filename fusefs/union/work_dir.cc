@@ -79,6 +79,35 @@ std::string WorkDir::TempName() {
   return "#" + std::to_string(next_temp_.fetch_add(1, std::memory_order_relaxed));
 }
 
+Result<StagedFile> WorkDir::StageFile() {
+  if (nameless_.load(std::memory_order_relaxed)) {
+    auto file = files_.Open(fd(), ".", O_RDWR | O_TMPFILE, 0600);
+    if (file) return StagedFile{std::move(*file)};
+    const int code = file.error().code();
+    // EISDIR and EINVAL: what a kernel or a filesystem says that does not know the flag.
+    if (code != EOPNOTSUPP && code != EISDIR && code != EINVAL) {
+      return std::unexpected(std::move(file).error());
+    }
+    nameless_.store(false, std::memory_order_relaxed);
+  }
+  auto entry = std::make_unique<StagedEntry>(*this, TempName());
+  STRATA_TRY_ASSIGN(UniqueFd file,
+                    files_.Open(fd(), entry->c_str(), O_RDWR | O_CREAT | O_EXCL, 0600));
+  return StagedFile{std::move(file), std::move(entry)};
+}
+
+Result<> WorkDir::LinkStaged(const StagedFile& file, int dir, const char* name) {
+  if (file.entry != nullptr) return files_.Link(fd(), file.entry->c_str(), dir, name);
+  return files_.Link(AT_FDCWD, ProcFdPath(file.fd.get()).c_str(), dir, name, AT_SYMLINK_FOLLOW);
+}
+
+Result<> WorkDir::PlaceStaged(StagedFile& file, int dir, const char* name) {
+  if (file.entry == nullptr) return LinkStaged(file, dir, name);
+  STRATA_TRY(files_.Rename(fd(), file.entry->c_str(), dir, name, RENAME_NOREPLACE));
+  file.entry->Published();
+  return {};
+}
+
 Result<> WorkDir::MakeSharedWhiteout() {
   std::string name = TempName();
   STRATA_TRY(files_.MakeNode(fd(), name.c_str(), S_IFCHR | 0000, makedev(0, 0)));

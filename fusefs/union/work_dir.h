@@ -22,6 +22,33 @@ enum class WhiteoutForm : std::uint8_t {
 inline constexpr std::string_view kWhiteoutPrefix = ".wh.";
 inline constexpr std::string_view kOpaqueMarker = ".wh..wh..opq";
 
+class WorkDir;
+
+// Removes dir/<name> from work/ at the end of the scope unless it was moved to its place.
+class StagedEntry {
+ public:
+  StagedEntry(WorkDir& work, std::string name) : work_(work), name_(std::move(name)) {}
+  ~StagedEntry();
+  StagedEntry(const StagedEntry&) = delete;
+  StagedEntry& operator=(const StagedEntry&) = delete;
+
+  const std::string& name() const { return name_; }
+  const char* c_str() const { return name_.c_str(); }
+  void Published() { published_ = true; }
+
+ private:
+  WorkDir& work_;
+  std::string name_;
+  bool published_ = false;
+};
+
+// A file being made, without a name where the filesystem can hold such (O_TMPFILE), else under a
+// temporary one. Whatever is not given a name is gone at the end.
+struct StagedFile {
+  UniqueFd fd;
+  std::unique_ptr<StagedEntry> entry = nullptr;  // absent: the file has no name
+};
+
 // Thread-safe. Layout as kernel overlayfs has it: <workdir>/work for staging, <workdir>/index for
 // link groups.
 class WorkDir {
@@ -36,6 +63,13 @@ class WorkDir {
 
   // A name nothing in work/ has.
   std::string TempName();
+
+  // An empty regular file, open for reading and writing, mode 0600.
+  Result<StagedFile> StageFile();
+  // A further name of a staged file.
+  Result<> LinkStaged(const StagedFile& file, int dir, const char* name);
+  // The last one. EEXIST if it is taken.
+  Result<> PlaceStaged(StagedFile& file, int dir, const char* name);
 
   // Records `name` as deleted where the upper directory has nothing of that name.
   Result<> AddWhiteout(int dir, const std::string& name);
@@ -59,27 +93,10 @@ class WorkDir {
   UniqueFd index_;
   WhiteoutForm form_ = WhiteoutForm::kDevice;
   std::atomic<std::uint64_t> next_temp_ = 0;
+  std::atomic<bool> nameless_ = true;  // O_TMPFILE works, as far as is known
 
   Mutex mu_;                                            // rank 80
   std::string shared_whiteout_ STRATA_GUARDED_BY(mu_);  // all whiteouts are links to this one inode
-};
-
-// Removes dir/<name> from work/ at the end of the scope unless it was moved to its place.
-class StagedEntry {
- public:
-  StagedEntry(WorkDir& work, std::string name) : work_(work), name_(std::move(name)) {}
-  ~StagedEntry();
-  StagedEntry(const StagedEntry&) = delete;
-  StagedEntry& operator=(const StagedEntry&) = delete;
-
-  const std::string& name() const { return name_; }
-  const char* c_str() const { return name_.c_str(); }
-  void Published() { published_ = true; }
-
- private:
-  WorkDir& work_;
-  std::string name_;
-  bool published_ = false;
 };
 
 // Removes dir/<name> with all below it, never following links or leaving the filesystem `dir` is
