@@ -3,6 +3,7 @@
 #include "base/try.h"
 #include "fusefs/frontend/conversions.h"
 #include "fusefs/frontend/directory_stream.h"
+#include "fusefs/frontend/raw_request.h"
 
 namespace strata::fusefs {
 
@@ -142,7 +143,8 @@ Result<> Operations::StatFs(Request& request, fuse_ino_t /*ino*/) {
 
 Result<> Operations::SetXattr(Request& request, fuse_ino_t ino, const char* name, const char* value,
                               std::size_t size, int flags) {
-  STRATA_TRY(engine_.SetXattr(NodeId{ino}, name, std::string_view(value, size), flags));
+  STRATA_TRY(engine_.SetXattr(NodeId{ino}, name, std::string_view(value, size), flags,
+                              CurrentRequestKillsSetgid()));
   request.Done();
   return {};
 }

@@ -8,6 +8,24 @@ namespace strata::fusefs {
 namespace {
 
 thread_local std::span<const std::byte> current_request;
+thread_local std::uint32_t setxattr_extra_flags = 0;
+
+// Takes what only the long form has out of it, and returns the request without.
+std::span<std::byte> Shorten(std::span<std::byte> request) {
+  constexpr std::size_t kNameAt = sizeof(fuse_in_header) + sizeof(wire::SetxattrIn);
+  constexpr std::size_t kShortNameAt = sizeof(fuse_in_header) + wire::kShortSetxattrIn;
+  fuse_in_header header{};
+  if (request.size() < kNameAt) return request;
+  std::memcpy(&header, request.data(), sizeof header);
+  if (header.opcode != FUSE_SETXATTR) return request;
+  wire::SetxattrIn body{};
+  std::memcpy(&body, request.data() + sizeof header, sizeof body);
+  setxattr_extra_flags = body.extra_flags;
+  header.len -= static_cast<std::uint32_t>(kNameAt - kShortNameAt);
+  std::memcpy(request.data(), &header, sizeof header);
+  std::memmove(request.data() + kShortNameAt, request.data() + kNameAt, request.size() - kNameAt);
+  return request.first(request.size() - (kNameAt - kShortNameAt));
+}
 
 std::uint32_t FlagsAt(std::size_t offset) {
   std::uint32_t flags = 0;
@@ -19,11 +37,15 @@ std::uint32_t FlagsAt(std::size_t offset) {
 
 }  // namespace
 
-RawRequestScope::RawRequestScope(std::span<const std::byte> request) noexcept {
-  current_request = request;
+RawRequestScope::RawRequestScope(std::span<std::byte> request, bool setxattr_extended) noexcept
+    : request_(setxattr_extended ? Shorten(request) : request) {
+  current_request = request_;
 }
 
-RawRequestScope::~RawRequestScope() { current_request = {}; }
+RawRequestScope::~RawRequestScope() {
+  current_request = {};
+  setxattr_extra_flags = 0;
+}
 
 bool CurrentRequestKillsPrivileges() noexcept {
   if (current_request.size() < sizeof(fuse_in_header)) return false;
@@ -37,6 +59,10 @@ bool CurrentRequestKillsPrivileges() noexcept {
     default:
       return false;
   }
+}
+
+bool CurrentRequestKillsSetgid() noexcept {
+  return (setxattr_extra_flags & wire::kSetxattrAclKillSgid) != 0;
 }
 
 }  // namespace strata::fusefs

@@ -130,10 +130,10 @@ void Session::Process(std::span<std::byte> request) noexcept {
   if (!ready_.load(std::memory_order_acquire)) {
     if (auto offer = ParseInitRequest(request)) offer_ = offer;
   }
-  const RawRequestScope scope(request);
+  const RawRequestScope scope(request, setxattr_extended_.load(std::memory_order_relaxed));
   fuse_buf buffer{};
-  buffer.size = request.size();
-  buffer.mem = request.data();
+  buffer.size = scope.request().size();
+  buffer.mem = scope.request().data();
   fuse_session_process_buf(session_, &buffer);
 }
 
@@ -151,6 +151,7 @@ void Session::CompleteHandshake(std::span<const iovec> message) {
   const bool want_passthrough = options_.passthrough && MayRegisterBackingFiles();
   const auto outcome = CompleteInitReply(*offer_, want_passthrough, body);
   const bool passthrough = outcome && outcome->passthrough;
+  setxattr_extended_.store(outcome && outcome->setxattr_extended);
   engine_.Connect(passthrough ? &backing_ : nullptr, cache_.get());
   ready_.store(true, std::memory_order_release);
   log::Info("connected", {{"passthrough", passthrough}});

@@ -55,6 +55,7 @@ class Session final : public RequestSink {
   std::unique_ptr<SessionKernelCache> cache_;
   std::optional<InitOffer> offer_;  // written before, read while INIT is answered, by one thread
   std::atomic<bool> ready_ = false;
+  std::atomic<bool> setxattr_extended_ = false;
 };
 
 }  // namespace strata::fusefs

@@ -51,6 +51,10 @@ Result<InitOutcome> CompleteInitReply(const InitOffer& offer, bool want_passthro
     flags |= wire::kInitHandleKillPrivV2;
     outcome.kill_privileges = true;
   }
+  if ((offer.flags & wire::kInitSetxattrExtended) != 0) {
+    flags |= wire::kInitSetxattrExtended;
+    outcome.setxattr_extended = true;
+  }
   constexpr std::uint64_t kNeeded = wire::kInitPassthrough | wire::kInitExtended;
   if (want_passthrough && (offer.flags & kNeeded) == kNeeded &&
       (flags & wire::kInitWritebackCache) == 0) {

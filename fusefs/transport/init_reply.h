@@ -19,15 +19,17 @@ struct InitOffer {
 // What the handshake settled.
 struct InitOutcome {
   bool passthrough = false;
-  bool kill_privileges = false;  // FUSE_HANDLE_KILLPRIV_V2
+  bool kill_privileges = false;    // FUSE_HANDLE_KILLPRIV_V2
+  bool setxattr_extended = false;  // FUSE_SETXATTR_EXT
 };
 
 // The offer, if `request` (header included) is an INIT request.
 std::optional<InitOffer> ParseInitRequest(std::span<const std::byte> request);
 
-// Adds to a fuse_init_out made by libfuse, in place: privilege killing by the server, parallel
-// directory operations and, if wanted, passthrough (never together with the writeback cache) - each
-// only if the kernel offered it. EPROTO for a reply that is too short to be one.
+// Adds to a fuse_init_out made by libfuse, in place: privilege killing by the server (also when an
+// ACL is set), parallel directory operations and, if wanted, passthrough (never together with the
+// writeback cache) - each only if the kernel offered it. EPROTO for a reply that is too short to be
+// one.
 Result<InitOutcome> CompleteInitReply(const InitOffer& offer, bool want_passthrough,
                                       std::span<std::byte> reply);
 

@@ -14,6 +14,7 @@ namespace strata::fusefs::wire {
 inline constexpr std::uint64_t kInitWritebackCache = std::uint64_t{1} << 16;
 inline constexpr std::uint64_t kInitParallelDirOps = std::uint64_t{1} << 18;
 inline constexpr std::uint64_t kInitHandleKillPrivV2 = std::uint64_t{1} << 28;
+inline constexpr std::uint64_t kInitSetxattrExtended = std::uint64_t{1} << 29;
 inline constexpr std::uint64_t kInitExtended = std::uint64_t{1} << 30;
 inline constexpr std::uint64_t kInitPassthrough = std::uint64_t{1} << 37;
 
@@ -30,6 +31,17 @@ inline constexpr std::uint32_t kOpenPassthrough = 1U << 7;
 // Privilege killing, negotiated by kInitHandleKillPrivV2.
 inline constexpr std::uint32_t kWriteKillSuidGid = 1U << 2;  // fuse_write_in::write_flags
 inline constexpr std::uint32_t kOpenKillSuidGid = 1U << 0;   // fuse_open_in::open_flags
+
+// SETXATTR with kInitSetxattrExtended: the fields before the name, of which older servers know the
+// first two.
+struct SetxattrIn {
+  std::uint32_t size;
+  std::uint32_t flags;
+  std::uint32_t extra_flags;
+  std::uint32_t padding;
+};
+inline constexpr std::size_t kShortSetxattrIn = 8;
+inline constexpr std::uint32_t kSetxattrAclKillSgid = 1U << 0;  // SetxattrIn::extra_flags
 
 struct OpenOut {
   std::uint64_t handle;

@@ -105,36 +105,36 @@ Result<> UnionEngine::CheckXattrChange(NodeIndex node, const std::string& name, 
   return {};
 }
 
-Result<> UnionEngine::SetXattr(NodeId node_id, const char* name, std::string_view value,
-                               int flags) {
-  const NodeIndex node = Current(static_cast<NodeIndex>(node_id.value));
+Result<> UnionEngine::SetXattr(NodeId node_id, const char* name, std::string_view value, int flags,
+                               bool kill_setgid) {
   const std::string stored = StoredXattrName(name);
-  STRATA_TRY(CheckXattrChange(node, stored, flags));
-  STRATA_TRY(EnsureUpper(node));
-  STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, O_PATH));
-  STRATA_TRY(env_.files.SetXattr(fd->get(), stored.c_str(), value, flags));
-  AttributesChanged(node_id, node);
-  if (stored == kDefaultAcl) {
-    STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(node));
-    WriteLock lock(dir->mu);
-    dir->default_acl.reset();
-  }
-  return {};
+  return ChangeXattr(node_id, stored, flags, [&](int fd) -> Result<> {
+    STRATA_TRY(env_.files.SetXattr(fd, stored.c_str(), value, flags));
+    if (!kill_setgid) return {};
+    STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(fd));
+    if ((st.st_mode & S_ISGID) == 0) return {};
+    return env_.files.ChmodAt(fd, "", st.st_mode & kPermissions & ~S_ISGID);
+  });
 }
 
 Result<> UnionEngine::RemoveXattr(NodeId node_id, const char* name) {
-  const NodeIndex node = Current(static_cast<NodeIndex>(node_id.value));
   const std::string stored = StoredXattrName(name);
-  STRATA_TRY(CheckXattrChange(node, stored, XATTR_REPLACE));
+  return ChangeXattr(node_id, stored, XATTR_REPLACE,
+                     [&](int fd) { return env_.files.RemoveXattr(fd, stored.c_str()); });
+}
+
+Result<> UnionEngine::ChangeXattr(NodeId node_id, const std::string& stored, int flags,
+                                  const std::function<Result<>(int fd)>& change) {
+  const NodeIndex node = Current(static_cast<NodeIndex>(node_id.value));
+  STRATA_TRY(CheckXattrChange(node, stored, flags));
   STRATA_TRY(EnsureUpper(node));
   STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, O_PATH));
-  STRATA_TRY(env_.files.RemoveXattr(fd->get(), stored.c_str()));
+  STRATA_TRY(change(fd->get()));
   AttributesChanged(node_id, node);
-  if (stored == kDefaultAcl) {
-    STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(node));
-    WriteLock lock(dir->mu);
-    dir->default_acl.reset();
-  }
+  if (stored != kDefaultAcl) return {};
+  STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(node));
+  WriteLock lock(dir->mu);
+  dir->default_acl.reset();
   return {};
 }
 

@@ -114,7 +114,9 @@ class Engine {
   // --- extended attributes and the whole -------------------------------------------------------
   virtual Result<std::string> GetXattr(NodeId node, const char* name) = 0;
   virtual Result<std::vector<std::string>> ListXattr(NodeId node) = 0;
-  virtual Result<> SetXattr(NodeId node, const char* name, std::string_view value, int flags) = 0;
+  // `kill_setgid`: clear it, too; for an ACL set by somebody outside the file's group.
+  virtual Result<> SetXattr(NodeId node, const char* name, std::string_view value, int flags,
+                            bool kill_setgid) = 0;
   virtual Result<> RemoveXattr(NodeId node, const char* name) = 0;
   virtual Result<struct statvfs> StatVfs() = 0;
 

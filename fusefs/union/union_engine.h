@@ -96,7 +96,8 @@ class UnionEngine final : public Engine {
   Result<off_t> Seek(NodeId node, std::uint64_t handle, off_t offset, int whence) override;
   Result<std::string> GetXattr(NodeId node, const char* name) override;
   Result<std::vector<std::string>> ListXattr(NodeId node) override;
-  Result<> SetXattr(NodeId node, const char* name, std::string_view value, int flags) override;
+  Result<> SetXattr(NodeId node, const char* name, std::string_view value, int flags,
+                    bool kill_setgid) override;
   Result<> RemoveXattr(NodeId node, const char* name) override;
   Result<struct statvfs> StatVfs() override;
   Counters Count() const override;
@@ -301,6 +302,9 @@ class UnionEngine final : public Engine {
   Result<> KillPrivileges(int fd);
   std::string StoredXattrName(const char* name) const;
   Result<> CheckXattrChange(NodeIndex node, const std::string& name, int flags);
+  // Checks, copies up, and does `change` to the upper file; `flags` as for setxattr(2).
+  Result<> ChangeXattr(NodeId node, const std::string& stored, int flags,
+                       const std::function<Result<>(int fd)>& change);
 
   EngineOptions options_;
   EngineEnv env_;

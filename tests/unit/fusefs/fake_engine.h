@@ -113,7 +113,7 @@ class FakeEngine : public Engine {
   Result<std::vector<std::string>> ListXattr(NodeId) override {
     return Give(std::vector<std::string>{"user.a", "user.bc"});
   }
-  Result<> SetXattr(NodeId, const char*, std::string_view value, int) override {
+  Result<> SetXattr(NodeId, const char*, std::string_view value, int, bool) override {
     xattr_value = value;
     return Nothing();
   }

@@ -22,7 +22,8 @@ using namespace std::chrono_literals;
 // --- INIT ---------------------------------------------------------------------------------------
 
 constexpr std::uint64_t kOffered = wire::kInitExtended | wire::kInitPassthrough |
-                                   wire::kInitHandleKillPrivV2 | wire::kInitParallelDirOps;
+                                   wire::kInitHandleKillPrivV2 | wire::kInitParallelDirOps |
+                                   wire::kInitSetxattrExtended;
 
 std::array<std::byte, wire::kInitOutSize> EmptyReply() { return {}; }
 
@@ -46,6 +47,7 @@ TEST(InitReplyTest, AddsWhatTheKernelOffers) {
   ASSERT_TRUE(outcome.has_value());
   EXPECT_TRUE(outcome->passthrough);
   EXPECT_TRUE(outcome->kill_privileges);
+  EXPECT_TRUE(outcome->setxattr_extended);
   EXPECT_EQ(FlagsOf(reply), kOffered);
   EXPECT_EQ(StackDepthOf(reply), 1U);
 }
@@ -56,6 +58,7 @@ TEST(InitReplyTest, AddsNothingTheKernelDidNotOffer) {
   ASSERT_TRUE(outcome.has_value());
   EXPECT_FALSE(outcome->passthrough);
   EXPECT_FALSE(outcome->kill_privileges);
+  EXPECT_FALSE(outcome->setxattr_extended);
   EXPECT_EQ(FlagsOf(reply), 0U);
 }
 
