@@ -242,7 +242,10 @@ class SystemFileOps final : public FileOps {
     }
   }
   Result<> SetXattr(int fd, const char* name, std::string_view value, int flags) override {
-    const std::string path = ProcFdPath(fd);
+    auto set = Check("fsetxattr",
+                     [&] { return ::fsetxattr(fd, name, value.data(), value.size(), flags); });
+    if (set || set.error().code() != EBADF) return set;
+    const std::string path = ProcFdPath(fd);  // O_PATH
     return Check("setxattr",
                  [&] { return ::setxattr(path.c_str(), name, value.data(), value.size(), flags); });
   }
@@ -251,12 +254,20 @@ class SystemFileOps final : public FileOps {
     return Check("removexattr", [&] { return ::removexattr(path.c_str(), name); });
   }
   Result<std::vector<std::string>> ListXattr(int fd) override {
-    const std::string path = ProcFdPath(fd);
-    std::string list(1024, '\0');
-    ssize_t got = ::listxattr(path.c_str(), list.data(), list.size());
+    // Most lists are empty or short.
+    std::array<char, 1024> small;
+    std::string large;
+    std::span<char> list(small);
+    const auto fetch = [&] {
+      ssize_t got = ::flistxattr(fd, list.data(), list.size());
+      if (got != -1 || errno != EBADF) return got;
+      return ::listxattr(ProcFdPath(fd).c_str(), list.data(), list.size());  // O_PATH
+    };
+    ssize_t got = fetch();
     if (got == -1 && errno == ERANGE) {
-      list.resize(kXattrSizeMax);
-      got = ::listxattr(path.c_str(), list.data(), list.size());
+      large.resize(kXattrSizeMax);
+      list = large;
+      got = fetch();
     }
     if (got == -1) return FailErrno("listxattr");
     std::vector<std::string> names;

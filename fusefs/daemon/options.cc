@@ -150,6 +150,11 @@ Result<> SetSpin(Options& options, std::string_view name, std::string_view value
   return {};
 }
 
+Result<> SetWalkAhead(Options& options, std::string_view name, std::string_view value) {
+  STRATA_TRY_ASSIGN(options.engine.walk_ahead_threads, ParseNumber(name, value, 0, kMaxThreads));
+  return {};
+}
+
 Result<> SetSource(Options& options, std::string_view /*name*/, std::string_view value) {
   options.mount.source = Unescape(value);
   return {};
@@ -194,6 +199,7 @@ constexpr MountOption kMountOptions[] = {
     {"fsname", Takes::kValue, SetSource},
     {"threads", Takes::kValue, SetThreads},
     {"spin", Takes::kValue, SetSpin},
+    {"walkahead", Takes::kValue, SetWalkAhead},
     {"writeback", Takes::kNothing, Writeback},
     {"acl", Takes::kNothing, SetAcl<true>},
     {"noacl", Takes::kNothing, SetAcl<false>},
@@ -446,6 +452,7 @@ Serving:
   noacl                  no POSIX ACLs
   threads=N              requests served at once (default 4)
   spin=MICROSECONDS      poll for the next request before sleeping (default 100, 0: never)
+  walkahead=N            threads that load directories ahead of a walk (default 4, 0: none)
   allow_other            let other users in (default for root; noallow_other: don't)
   fsname=NAME            the source shown in /proc/mounts
 

@@ -2,6 +2,7 @@
 // consists of.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -97,6 +98,11 @@ struct Directory {
   bool loaded STRATA_GUARDED_BY(mu) = false;
   bool dead STRATA_GUARDED_BY(mu) = false;                // removed: nothing can be made in it
   std::optional<bool> default_acl STRATA_GUARDED_BY(mu);  // of the upper directory, where known
+
+  // For loading ahead of a walk: the slot of the child that was listed last, and whether this
+  // directory has been asked for ahead. Hints, no more.
+  std::atomic<NameTable::Slot> last_listed = NameTable::kNone;
+  std::atomic<bool> loaded_ahead = false;
 
   Mutex stack_mu;  // rank 50, descendants before ancestors
   bool resolved STRATA_GUARDED_BY(stack_mu) = false;

@@ -1,7 +1,4 @@
-// Names to nodes, and listings.
-#include <dirent.h>
-
-#include <algorithm>
+// Names to nodes.
 #include <charconv>
 
 #include "base/digest.h"
@@ -11,10 +8,6 @@
 namespace strata::fusefs {
 namespace {
 
-// Listing offsets: 0 is ".", 1 "..", and from here on slot numbers.
-constexpr std::uint64_t kFirstSlot = 2;
-// Entries bound at a time; about what fills the kernel's readdirplus buffer.
-constexpr std::size_t kListBatch = 128;
 constexpr int kMaxRaces = 1000;
 
 template <class T>
@@ -256,101 +249,6 @@ Result<EntryReply> UnionEngine::Lookup(NodeId parent, std::string_view name) {
     return Reply(std::move(bound));
   }
   return Fail(EIO, "lookup", "the name kept changing its layer");
-}
-
-Result<> UnionEngine::List(NodeId node, std::uint64_t offset, bool attributes,
-                           const std::function<bool(const ListedEntry&)>& add) {
-  STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(static_cast<NodeIndex>(node.value)));
-  STRATA_TRY(EnsureLoaded(*dir));
-  const NodeView self = nodes_->View(dir->index);
-  if (offset == 0) {
-    if (!add({".", 1, self.ino, DT_DIR, nullptr})) return {};
-    offset = 1;
-  }
-  if (offset == 1) {
-    const std::uint64_t up = self.parent == 0 ? self.ino : nodes_->View(self.parent).ino;
-    if (!add({"..", kFirstSlot, up, DT_DIR, nullptr})) return {};
-    offset = kFirstSlot;
-  }
-  for (;;) {
-    STRATA_TRY_ASSIGN(const std::size_t done, ListBatch(*dir, &offset, attributes, add));
-    if (done < kListBatch) return {};
-  }
-}
-
-Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset, bool attributes,
-                                           const std::function<bool(const ListedEntry&)>& add) {
-  struct Item {
-    std::string name;
-    Slot slot = 0;
-    LayerIndex layer = 0;
-    unsigned char type = 0;
-    Bound bound;
-    bool valid = false;
-  };
-  std::vector<Item> items;
-  bool at_end = true;
-  {
-    ReadLock lock(dir.mu);
-    for (auto slot = static_cast<Slot>(*offset - kFirstSlot); slot < dir.names.end(); ++slot) {
-      if (!dir.names.InUse(slot) || dir.names.at(slot).whiteout) continue;
-      if (items.size() == kListBatch) {
-        at_end = false;
-        break;
-      }
-      const DirSlot& entry = dir.names.at(slot);
-      items.push_back(
-          {std::string(dir.names.NameOf(slot)), slot, entry.layer, entry.type, {}, false});
-    }
-  }
-  if (items.empty()) return std::size_t{0};
-
-  std::vector<LayerFd> fds;
-  for (const Item& item : items) {
-    if (std::ranges::any_of(fds, [&](const LayerFd& fd) { return fd.layer == item.layer; }))
-      continue;
-    auto fd = Fd(dir, item.layer);
-    if (!fd && fd.error().code() != ENOENT) return std::unexpected(std::move(fd).error());
-    if (fd) fds.push_back({item.layer, std::move(*fd)});
-  }
-  {
-    WriteLock lock(dir.mu);
-    for (Item& item : items) {
-      // Gone or moved to another layer meanwhile: leaving a changing name out is what readdir(3)
-      // allows.
-      if (!dir.names.InUse(item.slot) || dir.names.NameOf(item.slot) != item.name) continue;
-      const DirSlot& entry = dir.names.at(item.slot);
-      const auto fd = std::ranges::find(fds, entry.layer, &LayerFd::layer);
-      if (entry.whiteout || fd == fds.end()) continue;
-      auto bound = Bind(dir, item.slot, fd->fd->get());
-      if (!bound) continue;  // the stat(2) of that name will say what is wrong with it
-      item.bound = std::move(*bound);
-      item.valid = true;
-    }
-  }
-  bool full = false;
-  for (Item& item : items) {
-    if (!item.valid) {
-      *offset = item.slot + kFirstSlot + 1;
-      continue;
-    }
-    const NodeIndex index = item.bound.node.index;
-    if (full) {
-      Drop(index, 1, 0);
-      continue;
-    }
-    auto reply = Reply(item.bound);
-    if (!reply) continue;
-    const bool taken = add({item.name, item.slot + kFirstSlot + 1, reply->attr.st_ino, item.type,
-                            attributes ? &*reply : nullptr});
-    if (!taken || !attributes) Drop(index, 1, 0);
-    if (taken) {
-      *offset = item.slot + kFirstSlot + 1;
-    } else {
-      full = true;
-    }
-  }
-  return full || at_end ? std::size_t{0} : kListBatch;
 }
 
 }  // namespace strata::fusefs

@@ -1,6 +1,8 @@
 #include "fusefs/union/redirect.h"
 
+#include <algorithm>
 #include <string_view>
+#include <vector>
 
 #include "base/path.h"
 #include "base/try.h"
@@ -8,11 +10,15 @@
 namespace strata::fusefs {
 namespace {
 
-// The xattr's value; nothing where it is absent or the filesystem has none.
-Result<std::optional<std::string>> Optional(Result<std::string> value) {
+// The xattr's value, if `listed` has it.
+Result<std::optional<std::string>> ValueOf(FileOps& files, int dir,
+                                           const std::vector<std::string>& listed,
+                                           const std::string& name) {
+  if (std::ranges::find(listed, name) == listed.end()) return std::optional<std::string>();
+  auto value = files.GetXattr(dir, name.c_str());
   if (value) return std::optional<std::string>(std::move(*value));
   const int code = value.error().code();
-  if (code == ENODATA || code == EOPNOTSUPP || code == EPERM) return std::optional<std::string>();
+  if (code == ENODATA || code == EPERM) return std::optional<std::string>();
   return std::unexpected(std::move(value).error());
 }
 
@@ -35,10 +41,16 @@ bool ValidRedirect(std::string_view redirect) {
 
 Result<DirectoryMarks> ReadDirectoryMarks(FileOps& files, const OverlayXattrs& xattrs, int dir) {
   DirectoryMarks marks;
-  STRATA_TRY_ASSIGN(const auto opaque, Optional(files.GetXattr(dir, xattrs.Opaque().c_str())));
+  // One call instead of two: nearly all directories have neither mark.
+  auto listed = files.ListXattr(dir);
+  if (!listed) {
+    if (listed.error().code() == EOPNOTSUPP) return marks;
+    return std::unexpected(std::move(listed).error());
+  }
+  STRATA_TRY_ASSIGN(const auto opaque, ValueOf(files, dir, *listed, xattrs.Opaque()));
   marks.opaque = opaque == "y";
   if (marks.opaque) return marks;  // wins over a redirect, as in kernel overlayfs
-  STRATA_TRY_ASSIGN(marks.redirect, Optional(files.GetXattr(dir, xattrs.Redirect().c_str())));
+  STRATA_TRY_ASSIGN(marks.redirect, ValueOf(files, dir, *listed, xattrs.Redirect()));
   if (marks.redirect && !ValidRedirect(*marks.redirect)) {
     return Fail(EINVAL, "redirect", "'" + *marks.redirect + "' is not a redirect");
   }

@@ -46,8 +46,9 @@ struct EngineOptions {
   bool volatile_upper =
       false;  // no fsync before a copy becomes visible, fsync requests are not passed on
   bool file_whiteouts =
-      false;              // write whiteouts as `.wh.` files even where device nodes can be made
-  bool coherent = false;  // old descriptors see new data: no passthrough of lower files
+      false;  // write whiteouts as `.wh.` files even where device nodes can be made
+  unsigned walk_ahead_threads = 4;  // that load directories before a walk asks for them; 0: none
+  bool coherent = false;            // old descriptors see new data: no passthrough of lower files
 };
 
 // An inode handed to the kernel; each one given out counts one lookup until Forget().

@@ -29,6 +29,7 @@
 #include "fusefs/union/link_groups.h"
 #include "fusefs/union/node_table.h"
 #include "fusefs/union/side_table.h"
+#include "fusefs/union/walk_ahead.h"
 #include "fusefs/union/work_dir.h"
 
 namespace strata::fusefs {
@@ -58,7 +59,10 @@ struct RetiredNode {
 
 class UnionEngine final : public Engine {
  public:
-  UnionEngine(EngineOptions options, EngineEnv env) : options_(std::move(options)), env_(env) {}
+  UnionEngine(EngineOptions options, EngineEnv env)
+      : options_(std::move(options)),
+        env_(env),
+        walk_ahead_(options_.walk_ahead_threads, [this](WeakNode node) { LoadAhead(node); }) {}
   Result<> Start();
 
   void Connect(BackingFiles* backing, KernelCache* cache) override;
@@ -154,6 +158,10 @@ class UnionEngine final : public Engine {
   // A known node of the link group of a file, if there is one.
   std::optional<WeakNode> TryLinked(RealInode inode);
   // Lists what fits from *offset on, moving it; 0 when there is no more to list or no room.
+  // Has the siblings that a walk will list after `dir` loaded; `self` is its node.
+  void LoadAheadOf(const Directory& dir, const NodeView& self);
+  void LoadAhead(WeakNode node);
+  Result<> Warm(NodeIndex node);
   Result<std::size_t> ListBatch(Directory& dir, std::uint64_t* offset, bool attributes,
                                 const std::function<bool(const ListedEntry&)>& add);
   Result<EntryReply> Reply(Bound bound);
@@ -341,6 +349,8 @@ class UnionEngine final : public Engine {
   std::atomic<std::uint64_t> passthrough_opens_ = 0;
   std::atomic<std::uint64_t> cached_opens_ = 0;
   std::atomic<std::uint64_t> retired_nodes_ = 0;
+
+  WalkAhead walk_ahead_;  // last: its threads use all of the above
 };
 
 }  // namespace strata::fusefs

@@ -90,7 +90,7 @@ TEST(OptionsTest, ThousandLayers) {
 TEST(OptionsTest, EveryWord) {
   const auto options =
       Parse({"-f", "--log-level", "debug", "--log-format=json", "--log-file", "/l", "-o",
-             "lowerdir=A,ro,passthrough=all,coherent,userxattr,threads=7,spin=0,noacl,writeback,"
+             "lowerdir=A,ro,passthrough=all,coherent,userxattr,threads=7,spin=0,walkahead=0,noacl,writeback,"
              "noallow_other,default_permissions,fsname=some\\,name,context=\"a:b\"",
              "/mnt"});
   ASSERT_TRUE(options.has_value()) << options.error().ToString();
@@ -104,6 +104,7 @@ TEST(OptionsTest, EveryWord) {
   EXPECT_TRUE(options->engine.user_xattr);
   EXPECT_EQ(options->threads, 7U);
   EXPECT_EQ(options->spin.count(), 0);
+  EXPECT_EQ(options->engine.walk_ahead_threads, 0U);
   EXPECT_FALSE(options->acl);
   EXPECT_TRUE(options->writeback);
   EXPECT_EQ(options->allow_other, false);

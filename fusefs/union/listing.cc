@@ -1,0 +1,200 @@
+// Listings, and what a walk will list next.
+#include <dirent.h>
+
+#include <algorithm>
+
+#include "base/logging.h"
+#include "base/try.h"
+#include "fusefs/union/union_engine.h"
+
+namespace strata::fusefs {
+namespace {
+
+// Listing offsets: 0 is ".", 1 "..", and from here on slot numbers.
+constexpr std::uint64_t kFirstSlot = 2;
+// Entries bound at a time; about what fills the kernel's readdirplus buffer.
+constexpr std::size_t kListBatch = 128;
+
+// Siblings loaded ahead of a walk, topped up when half of them are used.
+constexpr std::size_t kAhead = 16;
+// Other entries between two directories that are still looked across for the next one.
+constexpr std::size_t kMaxGap = 256;
+// Entries whose attributes are fetched ahead, a directory.
+constexpr std::size_t kMaxWarmed = 512;
+
+// The next directory from `slot` on in either direction, or kNone.
+NameTable::Slot NextDirectory(const NameTable& names, NameTable::Slot slot, bool forward) {
+  for (std::size_t gap = 0; gap < kMaxGap; ++gap) {
+    if (forward ? slot + 1 >= names.end() : slot == 0) break;
+    slot = forward ? slot + 1 : slot - 1;
+    if (names.InUse(slot) && !names.at(slot).whiteout && names.at(slot).type == DT_DIR) return slot;
+  }
+  return NameTable::kNone;
+}
+
+}  // namespace
+
+Result<> UnionEngine::List(NodeId node, std::uint64_t offset, bool attributes,
+                           const std::function<bool(const ListedEntry&)>& add) {
+  STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(static_cast<NodeIndex>(node.value)));
+  STRATA_TRY(EnsureLoaded(*dir));
+  const NodeView self = nodes_->View(dir->index);
+  if (offset == 0) {
+    LoadAheadOf(*dir, self);
+    if (!add({".", 1, self.ino, DT_DIR, nullptr})) return {};
+    offset = 1;
+  }
+  if (offset == 1) {
+    const std::uint64_t up = self.parent == 0 ? self.ino : nodes_->View(self.parent).ino;
+    if (!add({"..", kFirstSlot, up, DT_DIR, nullptr})) return {};
+    offset = kFirstSlot;
+  }
+  for (;;) {
+    STRATA_TRY_ASSIGN(const std::size_t done, ListBatch(*dir, &offset, attributes, add));
+    if (done < kListBatch) return {};
+  }
+}
+
+Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset, bool attributes,
+                                           const std::function<bool(const ListedEntry&)>& add) {
+  struct Item {
+    std::string name;
+    Slot slot = 0;
+    LayerIndex layer = 0;
+    unsigned char type = 0;
+    Bound bound;
+    bool valid = false;
+  };
+  std::vector<Item> items;
+  bool at_end = true;
+  {
+    ReadLock lock(dir.mu);
+    for (auto slot = static_cast<Slot>(*offset - kFirstSlot); slot < dir.names.end(); ++slot) {
+      if (!dir.names.InUse(slot) || dir.names.at(slot).whiteout) continue;
+      if (items.size() == kListBatch) {
+        at_end = false;
+        break;
+      }
+      const DirSlot& entry = dir.names.at(slot);
+      items.push_back(
+          {std::string(dir.names.NameOf(slot)), slot, entry.layer, entry.type, {}, false});
+    }
+  }
+  if (items.empty()) return std::size_t{0};
+
+  std::vector<LayerFd> fds;
+  for (const Item& item : items) {
+    if (std::ranges::any_of(fds, [&](const LayerFd& fd) { return fd.layer == item.layer; }))
+      continue;
+    auto fd = Fd(dir, item.layer);
+    if (!fd && fd.error().code() != ENOENT) return std::unexpected(std::move(fd).error());
+    if (fd) fds.push_back({item.layer, std::move(*fd)});
+  }
+  {
+    WriteLock lock(dir.mu);
+    for (Item& item : items) {
+      // Gone or moved to another layer meanwhile: leaving a changing name out is what readdir(3)
+      // allows.
+      if (!dir.names.InUse(item.slot) || dir.names.NameOf(item.slot) != item.name) continue;
+      const DirSlot& entry = dir.names.at(item.slot);
+      const auto fd = std::ranges::find(fds, entry.layer, &LayerFd::layer);
+      if (entry.whiteout || fd == fds.end()) continue;
+      auto bound = Bind(dir, item.slot, fd->fd->get());
+      if (!bound) continue;  // the stat(2) of that name will say what is wrong with it
+      item.bound = std::move(*bound);
+      item.valid = true;
+    }
+  }
+  bool full = false;
+  for (Item& item : items) {
+    if (!item.valid) {
+      *offset = item.slot + kFirstSlot + 1;
+      continue;
+    }
+    const NodeIndex index = item.bound.node.index;
+    if (full) {
+      Drop(index, 1, 0);
+      continue;
+    }
+    auto reply = Reply(item.bound);
+    if (!reply) continue;
+    const bool taken = add({item.name, item.slot + kFirstSlot + 1, reply->attr.st_ino, item.type,
+                            attributes ? &*reply : nullptr});
+    if (!taken || !attributes) Drop(index, 1, 0);
+    if (taken) {
+      *offset = item.slot + kFirstSlot + 1;
+    } else {
+      full = true;
+    }
+  }
+  return full || at_end ? std::size_t{0} : kListBatch;
+}
+
+void UnionEngine::LoadAheadOf(const Directory& dir, const NodeView& self) {
+  if (options_.walk_ahead_threads == 0 || self.parent == 0) return;
+  const DirectoryRef parent = dirs_.Find(self.parent);
+  if (!parent || dir.candidates.size() * kAhead > max_cached_fds_ / 2) return;
+
+  std::vector<WeakNode> next;
+  {
+    ReadLock lock(parent->mu);
+    const NameTable& names = parent->names;
+    NameTable::Slot slot = names.Find(self.name_text);
+    if (slot == NameTable::kNone) return;
+    const NameTable::Slot before = parent->last_listed.exchange(slot, std::memory_order_relaxed);
+    if (before == NameTable::kNone || before == slot || before >= names.end()) return;
+    const bool forward = slot > before;
+    if (NextDirectory(names, before, forward) != slot) return;  // not one after the other
+    for (std::size_t i = 0; i < kAhead; ++i) {
+      slot = NextDirectory(names, slot, forward);
+      if (slot == NameTable::kNone) break;
+      const WeakNode node = names.at(slot).node;
+      const DirectoryRef sibling = node.index != 0 ? dirs_.Find(node.index) : nullptr;
+      if (!sibling) continue;
+      const bool asked = sibling->loaded_ahead.exchange(true, std::memory_order_relaxed);
+      if (asked && i == kAhead / 2) return;  // enough is on its way
+      if (!asked) next.push_back(node);
+    }
+  }
+  walk_ahead_.Add(next);
+}
+
+void UnionEngine::LoadAhead(WeakNode node) {
+  if (!nodes_->TryLookup(node)) return;
+  if (auto warmed = Warm(node.index); !warmed) {
+    // Whoever asks for the directory gets the error.
+    log::Debug("not loaded ahead", {{"error", warmed.error().ToString()}});
+  }
+  Drop(node.index, 1, 0);
+}
+
+// Loads the directory, and has the kernel read its entries' inodes.
+Result<> UnionEngine::Warm(NodeIndex node) {
+  STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(node));
+  {
+    ReadLock lock(dir->mu);
+    if (dir->loaded) return {};
+  }
+  STRATA_TRY(EnsureLoaded(*dir));
+  std::vector<std::pair<LayerIndex, std::string>> entries;
+  {
+    ReadLock lock(dir->mu);
+    for (NameTable::Slot slot = 0; slot < dir->names.end(); ++slot) {
+      if (entries.size() == kMaxWarmed) break;
+      if (!dir->names.InUse(slot) || dir->names.at(slot).whiteout) continue;
+      entries.emplace_back(dir->names.at(slot).layer, dir->names.NameOf(slot));
+    }
+  }
+  std::ranges::stable_sort(entries, {}, &std::pair<LayerIndex, std::string>::first);
+  SharedFd fd;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const auto& [layer, name] = entries[i];
+    if (i == 0 || layer != entries[i - 1].first) {
+      STRATA_TRY_ASSIGN(fd, Fd(*dir, layer));
+    }
+    STRATA_TRY(env_.files.StatAt(fd->get(), name.c_str()));
+  }
+  return {};
+}
+
+}  // namespace strata::fusefs
