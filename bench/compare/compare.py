@@ -9,9 +9,9 @@ import os
 import shutil
 import sys
 import tempfile
-from pathlib import Path
 
 import containers
+import disk
 import report
 from peers import PEERS, Strata
 from trees import Tree
@@ -26,7 +26,10 @@ def arguments():
     parser.add_argument("--peers", default=",".join(PEERS), help="which, separated by commas")
     parser.add_argument("--workloads", default="", help="only those whose name contains this")
     parser.add_argument("--base", default="overlayfs", help="what the ratios are relative to")
-    parser.add_argument("--scratch", default=tempfile.gettempdir(), help="where to work; a real disk")
+    parser.add_argument("--scratch", default=tempfile.gettempdir(),
+                        help="a directory on a real disk; an ext4 image is made there")
+    parser.add_argument("--in-place", action="store_true",
+                        help="measure on the filesystem of --scratch itself instead")
     parser.add_argument("--json", help="write all values to this file")
     parser.add_argument("--strata", default="strata", help="the client, for --image")
     parser.add_argument("--image", help="an image both strata and podman have: times `run`, too")
@@ -84,8 +87,8 @@ def main():
     Strata.options = options.options
     results, notes = {}, []
     peers = usable_peers(options.peers.split(","), notes)
-    with tempfile.TemporaryDirectory(prefix="strata-compare-", dir=options.scratch) as scratch:
-        measure(options, Path(scratch), peers, results)
+    with (disk.in_place if options.in_place else disk.ext4)(options.scratch) as scratch:
+        measure(options, scratch, peers, results)
     print(report.table(results, peers, options.base))
     runs = {}
     ran = measure_containers(options, runs, notes)
