@@ -230,26 +230,52 @@ Result<> ContainerService::Remove(std::string_view ref, bool force, bool volumes
 }
 
 Result<> ContainerService::RemoveLocked(const ContainerPtr& container, bool volumes) {
-  ContainerRecord record = container->Snapshot();
   CleanupLocked(*container);
+  STRATA_TRY(DeleteRowLocked(*container));
+  RemoveFiles(container->id);
+  ForgetLocked(container, volumes);
+  return {};
+}
+
+Result<> ContainerService::RemoveEndedLocked(const ContainerPtr& container) {
+  // Processes that outlive the first one may use the root: they go before anybody is told.
+  if (container->Snapshot().host.pid_mode == "host") return RemoveLocked(container, true);
+  auto deleted = DeleteRowLocked(*container);
+  if (deleted) ForgetLocked(container, true);
+  CleanupLocked(*container);
+  STRATA_TRY(std::move(deleted));
+  RemoveFiles(container->id);
+  return {};
+}
+
+// The row goes before the files: directories without one are swept at the next start.
+Result<> ContainerService::DeleteRowLocked(Container& container) {
   {
-    const MutexLock lock(container->mu);
-    container->record.state.status = Status::kRemoving;
+    const MutexLock lock(container.mu);
+    container.record.state.status = Status::kRemoving;
   }
-  DropExecs(record.id);
-  // The row first: directories without one are swept at the next start.
-  if (auto removed = table_->Delete(record.id); !removed) {
-    const MutexLock lock(container->mu);
-    container->record.state.status = Status::kDead;
-    container->record.state.error = removed.error().ToString();
-    return removed;
+  DropExecs(container.id);
+  auto deleted = table_->Delete(container.id);
+  if (!deleted) {
+    const MutexLock lock(container.mu);
+    container.record.state.status = Status::kDead;
+    container.record.state.error = deleted.error().ToString();
   }
-  for (const auto& directory : {paths_.Home(record.id), paths_.Bundle(record.id)}) {
+  return deleted;
+}
+
+void ContainerService::RemoveFiles(const std::string& id) {
+  for (const auto& directory : {paths_.Home(id), paths_.Bundle(id)}) {
     if (auto removed = RemoveTree(directory); !removed) {
       log::Error("files of a removed container remain until the next start",
-                 {{"id", record.id}, {"error", removed.error().ToString()}});
+                 {{"id", id}, {"error", removed.error().ToString()}});
     }
   }
+}
+
+// Its name is free from here on, and everyone who waits for its removal is told.
+void ContainerService::ForgetLocked(const ContainerPtr& container, bool volumes) {
+  const ContainerRecord record = container->Snapshot();
   container->removed = true;
   Forget(record.name, record.id);
   if (volumes) {
@@ -271,7 +297,6 @@ Result<> ContainerService::RemoveLocked(const ContainerPtr& container, bool volu
   }
   const Error gone(ENOENT, "attach", "the container was removed");
   ConnectAttaches(*container, &gone);
-  return {};
 }
 
 Result<> ContainerService::Rename(std::string_view ref, const std::string& name) {

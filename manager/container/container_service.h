@@ -129,6 +129,11 @@ class ContainerService {
   Result<> StopLocked(const ContainerPtr& container, const std::string& signal,
                       std::optional<int> timeout);
   Result<> RemoveLocked(const ContainerPtr& container, bool volumes);
+  // RemoveLocked() for one whose process has ended: nobody waits for mount and files to go.
+  Result<> RemoveEndedLocked(const ContainerPtr& container);
+  Result<> DeleteRowLocked(Container& container);
+  void RemoveFiles(const std::string& id);
+  void ForgetLocked(const ContainerPtr& container, bool volumes);
   Result<> MountRootLocked(const ContainerPtr& container, const ContainerRecord& record);
   Result<> SeedVolumes(const ContainerRecord& record, int root);
   Result<> WriteBundle(const ContainerRecord& record, int root);

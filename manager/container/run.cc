@@ -250,12 +250,12 @@ void ContainerService::OnExit(const ContainerPtr& container) {
   const ContainerRecord record = container->Snapshot();
   // Somebody may have cleaned up, removed or even started it again since.
   if (container->removed || Active(record.state)) return;
-  CleanupLocked(*container);
   if (!record.host.auto_remove) {
+    CleanupLocked(*container);
     Save(*container);
     return;
   }
-  if (auto removed = RemoveLocked(container, true); !removed) {
+  if (auto removed = RemoveEndedLocked(container); !removed) {
     log::Error("container was not removed",
                {{"id", record.id}, {"error", removed.error().ToString()}});
   }
