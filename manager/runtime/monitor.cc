@@ -197,7 +197,9 @@ Result<Monitor::Created> Monitor::Create(const CreateRequest& request) {
   }
   AppendFlag(argv, request.terminal, "-t");
   AppendFlag(argv, request.stdin_open, "-i");
-  AppendFlag(argv, request.stdin_open && !request.stdin_once, "--leave-stdin-open");
+  // A terminal's input ends with a character, not with its client: who detached may come back.
+  AppendFlag(argv, request.stdin_open && (request.terminal || !request.stdin_once),
+             "--leave-stdin-open");
 
   STRATA_TRY_ASSIGN(Pipe sync, MakePipe());
   STRATA_TRY(Launch(std::move(argv), request.bundle, {{sync.write.get(), kSyncFd}}));

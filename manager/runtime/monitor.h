@@ -39,7 +39,7 @@ class Monitor {
         exit_file;  // <directory>/<id>: where the exit code will be; the name must be the id
     bool terminal = false;
     bool stdin_open = false;
-    bool stdin_once = false;  // the first client that hangs up ends stdin
+    bool stdin_once = false;  // the first client that hangs up ends stdin, unless it is a terminal
     std::int64_t log_size_max = -1;
   };
 
