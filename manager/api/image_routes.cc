@@ -135,8 +135,12 @@ Result<> Pull(Exchange& exchange, const ApiContext& context) {
   });
 }
 
+// What an import's stream says of each image besides its id in "aux".
+enum class ImportWords : std::uint8_t { kLoaded, kStatus, kNone };
+
 Result<> ImportBody(Exchange& exchange, const ApiContext& context,
-                    layerstore::ImportOptions options, bool load) {
+                    layerstore::ImportOptions options, ImportWords words) {
+  const bool load = words == ImportWords::kLoaded;
   return StreamImageWork(exchange, [&](ImageStream& stream) -> Result<> {
     const auto source = [&](std::span<std::byte> into) { return exchange.ReadSome(into); };
     STRATA_TRY_ASSIGN(const auto images, context.images.Import(source, options));
@@ -148,7 +152,7 @@ Result<> ImportBody(Exchange& exchange, const ApiContext& context,
       if (load) {
         stream.Object({{"stream", image.tags.empty() ? "Loaded image ID: " + name + "\n"
                                                      : "Loaded image: " + name + "\n"}});
-      } else {
+      } else if (words == ImportWords::kStatus) {
         stream.Status(image.id.ToString());
       }
       stream.Object({{"aux", {{"ID", image.id.ToString()}}}});
@@ -171,7 +175,7 @@ Result<> Create(Exchange& exchange, const ApiContext& context) {
     STRATA_TRY_ASSIGN(const Reference reference, Reference::Parse(name));
     options.name = reference.WithDefaultTag();
   }
-  return ImportBody(exchange, context, std::move(options), false);
+  return ImportBody(exchange, context, std::move(options), ImportWords::kStatus);
 }
 
 Result<> StrataImport(Exchange& exchange, const ApiContext& context) {
@@ -180,7 +184,7 @@ Result<> StrataImport(Exchange& exchange, const ApiContext& context) {
     STRATA_TRY_ASSIGN(const Reference reference, Reference::Parse(name));
     options.name = reference.WithDefaultTag();
   }
-  return ImportBody(exchange, context, std::move(options), false);
+  return ImportBody(exchange, context, std::move(options), ImportWords::kNone);
 }
 
 Result<> Push(Exchange& exchange, const ApiContext& context, const std::string& name) {
@@ -259,7 +263,7 @@ void AddImageRoutes(Router& router, const ApiContext& context) {
   add("POST", "/images/load", [](Exchange& e, const ApiContext& c) {
     layerstore::ImportOptions options;
     options.accept = layerstore::ImportOptions::Accept::kArchive;
-    return ImportBody(e, c, std::move(options), true);
+    return ImportBody(e, c, std::move(options), ImportWords::kLoaded);
   });
   add("POST", "/strata/images/import", StrataImport);
   add("GET", "/images/{name...}/json", Inspect);

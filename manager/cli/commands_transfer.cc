@@ -81,18 +81,24 @@ Result<std::function<Result<std::string>()>> ImportSource(const std::string& pat
   return [stream] { return stream->Next(); };
 }
 
+Result<ProgressOutcome> SendImport(Client& client, const HttpRequest& request,
+                                   ProgressStyle style) {
+  STRATA_TRY_ASSIGN(HttpExchange answer, client.Start(request));
+  return FollowProgress(answer, style);
+}
+
 Result<int> RunImport(Context& context, const Flags& flags) {
+  const std::string& path = flags.operands()[0];
   HttpRequest request;
   request.method = "POST";
   request.target = "/strata/images/import" +
                    Query({{"name", flags.operands().size() > 1 ? flags.operands()[1] : ""}});
   request.content_type = "application/x-tar";
-  STRATA_TRY_ASSIGN(request.body_source, ImportSource(flags.operands()[0]));
+  STRATA_TRY_ASSIGN(request.body_source, ImportSource(path));
   STRATA_TRY_ASSIGN(Client * client, context.client());
-  STRATA_TRY_ASSIGN(HttpExchange answer, client->Start(request));
-  STRATA_TRY_ASSIGN(const auto outcome,
-                    FollowProgress(answer, ChooseProgressStyle(flags.On("quiet"))));
-  if (!outcome.id.empty()) Print(outcome.id + "\n");
+  auto outcome = SendImport(*client, request, ChooseProgressStyle(flags.On("quiet")));
+  if (!outcome) return std::unexpected(std::move(outcome).error().WithContext(path));
+  if (!outcome->id.empty()) Print(outcome->id + "\n");
   return 0;
 }
 

@@ -153,6 +153,10 @@ Result<> RunDaemon(const DaemonOptions& options) {
   for (const auto& host : options.hosts) {
     STRATA_TRY_ASSIGN(listeners.emplace_back(), Listen(host));
     log::Info("listening", {{"host", host}});
+    if (host.starts_with("tcp://")) {
+      log::Warn("this address has no TLS: every user of this machine is root through it",
+                {{"host", host}});
+    }
   }
   STRATA_TRY_ASSIGN(auto server, HttpServer::Start(std::move(listeners), [&](Exchange& exchange) {
                       HandleRequest(router, exchange);
