@@ -57,8 +57,8 @@ Result<std::int32_t> OpenBackingFile(int device, int file) {
   // filesystem below clears setuid and setgid on each such write, which the writing process may
   // have no right to keep; opens of files that already have those bits are not passed through, so
   // that a privileged writer keeps them.
-  const auto capabilities = ThreadCapabilities::Get();
-  if (!capabilities) return FailErrno("capget");
+  thread_local const auto capabilities = ThreadCapabilities::Get();  // nothing else changes them
+  if (!capabilities) return Fail(EPERM, "capget");
   if (capabilities->Has(CAP_FSETID)) STRATA_TRY(capabilities->Without(CAP_FSETID).Apply());
   wire::BackingMap map{.fd = file, .flags = 0, .padding = 0};
   const int id = ::ioctl(device, wire::kBackingOpen, &map);

@@ -1,5 +1,8 @@
 // Nodes to files: from a node of the union to an open descriptor or the attributes of what it
 // stands for.
+#include <chrono>
+#include <thread>
+
 #include "base/try.h"
 #include "fusefs/union/union_engine.h"
 
@@ -8,7 +11,12 @@ namespace {
 
 // A name can be renamed between reading it and using it; the check that follows finds out and looks
 // again.
-constexpr int kMaxRaces = 1000;
+constexpr int kMaxQuietMisses = 100;
+// Whoever moves a name may be kept from its processor or wait for a disk. The first pauses only
+// yield; all together last seconds.
+constexpr int kYields = 16;
+constexpr int kMaxWaits = 20000;
+constexpr std::chrono::microseconds kPause{200};
 
 // What opening or looking up a name says when something else has taken its place: a whiteout is a
 // device nobody drives.
@@ -18,6 +26,16 @@ bool MayHaveMoved(int code) {
 }
 
 }  // namespace
+
+bool UnionEngine::LookAgain(Misses& misses) const {
+  if (moving_.load() == 0) return ++misses.quiet < kMaxQuietMisses;
+  if (++misses.waited < kYields) {
+    std::this_thread::yield();
+  } else {
+    std::this_thread::sleep_for(kPause);
+  }
+  return misses.waited < kMaxWaits;
+}
 
 void UnionEngine::Present(const NodeRecord& record, struct stat& st) const {
   st.st_ino = record.ino;
@@ -32,7 +50,8 @@ Result<SharedFd> UnionEngine::OpenNode(NodeIndex node, int flags) {
   flags |= O_NOFOLLOW;
   // A fifo that took the name meanwhile must not hold us; to regular files it means nothing.
   if ((flags & O_PATH) == 0) flags |= O_NONBLOCK;
-  for (int race = 0; race < kMaxRaces; ++race) {
+  Misses misses;
+  do {
     node = Current(node);
     const NodeView view = nodes_->View(node);
     if (view.Is(kNodeDirectory)) {
@@ -65,13 +84,14 @@ Result<SharedFd> UnionEngine::OpenNode(NodeIndex node, int flags) {
     } else if (!MayHaveMoved(opened.error().code())) {
       return std::unexpected(std::move(opened).error());
     }
-  }
+  } while (LookAgain(misses));
   return Fail(EIO, "open",
               "the file is not where the union put it: a layer was changed from outside");
 }
 
 Result<struct stat> UnionEngine::StatNode(NodeIndex node) {
-  for (int race = 0; race < kMaxRaces; ++race) {
+  Misses misses;
+  do {
     node = Current(node);
     const NodeView view = nodes_->View(node);
     Result<struct stat> st = Fail(ENOENT, "stat");
@@ -97,7 +117,7 @@ Result<struct stat> UnionEngine::StatNode(NodeIndex node) {
       return st;
     }
     if (!st && !MayHaveMoved(st.error().code())) return st;
-  }
+  } while (LookAgain(misses));
   return Fail(EIO, "stat",
               "the file is not where the union put it: a layer was changed from outside");
 }

@@ -335,6 +335,7 @@ Result<> UnionEngine::PublishFile(NodeIndex node, StagedFile staged,
         now.Is(kNodeOrphan) != view.Is(kNodeOrphan)) {
       continue;
     }
+    const Moving moving(*this);
     if (index_name) {
       STRATA_TRY(work_->LinkStaged(staged, work_->index_fd(), index_name->c_str()));
       links_->AddIndexed(*index_name);

@@ -47,8 +47,9 @@ Result<> UnionEngine::MakeInPlace(int dir, const char* name, const NewEntry& wha
 
 // Gives a new inode the owner and mode the caller would have got: the daemon made it with its own
 // credentials.
-Result<> UnionEngine::SettleOwner(int dir, const char* name, const NewEntry& what, mode_t mode,
-                                  const struct stat& parent, bool default_acl) {
+Result<struct stat> UnionEngine::SettleOwner(int dir, const char* name, const NewEntry& what,
+                                             mode_t mode, const struct stat& parent,
+                                             bool default_acl) {
   STRATA_TRY_ASSIGN(const struct stat made, env_.files.StatAt(dir, name));
   const bool inherits_group = (parent.st_mode & S_ISGID) != 0;
   const gid_t gid = inherits_group ? parent.st_gid : what.who.gid;
@@ -57,18 +58,21 @@ Result<> UnionEngine::SettleOwner(int dir, const char* name, const NewEntry& wha
   if (default_acl) wanted = (made.st_mode & 0777) | (wanted & ~mode_t{0777});
 
   mode_t now = made.st_mode & kPermissions;
-  if (made.st_uid != what.who.uid || made.st_gid != gid) {
+  const bool chown = made.st_uid != what.who.uid || made.st_gid != gid;
+  if (chown) {
     STRATA_TRY(env_.files.ChownAt(dir, name, what.who.uid, gid, AT_SYMLINK_NOFOLLOW));
     if (!S_ISDIR(mode)) now &= ~mode_t{S_ISUID | S_ISGID};  // chown(2) cleared them
   }
-  if (S_ISLNK(mode) || now == wanted) return {};
-  return env_.files.ChmodAt(dir, name, wanted);
+  const bool chmod = !S_ISLNK(mode) && now != wanted;
+  if (chmod) STRATA_TRY(env_.files.ChmodAt(dir, name, wanted));
+  return chown || chmod ? env_.files.StatAt(dir, name) : made;
 }
 
 // Staged in the work directory and exchanged with the whiteout, so that at no time the lower name
 // shows again.
-Result<> UnionEngine::MakeOverWhiteout(int upper, const std::string& name, const NewEntry& what,
-                                       mode_t mode, const struct stat& parent, bool default_acl) {
+Result<struct stat> UnionEngine::MakeOverWhiteout(int upper, const std::string& name,
+                                                  const NewEntry& what, mode_t mode,
+                                                  const struct stat& parent, bool default_acl) {
   FileOps& files = env_.files;
   StagedEntry box(*work_, work_->TempName());
   int dir = work_->fd();
@@ -84,14 +88,19 @@ Result<> UnionEngine::MakeOverWhiteout(int upper, const std::string& name, const
     temp = "new";
   }
   STRATA_TRY(MakeInPlace(dir, temp.c_str(), what, mode));
-  STRATA_TRY(SettleOwner(dir, temp.c_str(), what, mode, parent, default_acl));
-  if (!S_ISDIR(mode)) return files.Rename(dir, temp.c_str(), upper, name.c_str());
+  STRATA_TRY_ASSIGN(const struct stat st,
+                    SettleOwner(dir, temp.c_str(), what, mode, parent, default_acl));
+  if (!S_ISDIR(mode)) {
+    STRATA_TRY(files.Rename(dir, temp.c_str(), upper, name.c_str()));
+    return st;
+  }
 
   STRATA_TRY_ASSIGN(const UniqueFd made,
                     files.Open(dir, temp.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   STRATA_TRY(files.SetXattr(made.get(), layers_->xattrs().Opaque().c_str(), "y"));
   // After the exchange the staged name is the whiteout, which goes with the box.
-  return files.Rename(dir, temp.c_str(), upper, name.c_str(), RENAME_EXCHANGE);
+  STRATA_TRY(files.Rename(dir, temp.c_str(), upper, name.c_str(), RENAME_EXCHANGE));
+  return st;
 }
 
 Result<UnionEngine::Bound> UnionEngine::AddEntry(NodeIndex parent, std::string_view name_view,
@@ -123,20 +132,25 @@ Result<UnionEngine::Bound> UnionEngine::AddEntry(NodeIndex parent, std::string_v
   if (!default_acl && !S_ISLNK(mode)) mode &= ~(what.who.umask & 0777);
 
   if (over_whiteout && !marker) {
-    STRATA_TRY(MakeOverWhiteout(upper->get(), name, what, mode, parent_stat, default_acl));
-  } else {
-    STRATA_TRY(MakeInPlace(upper->get(), name.c_str(), what, mode));
-    auto settled = SettleOwner(upper->get(), name.c_str(), what, mode, parent_stat, default_acl);
-    if (settled && marker && S_ISDIR(mode)) settled = MarkOpaque(upper->get(), name);
-    if (settled && marker) settled = work_->RemoveFileWhiteout(upper->get(), name);
-    if (!settled) {
-      Ignore(env_.files.Unlink(upper->get(), name.c_str(), S_ISDIR(mode) ? AT_REMOVEDIR : 0),
-             "undo of a failed creation");
-      return std::unexpected(std::move(settled).error());
-    }
+    STRATA_TRY_ASSIGN(const struct stat st,
+                      MakeOverWhiteout(upper->get(), name, what, mode, parent_stat, default_acl));
+    return AdoptNew(*dir, name, st);
   }
-  STRATA_TRY_ASSIGN(struct stat st, env_.files.StatAt(upper->get(), name.c_str()));
-  return AdoptNew(*dir, name, st);
+  STRATA_TRY(MakeInPlace(upper->get(), name.c_str(), what, mode));
+  const auto settle = [&]() -> Result<struct stat> {
+    STRATA_TRY_ASSIGN(const struct stat st, SettleOwner(upper->get(), name.c_str(), what, mode,
+                                                        parent_stat, default_acl));
+    if (marker && S_ISDIR(mode)) STRATA_TRY(MarkOpaque(upper->get(), name));
+    if (marker) STRATA_TRY(work_->RemoveFileWhiteout(upper->get(), name));
+    return st;
+  };
+  auto settled = settle();
+  if (!settled) {
+    Ignore(env_.files.Unlink(upper->get(), name.c_str(), S_ISDIR(mode) ? AT_REMOVEDIR : 0),
+           "undo of a failed creation");
+    return std::unexpected(std::move(settled).error());
+  }
+  return AdoptNew(*dir, name, *settled);
 }
 
 Result<> UnionEngine::MarkOpaque(int upper, const std::string& name) {

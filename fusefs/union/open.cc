@@ -66,8 +66,8 @@ Result<OpenReply> UnionEngine::OpenFile(NodeId node_id, int flags, const Caller&
   return opened;
 }
 
-Result<OpenReply> UnionEngine::OpenCurrent(NodeIndex node, int flags) {
-  STRATA_TRY_ASSIGN(const bool passthrough, WantsPassthrough(node, flags));
+Result<OpenReply> UnionEngine::OpenCurrent(NodeIndex node, int flags, std::optional<mode_t> mode) {
+  STRATA_TRY_ASSIGN(const bool passthrough, WantsPassthrough(node, flags, mode));
   for (int race = 0; race < kMaxRaces; ++race) {
     const auto state = open_files_.FindOrMake(node, [] { return std::make_shared<OpenState>(); });
     MutexLock lock(state->mu);
@@ -82,13 +82,16 @@ Result<OpenReply> UnionEngine::OpenCurrent(NodeIndex node, int flags) {
   return Fail(EIO, "open", "the file kept being closed");
 }
 
-Result<bool> UnionEngine::WantsPassthrough(NodeIndex node, int flags) {
+Result<bool> UnionEngine::WantsPassthrough(NodeIndex node, int flags, std::optional<mode_t> mode) {
   if (backing_.load() == nullptr) return false;
   if (InUpperNow(node)) {
     if (!MayWrite(flags)) return true;
     // Whether a write clears these bits depends on who writes: only requests tell.
-    STRATA_TRY_ASSIGN(const struct stat st, StatNode(node));
-    return (st.st_mode & (S_ISUID | S_ISGID)) == 0;
+    if (!mode) {
+      STRATA_TRY_ASSIGN(const struct stat st, StatNode(node));
+      mode = st.st_mode;
+    }
+    return (*mode & (S_ISUID | S_ISGID)) == 0;
   }
   if (MayWrite(flags) || options_.coherent) return false;
   switch (options_.passthrough) {
@@ -313,13 +316,15 @@ Result<Engine::Created> UnionEngine::Create(NodeId parent, std::string_view name
     Created created;
     STRATA_TRY_ASSIGN(created.entry, Reply(std::move(*added)));
     const auto node = static_cast<NodeIndex>(created.entry.node.value);
-    auto state = std::make_shared<OpenState>();
     {
+      // Somebody else may have opened it already.
+      const auto state = open_files_.FindOrMake(node, [] { return std::make_shared<OpenState>(); });
       MutexLock lock(state->mu);
-      state->upper_writable = std::make_shared<const UniqueFd>(std::move(opened));
+      if (!state->closed && !state->upper_writable) {
+        state->upper_writable = std::make_shared<const UniqueFd>(std::move(opened));
+      }
     }
-    open_files_.Put(node, std::move(state));
-    auto reply = OpenCurrent(node, flags & ~O_TRUNC);
+    auto reply = OpenCurrent(node, flags & ~O_TRUNC, created.entry.attr.st_mode);
     if (!reply) {
       Drop(node, 1, 0);
       return std::unexpected(std::move(reply).error());

@@ -89,6 +89,7 @@ Result<> UnionEngine::RemoveFileName(Directory& dir, Slot slot, int upper) {
   const DirSlot entry = dir.names.at(slot);
   const std::string name(dir.names.NameOf(slot));
   FileOps& files = env_.files;
+  const Moving moving(*this);
   const WeakNode node = Current(entry.node);
   SharedFd kept = entry.layer == kUpperLayer ? Keep(dir, name, node, upper) : nullptr;
 

@@ -165,6 +165,7 @@ Result<bool> UnionEngine::RenameLocked(RenameSide& from, RenameSide& to,
   if (from.dir->dead || to.dir->dead) return Fail(ENOENT, "rename");
   if (!StillAsFound(from) || !StillAsFound(to)) return false;
   const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+  const Moving moving(*this);
   STRATA_TRY(PromoteName(from));
   if (exchange) {
     STRATA_TRY(PromoteName(to));

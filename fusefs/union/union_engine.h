@@ -183,6 +183,25 @@ class UnionEngine final : public Engine {
   // Turns a real stat into the one shown.
   void Present(const NodeRecord& record, struct stat& st) const;
 
+  // Held by whoever moves or removes a file's name: for a moment the disk is ahead of the tables.
+  class Moving {
+   public:
+    explicit Moving(UnionEngine& engine) : engine_(engine) { ++engine_.moving_; }
+    ~Moving() { --engine_.moving_; }
+    Moving(const Moving&) = delete;
+    Moving& operator=(const Moving&) = delete;
+
+   private:
+    UnionEngine& engine_;
+  };
+  // How often a file was looked for where it was not.
+  struct Misses {
+    int quiet = 0;   // while nobody was moving anything
+    int waited = 0;  // for somebody to finish
+  };
+  // Whether to look again, at once or after a pause.
+  bool LookAgain(Misses& misses) const;
+
   // --- copy_up.cc -----------------------------------------------------------------------------
   Result<> EnsureUpper(NodeIndex node, std::optional<off_t> size_limit = std::nullopt);
   Result<> EnsureUpperDir(NodeIndex node);
@@ -215,10 +234,11 @@ class UnionEngine final : public Engine {
   };
   Result<Bound> AddEntry(NodeIndex parent, std::string_view name, const NewEntry& what);
   Result<> MakeInPlace(int dir, const char* name, const NewEntry& what, mode_t mode);
-  Result<> SettleOwner(int dir, const char* name, const NewEntry& what, mode_t mode,
-                       const struct stat& parent, bool default_acl);
-  Result<> MakeOverWhiteout(int upper, const std::string& name, const NewEntry& what, mode_t mode,
-                            const struct stat& parent, bool default_acl);
+  // Gives the attributes as settled.
+  Result<struct stat> SettleOwner(int dir, const char* name, const NewEntry& what, mode_t mode,
+                                  const struct stat& parent, bool default_acl);
+  Result<struct stat> MakeOverWhiteout(int upper, const std::string& name, const NewEntry& what,
+                                       mode_t mode, const struct stat& parent, bool default_acl);
   Result<bool> HasDefaultAcl(Directory& dir, int upper) STRATA_REQUIRES(dir.mu);
   static Result<> CheckNewName(std::string_view name);
   Result<> MarkOpaque(int upper, const std::string& name);
@@ -283,14 +303,17 @@ class UnionEngine final : public Engine {
 
   // --- open.cc, attributes.cc
   // ---------------------------------------------------------------------
-  Result<OpenReply> OpenCurrent(NodeIndex node, int flags);
+  // `mode`: the file's, where it is known.
+  Result<OpenReply> OpenCurrent(NodeIndex node, int flags,
+                                std::optional<mode_t> mode = std::nullopt);
   // A further handle in the state's mode; ESTALE if that cannot serve it and the node must be
   // retired.
   Result<OpenReply> Join(NodeIndex node, OpenState& state, int flags, bool passthrough)
       STRATA_REQUIRES(state.mu);
   Result<bool> StartPassthrough(NodeIndex node, OpenState& state, int flags)
       STRATA_REQUIRES(state.mu);
-  Result<bool> WantsPassthrough(NodeIndex node, int flags);
+  Result<bool> WantsPassthrough(NodeIndex node, int flags,
+                                std::optional<mode_t> mode = std::nullopt);
   // Replaces a node that has open handles on a backing file which is no longer the right one.
   Result<> Retire(NodeIndex node);
   Result<> MakeWayFor(NodeIndex node, int flags);
@@ -336,7 +359,8 @@ class UnionEngine final : public Engine {
 
   // Held exclusively by renames that move directories or cross them; shared while names lead to
   // descriptors.
-  SharedMutex rename_mu_;  // rank 25
+  SharedMutex rename_mu_;        // rank 25
+  std::atomic<int> moving_ = 0;  // threads that hold a Moving
 
   // Layer directory descriptors kept open, oldest first.
   Mutex fds_mu_;  // rank 75
