@@ -39,7 +39,7 @@ using support::DiskFormat;
 using support::Must;
 using support::MustCall;
 
-constexpr int kRounds = 4;
+constexpr int kRounds = 3;
 constexpr std::size_t kDirs = 20;
 constexpr std::size_t kFilesInDir = 100;
 constexpr std::size_t kLinkedInDir = 3;  // so many of them have a second name
