@@ -1,0 +1,222 @@
+"""What the client's options do, seen from outside, and what it says to bad input.
+
+Drives the client against its own stratad, half of it over TCP. Needs STRATA_BIN_DIR.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from harness import PATIENCE, RUN, STRATA, STRATAD, Daemon, strata
+
+ONCE = (*RUN, "--rm")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def setUpModule():
+    global DAEMON, TCP, DEAD
+    DEAD = f"tcp://127.0.0.1:{free_port()}"
+    TCP = f"tcp://127.0.0.1:{free_port()}"
+    DAEMON = Daemon("--host", TCP)
+    unittest.addModuleCleanup(DAEMON.stop)
+
+
+class FeaturesTest(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory(prefix="strata-features.")
+        self.addCleanup(directory.cleanup)
+        self.directory = directory.name
+
+    def keep(self, name, *options):
+        strata(*RUN, "-d", "--name", name, *options, "box", "sleep", "1000")
+        command = [STRATA, "rm", "-f", name]
+        self.addCleanup(subprocess.run, command, capture_output=True, check=False)
+
+    def write(self, name, text):
+        path = os.path.join(self.directory, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+    def test_tcp(self):
+        self.assertIn("box", strata("--host", TCP, "images", "--format", "{{.Repository}}"))
+        self.assertEqual(strata("-H", TCP, *ONCE, "-i", "box", "cat", input="far"), "far")
+        self.assertIn("no TLS", DAEMON.log())
+        environment = {**os.environ, "STRATA_HOST": TCP}
+        self.assertEqual(strata(*ONCE, "box", "echo", "far", env=environment), "far")
+        # The option wins over the environment.
+        environment["STRATA_HOST"] = DEAD
+        strata("-H", TCP, "ps", env=environment)
+
+    def test_bind_mounts(self):
+        self.write("note", "of the host\n")
+        mount = f"{self.directory}:/mnt"
+        self.assertEqual(strata(*ONCE, "-v", mount, "box", "cat", "/mnt/note"), "of the host")
+        strata(*ONCE, "-v", mount, "box", "touch", "/mnt/made")
+        self.assertTrue(os.path.exists(os.path.join(self.directory, "made")))
+        strata(*ONCE, "-v", mount + ":ro", "box", "touch", "/mnt/refused", check=1)
+        self.assertFalse(os.path.exists(os.path.join(self.directory, "refused")))
+
+    def test_named_volumes(self):
+        self.addCleanup(strata, "volume", "rm", "seeded", "empty")
+        self.assertEqual(strata(*ONCE, "-v", "seeded:/data", "box", "cat", "/data/seed"), "seed")
+        strata(*ONCE, "-v", "seeded:/data", "box", "sh", "-c", "echo mine >/data/seed")
+        # What is in it already is not seeded again, and :ro is.
+        self.assertEqual(strata(*ONCE, "-v", "seeded:/data:ro", "box", "cat", "/data/seed"), "mine")
+        strata(*ONCE, "-v", "seeded:/data:ro", "box", "touch", "/data/refused", check=1)
+        self.assertEqual(strata(*ONCE, "-v", "empty:/data:nocopy", "box", "ls", "/data"), "")
+
+    def test_anonymous_volumes_go_with_their_container(self):
+        before = strata("volume", "ls", "-q")
+        self.assertEqual(strata(*ONCE, "-v", "/data", "box", "cat", "/data/seed"), "seed")
+        self.assertEqual(strata("volume", "ls", "-q"), before)
+
+    def test_copy_up_policies_reach_the_mount(self):
+        copied = {"write": False, "open": False, "read": True}
+        for policy, expected in copied.items():
+            self.keep(policy, "--copy-up", policy)
+            upper = strata("inspect", "-f", "{{.GraphDriver.Data.UpperDir}}", policy)
+            commands = subprocess.run(["pgrep", "-af", "stratafs"], capture_output=True, text=True,
+                                      check=True).stdout.splitlines()
+            mine = [line for line in commands if upper in line]
+            self.assertEqual(len(mine), 1, commands)
+            self.assertIn(f"copyup={policy}", mine[0])
+            self.assertEqual(strata("exec", policy, "cat", "/data/seed"), "seed")
+            self.assertEqual(os.path.exists(os.path.join(upper, "data/seed")), expected, policy)
+
+    def test_image_mounts(self):
+        strata("mount", "box", self.directory)
+        seed = os.path.join(self.directory, "data/seed")
+        with self.assertRaises(OSError):
+            open(seed, "a", encoding="utf-8")
+        strata("umount", self.directory)
+        self.assertFalse(os.path.exists(seed))
+        strata("mount", "--rw", "box", self.directory)
+        with open(seed, "a", encoding="utf-8") as file:
+            file.write("more\n")
+        strata("umount", self.directory)
+        self.assertEqual(strata(*ONCE, "box", "cat", "/data/seed"), "seed")
+
+    def import_other(self, text):
+        os.makedirs(os.path.join(self.directory, "tree"), exist_ok=True)
+        self.write("tree/text", text)
+        archive = os.path.join(self.directory, "other.tar")
+        subprocess.run(["tar", "-C", self.directory + "/tree", "-cf", archive, "."], check=True)
+        return strata("image", "import", "-q", archive, "other")
+
+    def test_image_in_use(self):
+        strata("tag", "box", "held")
+        identity = strata("image", "inspect", "-f", "{{.Id}}", "box")
+        self.keep("holder")
+        self.addCleanup(strata, "image", "import", "-q", DAEMON.archive, "box")
+        strata("rmi", "held")  # only a name
+        self.assert_refused(1, "holds", ("rmi", "box"), says=("box", "must force"))
+        self.assertIn(identity, strata("rmi", "-f", "box"))
+        self.assert_refused(1, "gone", ("image", "inspect", "-f", "{{.Id}}", "box"), says=("box",))
+        self.assertEqual(strata("exec", "holder", "cat", "/data/seed"), "seed")
+        strata("stop", "-t", "0", "holder")
+        strata("start", "holder")
+        self.assertEqual(strata("exec", "holder", "cat", "/data/seed"), "seed")
+
+    def test_image_prune(self):
+        replaced = self.import_other("first")
+        kept = self.import_other("second")
+        self.keep("user")
+        names = strata("images", "-q", "--no-trunc")
+        self.assertIn(replaced, names)
+        self.assertIn(replaced, strata("image", "prune", "-f"))
+        self.assertIn(kept, strata("images", "-q", "--no-trunc"))
+        self.assertIn(kept, strata("image", "prune", "-a", "-f"))
+        # What a container uses stays.
+        self.assertEqual(strata("images", "--format", "{{.Repository}}"), "box")
+
+    def assert_refused(self, status, what, words, says, command=STRATA, **options):
+        """The command ends with `status` and one line that names what is wrong."""
+        done = subprocess.run([command, *words], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=PATIENCE, check=False, **options)
+        lines = [line for line in done.stderr.splitlines() if not line.endswith("--help'")]
+        self.assertEqual(done.returncode, status, f"{what}: {done.stderr}")
+        self.assertEqual(len(lines), 1, f"{what}: {done.stderr}")
+        for part in says:
+            self.assertIn(part, lines[0], what)
+
+    def test_bad_input_gets_one_line(self):
+        text = self.write("text", "no archive\n" * 100)
+        cases = (
+            (125, ("--bad", "ps"), ("--bad",)),
+            (125, ("run", "--bad", "box"), ("--bad",)),
+            (125, ("run", "--pull", "never", "absent", "true"), ("absent",)),
+            (125, (*ONCE, "--name", "a/b", "box", "true"), ("a/b",)),
+            (125, ("run", "--network", "lan", "box", "true"), ("lan",)),
+            (125, (*ONCE, "-v", "name:relative", "box", "true"), ("relative",)),
+            (125, (*ONCE, "-v", "name:/data:odd", "box", "true"), ("odd",)),
+            (125, (*ONCE, "-u", "nobody-here", "box", "true"), ("nobody-here",)),
+            (125, (*ONCE, "-w", "relative", "box", "true"), ("relative",)),
+            (125, (*ONCE, "-m", "12zz", "box", "true"), ("12zz",)),
+            (125, (*ONCE, "--copy-up", "never", "box", "true"), ("--copy-up", "never")),
+            (125, (*ONCE, "-it", "box", "sh"), ("terminal",)),
+            (127, (*ONCE, "box", "no-such-program"), ("no-such-program",)),
+            (126, (*ONCE, "box", "/data"), ("/data",)),
+            (1, ("start", "absent"), ("absent",)),
+            (1, ("stop", "absent"), ("absent",)),
+            (1, ("rm", "absent"), ("absent",)),
+            (1, ("logs", "absent"), ("absent",)),
+            (1, ("exec", "absent", "true"), ("absent",)),
+            (1, ("kill", "absent"), ("absent",)),
+            (1, ("pause", "absent"), ("absent",)),
+            (1, ("inspect", "absent"), ("absent",)),
+            (1, ("rmi", "absent"), ("absent",)),
+            (1, ("tag", "absent", "other"), ("absent",)),
+            (1, ("mount", "absent", self.directory), ("absent",)),
+            (1, ("mount", "box", "/no/such/directory"), ("/no/such/directory",)),
+            (1, ("umount", self.directory), (self.directory,)),
+            (1, ("image", "import", "/no/such/archive"), ("/no/such/archive",)),
+            (1, ("image", "import", "-q", text, "bad"), (text,)),
+            (1, ("image", "import", "-q", text, "Bad:name:tag"), ("Bad:name:tag",)),
+            (1, ("pull", "-q", "Bad/Name"), ("Name",)),
+            (1, ("-H", DEAD, "ps"), (DEAD, "refused")),
+            (1, ("-H", "unix:///no/such/socket", "ps"), ("/no/such/socket",)),
+            (1, ("-H", "ftp://host", "ps"), ("ftp://host",)),
+            (1, ("no-such-command",), ("no-such-command",)),
+            (125, ("ps", "--filter", "odd"), ("odd",)),
+            (125, ("ps", "--format", "{{.ID"), ("{{",)),
+        )
+        images = strata("images", "-aq")
+        for status, words, says in cases:
+            with self.subTest(words=words):
+                self.assert_refused(status, " ".join(words), words, says)
+        self.assertEqual(strata("images", "-aq"), images)
+        self.assertEqual(strata("ps", "-aq"), "")
+
+    def test_a_daemon_that_cannot_start_says_why(self):
+        root = ("--data-root", self.directory + "/data", "--run-root", self.directory + "/run")
+        self.write("file", "")
+        cases = (
+            (2, ("--bad",), ("--bad",)),
+            (1, (*root, "--runtime", "/no/such/runtime"), ("/no/such/runtime",)),
+            (1, (*root, "--stratafs", "/no/such/stratafs"), ("/no/such/stratafs",)),
+            (1, (*root, "--host", "tcp://0.0.0.0:1"), ("tcp://0.0.0.0:1", "TLS")),
+            (1, ("--data-root", DAEMON.work + "/data", *root[2:]), (DAEMON.work, "another")),
+            (1, ("--data-root", self.directory + "/file/data", *root[2:]), ("/file",)),
+        )
+        for status, words, says in cases:
+            with self.subTest(words=words):
+                self.assert_refused(status, " ".join(words), ("--log-level", "error", *words), says,
+                                    command=STRATAD)
+
+    def test_a_daemon_that_does_not_start_on_demand_says_why(self):
+        environment = {**os.environ, "STRATA_ROOT": self.write("file", "") + "/root"}
+        del environment["STRATA_HOST"]
+        self.assert_refused(1, "on demand", ("ps",), ("/file",), env=environment)
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())
