@@ -13,7 +13,7 @@ namespace strata::fusefs {
 namespace {
 
 constexpr std::string_view kReady = "ready";
-constexpr std::size_t kMaxReport = 64 * 1024;
+constexpr std::size_t kMaxReport = std::size_t{64} * 1024;
 
 int WaitForReport(int pipe) {
   const auto report = ReadAll(FileOps::System(), pipe, kMaxReport);

@@ -207,7 +207,7 @@ Result<EntryReply> UnionEngine::MakeNode(NodeId parent, std::string_view name, m
   }
   STRATA_TRY_ASSIGN(Bound bound, AddEntry(static_cast<NodeIndex>(parent.value), name,
                                           {mode, dev, nullptr, nullptr, who}));
-  return Reply(std::move(bound));
+  return Reply(bound);
 }
 
 Result<EntryReply> UnionEngine::MakeDir(NodeId parent, std::string_view name, mode_t mode,
@@ -215,14 +215,14 @@ Result<EntryReply> UnionEngine::MakeDir(NodeId parent, std::string_view name, mo
   STRATA_TRY_ASSIGN(Bound bound,
                     AddEntry(static_cast<NodeIndex>(parent.value), name,
                              {(mode & kPermissions) | S_IFDIR, 0, nullptr, nullptr, who}));
-  return Reply(std::move(bound));
+  return Reply(bound);
 }
 
 Result<EntryReply> UnionEngine::SymLink(NodeId parent, std::string_view name, const char* target,
                                         const Caller& who) {
   STRATA_TRY_ASSIGN(Bound bound, AddEntry(static_cast<NodeIndex>(parent.value), name,
                                           {S_IFLNK | 0777, 0, target, nullptr, who}));
-  return Reply(std::move(bound));
+  return Reply(bound);
 }
 
 Result<EntryReply> UnionEngine::Link(NodeId node_id, NodeId parent, std::string_view name_view) {
@@ -281,7 +281,7 @@ Result<EntryReply> UnionEngine::Link(NodeId node_id, NodeId parent, std::string_
     Rehome(node, *dir, name);
     bound.node = weak;
   }
-  return Reply(std::move(bound));
+  return Reply(bound);
 }
 
 void UnionEngine::Rehome(NodeIndex node, const Directory& dir, std::string_view name) {

@@ -246,7 +246,7 @@ Result<EntryReply> UnionEngine::Lookup(NodeId parent, std::string_view name) {
       if (dir->names.at(slot).layer != layer) continue;
       STRATA_TRY_ASSIGN(bound, Bind(*dir, slot, fd->get()));
     }
-    return Reply(std::move(bound));
+    return Reply(bound);
   }
   return Fail(EIO, "lookup", "the name kept changing its layer");
 }

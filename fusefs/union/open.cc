@@ -171,8 +171,9 @@ Result<> UnionEngine::Retire(NodeIndex node) {
   const Flights::Hold flight(flights_, node);
   const NodeView view = nodes_->View(node);
   if (view.Is(kNodeRetired)) return {};
-  // Without a name there is nothing to look up again.
-  if (view.Is(kNodeOrphan)) return Fail(ESTALE, "open");
+  // Without the name it was known by it may have another; without a descriptor, too, it has none.
+  const SharedFd kept = view.Is(kNodeOrphan) ? orphans_.Find(node) : nullptr;
+  if (view.Is(kNodeOrphan) && !kept) return Fail(ESTALE, "open");
   STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
 
   NodeRecord fields = view;
@@ -183,13 +184,15 @@ Result<> UnionEngine::Retire(NodeIndex node) {
   {
     WriteLock lock(parent->mu);
     const NodeView now = nodes_->View(node);
-    if (now.parent != view.parent || now.name_text != view.name_text || now.Is(kNodeOrphan)) {
+    if (now.parent != view.parent || now.name_text != view.name_text ||
+        now.Is(kNodeOrphan) != view.Is(kNodeOrphan)) {
       return Fail(ESTALE,
                   "open");  // moved under us: the kernel's next try starts from the new name
     }
     STRATA_TRY_ASSIGN(successor, AddNode(fields, view.name_text));
     if (const auto index_name = index_names_.Find(node))
       index_names_.Put(successor.index, index_name);
+    if (kept) orphans_.Put(successor.index, kept);
     links_->Put({layers_->filesystem(view.layer), view.real_ino}, successor);
     const Slot slot = parent->names.Find(view.name_text);
     if (slot != NameTable::kNone && parent->names.at(slot).node.index == node) {
@@ -262,7 +265,9 @@ void UnionEngine::Release(NodeId node_id, std::uint64_t) {
   bool written = false;
   {
     MutexLock lock(state->mu);
-    if (state->handles == 0 || --state->handles > 0) return;
+    if (state->handles == 0) return;
+    --state->handles;
+    if (state->handles > 0) return;
     state->closed = true;
     written = state->written;
     if (state->backing_id != 0) {
@@ -314,7 +319,7 @@ Result<Engine::Created> UnionEngine::Create(NodeId parent, std::string_view name
                         {(mode & 07777) | S_IFREG, 0, nullptr, &opened, who});
   if (added) {
     Created created;
-    STRATA_TRY_ASSIGN(created.entry, Reply(std::move(*added)));
+    STRATA_TRY_ASSIGN(created.entry, Reply(*added));
     const auto node = static_cast<NodeIndex>(created.entry.node.value);
     {
       // Somebody else may have opened it already.

@@ -115,8 +115,8 @@ Result<> UnionEngine::RemoveFileName(Directory& dir, Slot slot, int upper) {
 
 Result<> UnionEngine::Unlink(NodeId parent, std::string_view name) {
   if (!layers_->writable()) return Fail(EROFS, "unlink");
-  STRATA_TRY_ASSIGN(EntryReply entry, Lookup(parent, name));
-  const Held file(*this, std::move(entry));
+  STRATA_TRY_ASSIGN(const EntryReply entry, Lookup(parent, name));
+  const Held file(*this, entry);
   if (S_ISDIR(file.attr().st_mode)) return Fail(EISDIR, "unlink");
   STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(static_cast<NodeIndex>(parent.value)));
   // The other names of a lower link group must count one less from now on, which only an upper
@@ -181,8 +181,8 @@ void UnionEngine::KeepParts(Directory& dir, const std::vector<LayerFd>& parts) {
 Result<> UnionEngine::RemoveDir(NodeId parent, std::string_view name_view) {
   if (!layers_->writable()) return Fail(EROFS, "rmdir");
   const std::string name(name_view);
-  STRATA_TRY_ASSIGN(EntryReply entry, Lookup(parent, name));
-  const Held held(*this, std::move(entry));
+  STRATA_TRY_ASSIGN(const EntryReply entry, Lookup(parent, name));
+  const Held held(*this, entry);
   if (!S_ISDIR(held.attr().st_mode)) return Fail(ENOTDIR, "rmdir");
   STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(static_cast<NodeIndex>(parent.value)));
   STRATA_TRY_ASSIGN(const DirectoryRef child, Dir(held.index()));

@@ -270,7 +270,7 @@ class UnionEngine final : public Engine {
   // A lookup held for the length of an operation.
   class Held {
    public:
-    Held(UnionEngine& engine, EntryReply entry) : engine_(engine), entry_(std::move(entry)) {}
+    Held(UnionEngine& engine, const EntryReply& entry) : engine_(engine), entry_(entry) {}
     ~Held() { engine_.Forget(entry_.node, 1); }
     Held(const Held&) = delete;
     Held& operator=(const Held&) = delete;

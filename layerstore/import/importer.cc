@@ -59,7 +59,7 @@ Result<Image> PutWithManifest(const ImportContext& context, std::string config_j
       {std::move(config_json), manifest.ToJson(), manifest.media_type, name});
 }
 
-Result<Image> AddNames(const ImportContext& context, Image image,
+Result<Image> AddNames(const ImportContext& context, const Image& image,
                        const std::vector<Reference>& names) {
   for (const Reference& name : names) {
     STRATA_TRY(context.store.images().Tag(image.id, name.WithDefaultTag()));
