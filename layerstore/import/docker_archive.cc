@@ -54,7 +54,7 @@ Result<Image> ImportOne(const ImportContext& context, ImageFiles& files,
   STRATA_TRY_ASSIGN(const auto names, NamesFor(context, item.repo_tags));
   STRATA_TRY_ASSIGN(Image image, PutWithManifest(context, std::move(config_json), std::move(layers),
                                                  std::nullopt));
-  return AddNames(context, std::move(image), names);
+  return AddNames(context, image, names);
 }
 
 // The layers of a legacy image, base first: every layer has a directory with its JSON and tar.
@@ -96,7 +96,7 @@ Result<Image> ImportLegacy(const ImportContext& context, ImageFiles& files, cons
   STRATA_TRY_ASSIGN(const auto names, NamesFor(context, tags));
   STRATA_TRY_ASSIGN(Image image,
                     PutWithManifest(context, config.ToJson(), std::move(layers), std::nullopt));
-  return AddNames(context, std::move(image), names);
+  return AddNames(context, image, names);
 }
 
 }  // namespace

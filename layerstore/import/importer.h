@@ -36,7 +36,7 @@ Result<Image> PutWithManifest(const ImportContext& context, std::string config_j
                               std::vector<Descriptor> layers, const std::optional<Reference>& name);
 
 // Gives one image several names.
-Result<Image> AddNames(const ImportContext& context, Image image,
+Result<Image> AddNames(const ImportContext& context, const Image& image,
                        const std::vector<Reference>& names);
 
 // The formats. Each checks what it reads; archives hold at least one image.

@@ -116,7 +116,7 @@ Result<std::vector<Image>> ImportOciLayout(const ImportContext& context, ImageFi
       STRATA_TRY_ASSIGN(Reference reference, Reference::Parse(name));
       names.push_back(std::move(reference));
     }
-    STRATA_TRY_ASSIGN(image, AddNames(context, std::move(image), names));
+    STRATA_TRY_ASSIGN(image, AddNames(context, image, names));
     images.push_back(std::move(image));
   }
   return images;
