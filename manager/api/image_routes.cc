@@ -127,7 +127,7 @@ Result<> Pull(Exchange& exchange, const ApiContext& context) {
     STRATA_TRY_ASSIGN(options.platform, layerstore::ParsePlatform(platform));
   }
   options.insecure = request.QueryFlag("insecure");
-  return StreamImageWork(exchange, [&](ImageStream& stream) -> Result<> {
+  return StreamSilentImageWork(exchange, [&](ImageStream& stream) -> Result<> {
     const Reference named = reference.WithDefaultTag();
     STRATA_TRY(context.images.Pull(named, options, stream.progress(), stream.cancel()));
     context.events.Publish({"image", "pull", named.Familiar(), {{"name", named.FamiliarName()}}});
@@ -197,7 +197,7 @@ Result<> Push(Exchange& exchange, const ApiContext& context, const std::string& 
   STRATA_TRY_ASSIGN(options.credentials,
                     ParseRegistryAuthHeader(request.Header("x-registry-auth")));
   options.insecure = request.QueryFlag("insecure");
-  return StreamImageWork(exchange, [&](ImageStream& stream) -> Result<> {
+  return StreamSilentImageWork(exchange, [&](ImageStream& stream) -> Result<> {
     const Reference named = reference.WithDefaultTag();
     STRATA_TRY(context.images.Push(named, options, stream.progress(), stream.cancel()));
     context.events.Publish({"image", "push", named.Familiar(), {{"name", named.FamiliarName()}}});

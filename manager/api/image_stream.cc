@@ -1,7 +1,12 @@
 #include "manager/api/image_stream.h"
 
+#include <array>
+#include <chrono>
+#include <thread>
+
 #include "base/try.h"
 #include "manager/api/replies.h"
+#include "manager/container/notifier.h"
 
 namespace strata::manager {
 namespace {
@@ -51,11 +56,27 @@ Result<> StreamImageWork(Exchange& exchange, const std::function<Result<>(ImageS
   if (!done) {
     if (!stream.begun()) return done;
     const std::string message = MessageOf(done.error());
-    stream.Object({{"errorDetail", {{"message", message}}}, {"error", message}});
+    const json object{{"errorDetail", {{"message", message}}}, {"error", message}};
+    // Canceled work ends with its error, too: the client may still be there.
+    Ignore(exchange.Send(Dump(object) + "\r\n"), "a client that hung up is not told");
   } else if (!stream.begun()) {
     return exchange.Begin(200, "application/json");
   }
   return {};
+}
+
+Result<> StreamSilentImageWork(Exchange& exchange,
+                               const std::function<Result<>(ImageStream&)>& work) {
+  STRATA_TRY_ASSIGN(const Notifier done, Notifier::Create());
+  return StreamImageWork(exchange, [&](ImageStream& stream) {
+    const std::jthread watch([&] {
+      const std::array fds{done.fd()};
+      if (!exchange.AwaitReadable(fds, std::chrono::milliseconds(-1))) stream.cancel()->Cancel();
+    });
+    auto result = work(stream);
+    done.Signal();
+    return result;
+  });
 }
 
 }  // namespace strata::manager

@@ -33,4 +33,9 @@ class ImageStream {
 // Runs `work`; an error before the stream began is an ordinary error reply.
 Result<> StreamImageWork(Exchange& exchange, const std::function<Result<>(ImageStream&)>& work);
 
+// The same for work that may have nothing to say for long: a client that hangs up, or a daemon that
+// stops, cancels it at once. The client must have sent its whole request.
+Result<> StreamSilentImageWork(Exchange& exchange,
+                               const std::function<Result<>(ImageStream&)>& work);
+
 }  // namespace strata::manager
