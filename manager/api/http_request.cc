@@ -1,5 +1,6 @@
 #include "manager/api/http_request.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/try.h"
@@ -103,6 +104,28 @@ Result<std::int64_t> HttpRequest::QueryInt(std::string_view name, std::int64_t a
                 "invalid value for " + std::string(name) + ": " + std::string(value));
   }
   return number;
+}
+
+Result<std::int64_t> HttpRequest::QueryTime(std::string_view name, std::int64_t absent) const {
+  constexpr std::int64_t kSecondsMax = 9'000'000'000;
+  constexpr std::size_t kNanosecondDigits = 9;
+  const std::string_view text = Query(name);
+  if (text.empty()) return absent;
+  const std::size_t point = std::min(text.find('.'), text.size());
+  std::string fraction(text.substr(std::min(point + 1, text.size())));
+  fraction.resize(kNanosecondDigits, '0');
+  const auto parse = [](std::string_view digits, std::int64_t& number) {
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    return error == std::errc() && end == digits.data() + digits.size() && number >= 0;
+  };
+  std::int64_t seconds = 0;
+  std::int64_t nanoseconds = 0;
+  if (!parse(text.substr(0, point), seconds) || !parse(fraction, nanoseconds) ||
+      seconds > kSecondsMax) {
+    return Fail(EINVAL, "query",
+                "invalid value for " + std::string(name) + ": " + std::string(text));
+  }
+  return seconds * 1'000'000'000 + nanoseconds;
 }
 
 std::string_view HttpRequest::Header(std::string_view lower_case_name) const {

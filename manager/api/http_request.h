@@ -34,6 +34,8 @@ struct HttpRequest {
   bool QueryFlag(std::string_view name, bool absent = false) const;
   // EINVAL unless absent or a decimal integer.
   Result<std::int64_t> QueryInt(std::string_view name, std::int64_t absent) const;
+  // Nanoseconds from "1700000000" or "1700000000.123456789"; EINVAL unless absent or such a time.
+  Result<std::int64_t> QueryTime(std::string_view name, std::int64_t absent) const;
   std::string_view Header(std::string_view lower_case_name) const;
 };
 

@@ -1,6 +1,5 @@
 // Requests that last: attach, logs, wait.
 #include <array>
-#include <charconv>
 
 #include "base/try.h"
 #include "manager/api/api.h"
@@ -23,29 +22,6 @@ bool IsActive(const ContainerRecord& record) {
 const char* StreamType(const HttpRequest& request, bool tty) {
   return !tty && request.api_minor >= 42 ? "application/vnd.docker.multiplexed-stream"
                                          : "application/vnd.docker.raw-stream";
-}
-
-// "1700000000" or "1700000000.123456789" -> nanoseconds.
-Result<std::int64_t> QueryTime(const HttpRequest& request, std::string_view name) {
-  const std::string_view text = request.Query(name);
-  if (text.empty()) return std::int64_t{0};
-  std::int64_t seconds = 0;
-  const char* end = text.data() + text.size();
-  auto result = std::from_chars(text.data(), end, seconds);
-  std::int64_t nanos = 0;
-  bool valid = result.ec == std::errc();
-  if (valid && result.ptr != end && *result.ptr == '.') {
-    std::string digits(result.ptr + 1, end);
-    digits.resize(9, '0');
-    result = std::from_chars(digits.data(), digits.data() + digits.size(), nanos);
-    valid = result.ec == std::errc() && result.ptr == digits.data() + digits.size();
-  } else if (result.ptr != end) {
-    valid = false;
-  }
-  if (!valid || seconds < 0 || seconds > 9'000'000'000) {
-    return Fail(EINVAL, "query", "invalid value for \"" + std::string(name) + "\"");
-  }
-  return seconds * 1'000'000'000 + nanos;
 }
 
 struct LogOutput {
@@ -78,8 +54,8 @@ Result<> Logs(Exchange& exchange, const ApiContext& context, const std::string& 
   if (!query.want_stdout && !query.want_stderr) {
     return Fail(EINVAL, "logs", "Bad parameters: you must choose at least one stream");
   }
-  STRATA_TRY_ASSIGN(query.since_ns, QueryTime(request, "since"));
-  STRATA_TRY_ASSIGN(query.until_ns, QueryTime(request, "until"));
+  STRATA_TRY_ASSIGN(query.since_ns, request.QueryTime("since", 0));
+  STRATA_TRY_ASSIGN(query.until_ns, request.QueryTime("until", 0));
   if (const auto tail = request.Query("tail"); !tail.empty() && tail != "all") {
     STRATA_TRY_ASSIGN(query.tail, request.QueryInt("tail", -1));
   }

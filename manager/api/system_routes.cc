@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 #include "base/try.h"
 #include "layerstore/oci/manifest.h"
@@ -156,32 +155,19 @@ Result<> Events(Exchange& exchange, const ApiContext& context) {
   STRATA_TRY_ASSIGN(const Filters filters,
                     Filters::Parse(request, {"type", "event", "container", "image", "volume",
                                              "label", "network", "daemon", "scope"}));
-  // Seconds; a fraction does not matter here.
-  const auto seconds = [&](const char* name) -> Result<std::int64_t> {
-    const std::string_view query = request.Query(name);
-    const std::string_view text = query.substr(0, query.find('.'));
-    if (text.empty()) return std::int64_t{-1};
-    std::int64_t value = 0;
-    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || value < 0 ||
-        value > 9'000'000'000) {
-      return Fail(EINVAL, "events", std::string("invalid value for ") + name);
-    }
-    return value;
-  };
-  STRATA_TRY_ASSIGN(const std::int64_t since, seconds("since"));
-  STRATA_TRY_ASSIGN(const std::int64_t until, seconds("until"));
-  STRATA_TRY_ASSIGN(const auto events,
-                    context.events.Subscribe(since < 0 ? -1 : since * 1'000'000'000));
+  STRATA_TRY_ASSIGN(const std::int64_t since, request.QueryTime("since", -1));
+  STRATA_TRY_ASSIGN(const std::int64_t until, request.QueryTime("until", -1));
+  STRATA_TRY_ASSIGN(const auto events, context.events.Subscribe(since));
   STRATA_TRY(exchange.Begin(200, "application/json"));
   for (;;) {
     for (const auto& event : events->Take()) {
-      if (until >= 0 && event.time_ns > until * 1'000'000'000) return {};
+      if (until >= 0 && event.time_ns > until) return {};
       if (Wanted(filters, event)) STRATA_TRY(exchange.Send(Dump(EventJson(event)) + "\r\n"));
     }
     auto wait = std::chrono::milliseconds(-1);
     if (until >= 0) {
-      wait = std::chrono::milliseconds(until * 1000 - NowNs() / 1'000'000);
+      wait =
+          std::chrono::ceil<std::chrono::milliseconds>(std::chrono::nanoseconds(until - NowNs()));
       if (wait.count() <= 0) return {};
     }
     const std::array fds{events->fd()};

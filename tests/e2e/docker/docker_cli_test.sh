@@ -8,6 +8,7 @@ root=$(mktemp -d "${TMPDIR:-/tmp}/strata-docker-cli.XXXXXX")
 export DOCKER_HOST=unix://$root/run/strata.sock
 export DOCKER_CONFIG=$root/docker
 daemon=
+registry=
 failures=0
 
 docker() { timeout 30 docker "$@"; }
@@ -29,6 +30,7 @@ clean_up() {
   left=$(docker ps -aq 2>/dev/null)
   if [ -n "$left" ]; then docker rm -f $left >/dev/null 2>&1; fi
   if [ -n "$daemon" ]; then kill "$daemon" 2>/dev/null && wait "$daemon" 2>/dev/null; fi
+  if [ -n "$registry" ]; then kill "$registry" && wait "$registry" 2>/dev/null; fi
   awk -v root="$root/" 'index($5, root) == 1 { print $5 }' /proc/self/mountinfo |
     while read -r mount; do umount -l "$mount"; done
   rm -rf "$root"
@@ -70,7 +72,21 @@ printf 'root:x:0:\nbob:x:1234:\n' >"$image_root/etc/group"
 echo seed >"$image_root/data/seed"
 tar -C "$image_root" -cf "$root/image.tar" .
 
+# Starts a registry on loopback; $address says where.
+start_registry() {
+  local port
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  address=127.0.0.1:$port
+  printf 'version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\n' >"$root/registry.yml"
+  printf 'storage: {filesystem: {rootdirectory: %s/registry}}\nhttp: {addr: %s}\n' \
+    "$root" "$address" >>"$root/registry.yml"
+  docker-registry serve "$root/registry.yml" >>"$root/registry.log" 2>&1 &
+  registry=$!
+  until_true python3 -c "import socket; socket.create_connection((\"127.0.0.1\", $port))"
+}
+
 start_daemon
+started=$(date +%s)
 run="run --rm --network none"
 expect "server version" "1.47" "$(docker version -f '{{.Server.APIVersion}}')"
 expect "info" "strata" "$(docker info -f '{{.Driver}}' 2>/dev/null)"
@@ -89,6 +105,36 @@ expect "host network keeps the host's name" "$(hostname)" "$(docker run --rm --n
 expect "terminal" "/dev/pts/0" \
   "$(python3 -c 'import pty, sys; pty.spawn(sys.argv[1:])' docker $run -t box:1 tty | tr -d '\r')"
 expect "no container is left" "" "$(docker ps -aq)"
+
+start_registry
+docker tag box:1 "$address/lib/box:1"
+expect_code "push" 0 docker push "$address/lib/box:1"
+docker rmi box:1 "$address/lib/box:1" >/dev/null
+expect "nothing is left locally" "" "$(docker images -q)"
+expect_code "pull" 0 docker pull "$address/lib/box:1"
+expect "pulled" "hello" "$(docker $run "$address/lib/box:1" echo hello)"
+docker rmi "$address/lib/box:1" >/dev/null
+expect "run pulls what is missing" "hello" "$(docker $run "$address/lib/box:1" echo hello 2>/dev/null)"
+expect_code "pull of a missing tag" 1 docker pull "$address/lib/box:2"
+docker tag "$address/lib/box:1" box:1
+docker rmi "$address/lib/box:1" >/dev/null
+
+docker $run --name told box:1 sh -c 'exit 4'
+expect "events of a container" "create start die destroy" \
+  "$(docker events --since "$started" --until "$(date +%s.%N)" -f container=told -f type=container \
+    --format '{{.Action}}' | tr '\n' ' ' | sed 's/ $//')"
+expect "the exit code in an event" "4" \
+  "$(docker events --since "$started" --until "$(date +%s.%N)" -f container=told -f event=die \
+    --format '{{.Actor.Attributes.exitCode}}')"
+expect "events of images" "import tag push untag delete pull" \
+  "$(docker events --since "$started" --until "$(date +%s.%N)" -f type=image \
+    --format '{{.Action}}' | awk '!seen[$0]++' | tr '\n' ' ' | sed 's/ $//')"
+docker events -f event=start --format '{{.Actor.Attributes.name}}' >"$root/events" &
+listener=$!
+until_true sh -c "docker $run --name live box:1 true; grep -q live $root/events"
+expect "events as they happen" "live" "$(head -1 "$root/events")"
+kill "$listener"
+wait "$listener" 2>/dev/null
 
 mkdir "$root/host" && echo fromhost >"$root/host/file"
 expect "bind mount" "fromhost" "$(docker $run -v "$root/host:/mnt:ro" box:1 cat /mnt/file)"

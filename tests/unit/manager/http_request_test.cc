@@ -38,5 +38,18 @@ TEST(HttpRequest, IntegersMustBeWhole) {
   EXPECT_EQ(request.QueryInt("absent", 3).value(), 3);
 }
 
+TEST(HttpRequest, TimesHaveFractions) {
+  HttpRequest request;
+  ASSERT_TRUE(ParseTarget("/x?whole=1700000000&half=1700000000.5&fine=1.0000000019", request));
+  EXPECT_EQ(request.QueryTime("whole", 0).value(), 1'700'000'000'000'000'000);
+  EXPECT_EQ(request.QueryTime("half", 0).value(), 1'700'000'000'500'000'000);
+  EXPECT_EQ(request.QueryTime("fine", 0).value(), 1'000'000'001);
+  EXPECT_EQ(request.QueryTime("absent", -1).value(), -1);
+  for (const char* text : {"-1", "1.-5", "x", ".5", "1.x", "99999999999", "1 "}) {
+    request.query = {{"time", text}};
+    EXPECT_FALSE(request.QueryTime("time", 0)) << text;
+  }
+}
+
 }  // namespace
 }  // namespace strata::manager
