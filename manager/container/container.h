@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/annotations.h"
 #include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "manager/container/types.h"
@@ -21,6 +22,9 @@ struct Container {
   // Serialises what changes the container: start, stop, pause, remove, ... Held across runtime
   // calls and mounts. Rank: manager/container/operation, before `mu`.
   Mutex operation;
+  // Tells the analysis what the caller promises in functions that end in Locked: the service's
+  // header cannot name the mutex.
+  void OperationIsHeld() const STRATA_THREAD_ATTR(assert_capability(operation)) {}
   // A run has ended and its bundle and mount are not cleaned up yet.
   bool needs_cleanup STRATA_GUARDED_BY(operation) = false;
   bool removed STRATA_GUARDED_BY(operation) = false;

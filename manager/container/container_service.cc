@@ -275,6 +275,7 @@ void ContainerService::RemoveFiles(const std::string& id) {
 
 // Its name is free from here on, and everyone who waits for its removal is told.
 void ContainerService::ForgetLocked(const ContainerPtr& container, bool volumes) {
+  container->OperationIsHeld();
   const ContainerRecord record = container->Snapshot();
   container->removed = true;
   Forget(record.name, record.id);

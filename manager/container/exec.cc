@@ -193,11 +193,12 @@ Result<> ContainerService::ResizeExec(const std::string& exec_id, std::uint16_t 
 }
 
 void ContainerService::WaitExec(const std::string& exec_id, int seconds) {
-  const auto exec = GetExec(exec_id);
-  if (!exec) return;
-  const MutexLock lock((*exec)->mu);
-  (*exec)->changed.WaitFor((*exec)->mu, std::chrono::seconds(seconds),
-                           [&] { return (*exec)->state.exit_code.has_value(); });
+  const auto found = GetExec(exec_id);
+  if (!found) return;
+  Exec& exec = **found;
+  const MutexLock lock(exec.mu);
+  exec.changed.WaitFor(exec.mu, std::chrono::seconds(seconds),
+                       [&]() STRATA_REQUIRES(exec.mu) { return exec.state.exit_code.has_value(); });
 }
 
 void ContainerService::DropExecs(const std::string& container) {

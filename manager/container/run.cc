@@ -71,6 +71,7 @@ Result<> ContainerService::Start(std::string_view ref) {
 }
 
 Result<> ContainerService::StartLocked(const ContainerPtr& container) {
+  container->OperationIsHeld();
   if (container->removed) return Fail(ENOENT, "start", "No such container: " + container->id);
   ContainerRecord record = container->Snapshot();
   switch (record.state.status) {
@@ -293,6 +294,7 @@ void ContainerService::RecordExit(Container& container, int code, std::int64_t f
 
 // Idempotent: kills what is left, takes the mount away, removes the bundle.
 void ContainerService::CleanupLocked(Container& container) {
+  container.OperationIsHeld();
   if (!container.needs_cleanup) return;
   if (auto deleted = deps_.runtime.Delete(container.id); !deleted) {
     log::Warn("the runtime did not delete a container",
