@@ -48,9 +48,11 @@ Result<> Operations::GetAttr(Request& request, fuse_ino_t ino, fuse_file_info* /
 
 Result<> Operations::SetAttr(Request& request, fuse_ino_t ino, struct stat* attr, int valid,
                              fuse_file_info* /*file*/) {
-  STRATA_TRY_ASSIGN(const struct stat changed,
-                    engine_.SetAttr(NodeId{ino}, AttrChangeOf(*attr, valid), request.caller()));
-  request.Attr(changed, kForever);
+  bool stable = true;
+  STRATA_TRY_ASSIGN(
+      const struct stat changed,
+      engine_.SetAttr(NodeId{ino}, AttrChangeOf(*attr, valid), request.caller(), &stable));
+  request.Attr(changed, stable ? kForever : 0.0);
   return {};
 }
 

@@ -22,7 +22,8 @@ bool MustLosePrivileges(const Request& request) { return request.caller().uid !=
 Result<> Operations::KillPrivileges(NodeId node, const Caller& who) {
   AttrChange change;
   change.kill_suid_sgid = true;
-  const auto changed = engine_.SetAttr(node, change, who);
+  bool stable = false;  // no matter: nothing is told to the kernel
+  const auto changed = engine_.SetAttr(node, change, who, &stable);
   if (!changed) return Fail(changed.error().code(), "kill privileges");
   return {};
 }

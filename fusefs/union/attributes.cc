@@ -7,6 +7,7 @@
 namespace strata::fusefs {
 namespace {
 
+constexpr std::string_view kAccessAcl = "system.posix_acl_access";
 constexpr std::string_view kDefaultAcl = "system.posix_acl_default";
 constexpr mode_t kPermissions = 07777;
 
@@ -42,7 +43,8 @@ void UnionEngine::AttributesChanged(NodeId asked, NodeIndex changed) {
   if (KernelCache* cache = cache_.load()) cache->InvalidateAttributes(NodeId{changed});
 }
 
-Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& change, const Caller&) {
+Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& change, const Caller&,
+                                         bool* stable) {
   const NodeIndex node = Current(static_cast<NodeIndex>(node_id.value));
   STRATA_TRY(EnsureUpper(node, change.size));
   FileOps& files = env_.files;
@@ -65,7 +67,7 @@ Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& chang
     }
   }
   AttributesChanged(node_id, node);
-  return StatNode(node);
+  return GetAttr(node_id, stable);
 }
 
 std::string UnionEngine::StoredXattrName(const char* name) const {
@@ -110,7 +112,7 @@ Result<> UnionEngine::SetXattr(NodeId node_id, const char* name, std::string_vie
   const std::string stored = StoredXattrName(name);
   return ChangeXattr(node_id, stored, flags, [&](int fd) -> Result<> {
     STRATA_TRY(env_.files.SetXattr(fd, stored.c_str(), value, flags));
-    if (!kill_setgid) return {};
+    if (!kill_setgid || stored != kAccessAcl) return {};
     STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(fd));
     if ((st.st_mode & S_ISGID) == 0) return {};
     return env_.files.ChmodAt(fd, "", st.st_mode & kPermissions & ~S_ISGID);

@@ -61,7 +61,9 @@ class Engine {
   virtual void Forget(NodeId node, std::uint64_t count) = 0;
   // `stable` is false if the kernel must not cache the answer (a retired node).
   virtual Result<struct stat> GetAttr(NodeId node, bool* stable) = 0;
-  virtual Result<struct stat> SetAttr(NodeId node, const AttrChange& change, const Caller& who) = 0;
+  // Gives the attributes afterwards; `stable` as for GetAttr().
+  virtual Result<struct stat> SetAttr(NodeId node, const AttrChange& change, const Caller& who,
+                                      bool* stable) = 0;
   virtual Result<std::string> ReadLink(NodeId node) = 0;
 
   // Lists a directory from `offset` (0: the start) until `add` returns false for want of room. With

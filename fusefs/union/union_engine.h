@@ -69,7 +69,8 @@ class UnionEngine final : public Engine {
   Result<EntryReply> Lookup(NodeId parent, std::string_view name) override;
   void Forget(NodeId node, std::uint64_t count) override;
   Result<struct stat> GetAttr(NodeId node, bool* stable) override;
-  Result<struct stat> SetAttr(NodeId node, const AttrChange& change, const Caller& who) override;
+  Result<struct stat> SetAttr(NodeId node, const AttrChange& change, const Caller& who,
+                              bool* stable) override;
   Result<std::string> ReadLink(NodeId node) override;
   Result<> List(NodeId dir, std::uint64_t offset, bool attributes,
                 const std::function<bool(const ListedEntry&)>& add) override;

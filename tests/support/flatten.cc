@@ -114,6 +114,7 @@ class Flattener {
         const std::string next = OverlayXattr(here, "redirect");
         if (next.starts_with('/')) {
           below = Split(next);
+          stop = false;  // it leads out of any opaque directory on the way
         } else if (!next.empty()) {
           below.back() = next;
         }

@@ -51,8 +51,9 @@ class FakeEngine : public Engine {
     *stable = attributes_stable;
     return Give(StatOf(S_IFREG | 0644));
   }
-  Result<struct stat> SetAttr(NodeId /*node*/, const AttrChange& change,
-                              const Caller& who) override {
+  Result<struct stat> SetAttr(NodeId /*node*/, const AttrChange& change, const Caller& who,
+                              bool* stable) override {
+    *stable = attributes_stable;
     last_change = change;
     last_caller = who;
     return Give(StatOf(S_IFREG | 0644));

@@ -221,7 +221,8 @@ Result<> UnionDriver::Chmod(std::string_view path, mode_t mode) {
   STRATA_TRY_ASSIGN(const Ref file, Find(path));
   AttrChange change;
   change.mode = mode;
-  STRATA_TRY(engine_->SetAttr(file.node(), change, who_));
+  bool stable = false;
+  STRATA_TRY(engine_->SetAttr(file.node(), change, who_, &stable));
   return {};
 }
 
