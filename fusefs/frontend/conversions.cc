@@ -53,7 +53,8 @@ AttrChange AttrChangeOf(const struct stat& attr, int valid) {
     change.mtime = attr.st_mtim;
   }
   // FATTR_KILL_SUIDGID, which libfuse knows by the name of its own flag of the same value.
-  static_assert(FUSE_SET_ATTR_KILL_SUID == FATTR_KILL_SUIDGID);
+  constexpr int kKernelsFlag = FATTR_KILL_SUIDGID;
+  static_assert(FUSE_SET_ATTR_KILL_SUID == kKernelsFlag);
   change.kill_suid_sgid = (valid & FUSE_SET_ATTR_KILL_SUID) != 0;
   return change;
 }

@@ -20,7 +20,7 @@ struct Store::Parts {
 Store::Store(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Store::~Store() = default;
 
-Result<std::unique_ptr<Store>> Store::Open(StoreOptions options) {
+Result<std::unique_ptr<Store>> Store::Open(const StoreOptions& options) {
   FileOps& ops = options.ops != nullptr ? *options.ops : FileOps::System();
   auto parts = std::make_unique<Parts>();
   STRATA_TRY_ASSIGN(parts->root, StoreRoot::Open(options.root, options.read_only, ops));

@@ -30,7 +30,7 @@ class Store {
  public:
   // EPROTONOSUPPORT for a store written by a newer program; ENOENT for a read-only one that is not
   // there; ENOTSUP where the filesystem lacks what a store needs.
-  static Result<std::unique_ptr<Store>> Open(StoreOptions options);
+  static Result<std::unique_ptr<Store>> Open(const StoreOptions& options);
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
   ~Store();
