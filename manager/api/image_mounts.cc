@@ -3,7 +3,10 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/file_ops.h"
 #include "base/logging.h"
@@ -37,14 +40,28 @@ std::string Text(const json& object, const char* key) {
   return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
 }
 
+Result<std::filesystem::path> Resolve(const std::string& path) {
+  std::error_code error;
+  auto resolved = std::filesystem::canonical(path, error);
+  if (error) return Fail(error.value(), "realpath", path);
+  return resolved;
+}
+
+// Whether `path` is `directory` or lies below; both without symbolic links.
+bool Within(const std::filesystem::path& path, const std::filesystem::path& directory) {
+  return std::ranges::mismatch(path, directory).in2 == directory.end();
+}
+
 }  // namespace
 
 Result<std::unique_ptr<ImageMounts>> ImageMounts::Open(layerstore::Store& store,
                                                        ImageService& images,
                                                        const RootFsMounter& mounter,
-                                                       std::string root) {
-  STRATA_TRY(MakeDirectory(root, 0700));
-  std::unique_ptr<ImageMounts> mounts(new ImageMounts(store, images, mounter, std::move(root)));
+                                                       std::string data_root,
+                                                       std::string run_root) {
+  std::unique_ptr<ImageMounts> mounts(
+      new ImageMounts(store, images, mounter, std::move(data_root), std::move(run_root)));
+  STRATA_TRY(MakeDirectory(mounts->root_, 0700));
   const MutexLock lock(mounts->mu_);
   STRATA_TRY_ASSIGN(const auto list, mounts->ListLocked());
   for (const auto& mount : list) {
@@ -99,13 +116,27 @@ Result<> ImageMounts::Prepare(const ImageMount& mount, const std::string& direct
   return WriteAll(ops, file.get(), object.dump(-1, ' ', false, json::error_handler_t::replace));
 }
 
-Result<ImageMount> ImageMounts::Mount(const std::string& image, const std::string& target,
-                                      bool read_write, CopyUp copy_up) {
+Result<> ImageMounts::CheckTarget(const std::string& target) const {
   if (!target.starts_with('/')) return Fail(EINVAL, "mount", "the target must be an absolute path");
   const auto st = FileOps::System().StatAt(AT_FDCWD, target.c_str());
   if (!st || !S_ISDIR(st->st_mode)) {
     return Fail(EINVAL, "mount", target + " is not a directory");
   }
+  STRATA_TRY_ASSIGN(const std::filesystem::path resolved, Resolve(target));
+  for (const auto& [what, root] : {std::pair("data", data_root_), std::pair("run", run_root_)}) {
+    STRATA_TRY_ASSIGN(const std::filesystem::path own, Resolve(root));
+    if (Within(resolved, own) || Within(own, resolved)) {
+      return Fail(EINVAL, "mount",
+                  "cannot mount on " + target + ": it is in or above the daemon's " + what +
+                      " root " + root);
+    }
+  }
+  return {};
+}
+
+Result<ImageMount> ImageMounts::Mount(const std::string& image, const std::string& target,
+                                      bool read_write, CopyUp copy_up) {
+  STRATA_TRY(CheckTarget(target));
   const MutexLock lock(mu_);
   if (RootFsMounter::State(target) != MountState::kAbsent) {
     return Fail(EBUSY, "mount", "something is mounted on " + target + " already");
@@ -140,7 +171,7 @@ Result<> ImageMounts::Unmount(const std::string& target) {
     STRATA_TRY(store_.images().RemoveUser(UserOf(mount.id)));
     return RemoveTree(JoinPath(root_, mount.id));
   }
-  return Fail(ENOENT, "umount", "no image is mounted on " + target);
+  return Fail(ENOENT, "unmount", "no image is mounted on " + target);
 }
 
 }  // namespace strata::manager

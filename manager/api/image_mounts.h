@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/mutex.h"
+#include "base/path.h"
 #include "manager/container/rootfs.h"
 
 namespace strata::layerstore {
@@ -29,10 +30,13 @@ struct ImageMount {
 // its changes go to; the image counts as used while it is there.
 class ImageMounts {
  public:
+  // `data_root` and `run_root` are the daemon's: a mount over them would hide its own files.
   static Result<std::unique_ptr<ImageMounts>> Open(layerstore::Store& store, ImageService& images,
-                                                   const RootFsMounter& mounter, std::string root);
+                                                   const RootFsMounter& mounter,
+                                                   std::string data_root, std::string run_root);
 
-  // EINVAL: not an absolute path of a directory; EBUSY: something is mounted there.
+  // EINVAL: not an absolute path of a directory, or one that is, is in or holds one of the daemon's
+  // roots; EBUSY: something is mounted there.
   Result<ImageMount> Mount(const std::string& image, const std::string& target, bool read_write,
                            CopyUp copy_up);
   // ENOENT: no such mount. The changes of a writable one are deleted.
@@ -41,14 +45,22 @@ class ImageMounts {
 
  private:
   ImageMounts(layerstore::Store& store, ImageService& images, const RootFsMounter& mounter,
-              std::string root)
-      : store_(store), images_(images), mounter_(mounter), root_(std::move(root)) {}
+              std::string data_root, std::string run_root)
+      : store_(store),
+        images_(images),
+        mounter_(mounter),
+        data_root_(std::move(data_root)),
+        run_root_(std::move(run_root)),
+        root_(JoinPath(data_root_, "mounts")) {}
+  Result<> CheckTarget(const std::string& target) const;
   Result<std::vector<ImageMount>> ListLocked() STRATA_REQUIRES(mu_);
   Result<> Prepare(const ImageMount& mount, const std::string& directory);
 
   layerstore::Store& store_;
   ImageService& images_;
   const RootFsMounter mounter_;
+  const std::string data_root_;
+  const std::string run_root_;
   const std::string root_;
   Mutex mu_;  // rank: manager/mounts; mounting happens under it
 };

@@ -136,7 +136,7 @@ Result<> RunDaemon(const DaemonOptions& options) {
                     ContainerService::Open({options.data_root, options.run_root, stratafs},
                                            {*store, images, *volumes, *runtime, *monitor, events}));
   STRATA_TRY_ASSIGN(const auto mounts, ImageMounts::Open(*store, images, RootFsMounter(stratafs),
-                                                         JoinPath(options.data_root, "mounts")));
+                                                         options.data_root, options.run_root));
 
   const ApiContext context{*store,   images,  *containers,       *volumes,           events,
                            *runtime, *mounts, options.data_root, monitor->version(), stratafs};

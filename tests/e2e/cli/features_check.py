@@ -105,6 +105,18 @@ class FeaturesTest(unittest.TestCase):
         strata("umount", self.directory)
         self.assertEqual(strata(*ONCE, "box", "cat", "/data/seed"), "seed")
 
+    def test_image_mounts_leave_the_daemons_own_directories_alone(self):
+        link = os.path.join(self.directory, "link")
+        os.symlink(DAEMON.work, link)
+        for target in ("/", DAEMON.work, f"{DAEMON.work}/data", f"{DAEMON.work}/data/layers",
+                       f"{DAEMON.work}/run", f"{link}/run"):
+            with self.subTest(target=target):
+                self.assert_refused(1, target, ("mount", "box", target), says=(target, "root"))
+        beside = os.path.join(DAEMON.work, "data-of-another")
+        os.mkdir(beside)
+        strata("mount", "box", beside)
+        strata("umount", beside)
+
     def import_other(self, text):
         os.makedirs(os.path.join(self.directory, "tree"), exist_ok=True)
         self.write("tree/text", text)
