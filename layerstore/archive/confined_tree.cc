@@ -18,7 +18,7 @@ std::unexpected<Error> Explain(Error error, const std::string& path) {
   if (error.code() == ELOOP) {
     return Fail(ELOOP, "unpack", "escapes through a symlink in '" + path + "'");
   }
-  if (error.code() == ENOTDIR) return Fail(ENOTDIR, "unpack", "'" + path + "'");
+  if (error.code() == ENOTDIR) return Fail(ENOTDIR, "unpack", "'" + path + "' is not a directory");
   return std::unexpected(std::move(error).WithContext("'" + path + "'"));
 }
 

@@ -29,7 +29,10 @@ Result<std::string> NormalizeEntryPath(std::string_view raw, const UnpackLimits&
       --depth;
       continue;
     }
-    if (component.size() > kNameMax) return Fail(ENAMETOOLONG, "unpack");
+    if (component.size() > kNameMax) {
+      return Fail(ENAMETOOLONG, "unpack",
+                  "a name is longer than " + std::to_string(kNameMax) + " bytes");
+    }
     if (!PathComponent::Valid(component)) return Fail(EINVAL, "unpack", "invalid name");
     if (++depth > limits.path_depth) {
       return Fail(E2BIG, "unpack",

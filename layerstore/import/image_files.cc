@@ -123,10 +123,10 @@ Result<UniqueFd> SpooledFiles::Open(const std::string& name) {
       return ops_.Open(dir_.get(), file->second.c_str(), O_RDONLY | O_NOFOLLOW);
     }
     const auto link = links_.find(current);
-    if (link == links_.end()) return Fail(ENOENT, "image archive", name);
+    if (link == links_.end()) return Fail(ENOENT, "image archive", name + " is not in the archive");
     current = link->second;
   }
-  return Fail(ELOOP, "image archive", name);
+  return Fail(ELOOP, "image archive", name + " is a chain of too many links");
 }
 
 }  // namespace strata::layerstore

@@ -5,6 +5,7 @@
 #include "manager/api/replies.h"
 #include "manager/api/router.h"
 #include "manager/container/container_service.h"
+#include "manager/container/error_text.h"
 #include "manager/container/json.h"
 #include "manager/container/json_fields.h"
 
@@ -51,7 +52,7 @@ Result<> Start(Exchange& exchange, const ApiContext& context, const std::string&
   auto stream = context.containers.StartExec(id, true);
   if (!stream) {
     // The head is out: the reason goes to the client's terminal, as docker does it.
-    const std::string text = MessageOf(stream.error()) + "\r\n";
+    const std::string text = ErrorText(stream.error()) + "\r\n";
     return exchange.SendRaw(exec.config.tty ? text : Frame(1, text));
   }
   auto bridged = Bridge(exchange, stream->get(), std::move(options));

@@ -6,6 +6,7 @@
 
 #include "base/try.h"
 #include "manager/api/replies.h"
+#include "manager/container/error_text.h"
 #include "manager/container/notifier.h"
 
 namespace strata::manager {
@@ -55,7 +56,7 @@ Result<> StreamImageWork(Exchange& exchange, const std::function<Result<>(ImageS
   auto done = work(stream);
   if (!done) {
     if (!stream.begun()) return done;
-    const std::string message = MessageOf(done.error());
+    const std::string message = ErrorText(done.error());
     const json object{{"errorDetail", {{"message", message}}}, {"error", message}};
     // Canceled work ends with its error, too: the client may still be there.
     Ignore(exchange.Send(Dump(object) + "\r\n"), "a client that hung up is not told");

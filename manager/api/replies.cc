@@ -1,6 +1,7 @@
 #include "manager/api/replies.h"
 
 #include "base/try.h"
+#include "manager/container/error_text.h"
 
 namespace strata::manager {
 namespace {
@@ -77,14 +78,10 @@ int HttpStatusOf(const Error& error) {
   }
 }
 
-std::string MessageOf(const Error& error) {
-  return error.detail().empty() ? error.ToString() : std::string(error.detail());
-}
-
 Result<> ReplyError(Exchange& exchange, const Error& error) {
   const int status = HttpStatusOf(error);
   if (status == 304) return ReplyNothing(exchange, status);
-  return ReplyJson(exchange, status, {{"message", MessageOf(error)}});
+  return ReplyJson(exchange, status, {{"message", ErrorText(error)}});
 }
 
 Result<json> ReadJson(Exchange& exchange) {

@@ -18,9 +18,8 @@ namespace strata::manager {
 std::string Dump(const nlohmann::json& value);
 Result<> ReplyJson(Exchange& exchange, int status, const nlohmann::json& value);
 Result<> ReplyNothing(Exchange& exchange, int status);  // 204, 304
-// The status that stands for the error's code, and {"message": its detail}.
+// The status that stands for the error's code, and {"message": its text}.
 int HttpStatusOf(const Error& error);
-std::string MessageOf(const Error& error);
 Result<> ReplyError(Exchange& exchange, const Error& error);
 
 // The body as JSON; an empty one is null. EINVAL if it is no JSON, is nested absurdly deep, or its

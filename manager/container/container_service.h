@@ -137,6 +137,7 @@ class ContainerService {
   Result<> MountRootLocked(const ContainerPtr& container, const ContainerRecord& record);
   Result<> SeedVolumes(const ContainerRecord& record, int root);
   Result<> WriteBundle(const ContainerRecord& record, int root);
+  Result<UniqueFd> OpenRoot(const std::string& id) const;  // of a mounted container
   Result<> RunLocked(const ContainerPtr& container, const ContainerRecord& record);
   void CleanupLocked(Container& container);
   void FailStart(const ContainerPtr& container, const Error& error, int exit_code);

@@ -12,6 +12,7 @@
 #include "manager/container/bundle_builder.h"
 #include "manager/container/container.h"
 #include "manager/container/container_service.h"
+#include "manager/container/error_text.h"
 #include "manager/container/names.h"
 #include "manager/runtime/bundle.h"
 #include "manager/runtime/monitor.h"
@@ -102,7 +103,7 @@ Result<UniqueFd> ContainerService::StartExec(const std::string& exec_id, bool at
   exec->changed.NotifyAll();
   const bool client = code == ENOENT || code == EACCES;
   return Fail(client ? EINVAL : code, "exec",
-              "OCI runtime exec failed: " + std::string(stream.error().detail()));
+              "OCI runtime exec failed: " + ErrorText(stream.error()));
 }
 
 Result<UniqueFd> ContainerService::RunExec(const ExecPtr& exec, const ContainerRecord& record,
@@ -112,9 +113,7 @@ Result<UniqueFd> ContainerService::RunExec(const ExecPtr& exec, const ContainerR
     const MutexLock lock(exec->mu);
     state = exec->state;
   }
-  STRATA_TRY_ASSIGN(
-      const UniqueFd root,
-      FileOps::System().Open(AT_FDCWD, paths_.Merged(record.id).c_str(), O_RDONLY | O_DIRECTORY));
+  STRATA_TRY_ASSIGN(const UniqueFd root, OpenRoot(record.id));
   STRATA_TRY_ASSIGN(const ProcessSpec process, BuildExecProcess(record, state.config, root.get()));
   Monitor::ExecRequest request;
   request.container = record.id;
@@ -123,7 +122,9 @@ Result<UniqueFd> ContainerService::RunExec(const ExecPtr& exec, const ContainerR
   request.terminal = state.config.tty;
   request.stdin_open = state.config.attach_stdin;
   request.attach = attach;
-  STRATA_TRY(WriteProcess(request.directory, process));
+  if (auto written = WriteProcess(request.directory, process); !written) {
+    return std::unexpected(std::move(written).error().WithContext(request.directory));
+  }
 
   auto started = deps_.monitor.Exec(request);
   if (!started) {

@@ -16,6 +16,7 @@
 #include "manager/container/container.h"
 #include "manager/container/container_service.h"
 #include "manager/container/create_request.h"
+#include "manager/container/error_text.h"
 #include "manager/container/etc_files.h"
 #include "manager/runtime/monitor.h"
 #include "manager/runtime/oci_runtime.h"
@@ -37,9 +38,10 @@ bool Active(const ContainerState& state) {
 
 Result<> WriteFile(const std::string& path, const std::string& text, mode_t mode) {
   FileOps& ops = FileOps::System();
-  STRATA_TRY_ASSIGN(const UniqueFd fd, ops.Open(AT_FDCWD, path.c_str(),
-                                                O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode));
-  return WriteAll(ops, fd.get(), text);
+  auto fd = ops.Open(AT_FDCWD, path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode);
+  auto written = fd ? WriteAll(ops, fd->get(), text) : std::unexpected(std::move(fd).error());
+  if (!written) return std::unexpected(std::move(written).error().WithContext(path));
+  return {};
 }
 
 // "10m" -> bytes, docker's log-opt max-size; 0 for anything else.
@@ -59,7 +61,7 @@ Error StartError(Error error) {
   const int code = error.code();
   const bool client = code == ENOENT || code == EACCES;
   return Error(client ? EINVAL : code, "start",
-               "failed to create task for container: " + std::string(error.detail()));
+               "failed to create task for container: " + ErrorText(error));
 }
 
 }  // namespace
@@ -112,7 +114,7 @@ void ContainerService::FailStart(const ContainerPtr& container, const Error& err
     const MutexLock lock(container->mu);
     ContainerState& state = container->record.state;
     state.exit_code = exit_code;
-    state.error = error.detail();
+    state.error = ErrorText(error);
     // docker leaves a container that never ran "created"; clients see the code and the reason.
     state.pid = 0;
   }
@@ -177,10 +179,15 @@ Result<> ContainerService::WriteBundle(const ContainerRecord& record, int root) 
   return WriteFile(JoinPath(bundle, "config.json"), BundleJson(spec), 0600);
 }
 
+Result<UniqueFd> ContainerService::OpenRoot(const std::string& id) const {
+  const std::string path = paths_.Merged(id);
+  auto root = FileOps::System().Open(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY);
+  if (!root) return std::unexpected(std::move(root).error().WithContext(path));
+  return root;
+}
+
 Result<> ContainerService::RunLocked(const ContainerPtr& container, const ContainerRecord& record) {
-  STRATA_TRY_ASSIGN(
-      const UniqueFd root,
-      FileOps::System().Open(AT_FDCWD, paths_.Merged(record.id).c_str(), O_RDONLY | O_DIRECTORY));
+  STRATA_TRY_ASSIGN(const UniqueFd root, OpenRoot(record.id));
   STRATA_TRY(SeedVolumes(record, root.get()));
   STRATA_TRY(WriteBundle(record, root.get()));
 
@@ -235,7 +242,7 @@ void ContainerService::ConnectAttaches(Container& container, const Error* error)
     const auto attach = weak.lock();
     if (!attach) continue;
     if (error != nullptr) {
-      attach->Set(Fail(error->code(), "attach", std::string(error->detail())));
+      attach->Set(Fail(error->code(), "attach", ErrorText(*error)));
     } else {
       attach->Set(Monitor::Attach(paths_.Bundle(container.id)));
     }
@@ -407,7 +414,7 @@ Result<> ContainerService::Kill(std::string_view ref, const std::string& signal)
   }
   auto sent = SendSignal(*container, number);
   if (!sent && sent.error().code() == ESRCH) {
-    return Fail(EBUSY, "kill", std::string(sent.error().detail()));
+    return Fail(EBUSY, "kill", ErrorText(sent.error()));
   }
   STRATA_TRY(std::move(sent));
   Publish(record, "kill", {{"signal", std::to_string(number)}});

@@ -384,7 +384,7 @@ Result<WebResponse> WebClient::Impl::Perform(const WebRequest& request) {
     if (cancel_ != nullptr) STRATA_TRY(cancel_->Check());
     STRATA_TRY_ASSIGN(const UrlOrigin origin, ParseOrigin(url));
     if (origin.scheme == "http" && !PlainHttpAllowed(origin)) {
-      return Fail(EACCES, "connect",
+      return Fail(EACCES, "plain http",
                   origin.Authority() + ": plain http is for loopback and insecure registries only");
     }
     // Once elsewhere, a redirect back does not bring the credentials back.

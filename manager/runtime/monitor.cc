@@ -48,15 +48,16 @@ Result<Pipe> MakePipe() {
 
 Result<std::string> ReadSmallFile(const std::string& path) {
   FileOps& ops = FileOps::System();
-  STRATA_TRY_ASSIGN(const UniqueFd fd, ops.Open(AT_FDCWD, path.c_str(), O_RDONLY));
-  return ReadAll(ops, fd.get(), kSmallFileMax);
+  auto fd = ops.Open(AT_FDCWD, path.c_str(), O_RDONLY);
+  if (!fd) return std::unexpected(std::move(fd).error().WithContext(path));
+  return ReadAll(ops, fd->get(), kSmallFileMax);
 }
 
 Result<int> ReadNumber(const std::string& path) {
   STRATA_TRY_ASSIGN(const std::string text, ReadSmallFile(path));
   int value = 0;
   if (std::from_chars(text.data(), text.data() + text.size(), value).ec != std::errc()) {
-    return Fail(EINVAL, "read number", path);
+    return Fail(EINVAL, "read number", path + " holds no number");
   }
   return value;
 }

@@ -47,7 +47,9 @@ Result<std::string> ReadConfined(int root, const char* path) {
   if (!S_ISREG(st.st_mode)) {
     return Fail(EINVAL, "resolve user", std::string(path) + " is not a regular file");
   }
-  return ReadAll(ops, fd->get(), kFileMax);
+  auto text = ReadAll(ops, fd->get(), kFileMax);
+  if (!text) return std::unexpected(std::move(text).error().WithContext(path));
+  return text;
 }
 
 struct PasswdEntry {

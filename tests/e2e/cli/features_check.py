@@ -3,14 +3,19 @@
 Drives the client against its own stratad, half of it over TCP. Needs STRATA_BIN_DIR.
 """
 
+import hashlib
+import json
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
 
-from harness import PATIENCE, RUN, STRATA, STRATAD, Daemon, strata
+from harness import PATIENCE, RUN, STRATA, STRATAD, Daemon, strata, until
 
 ONCE = (*RUN, "--rm")
 
@@ -35,8 +40,8 @@ class FeaturesTest(unittest.TestCase):
         self.addCleanup(directory.cleanup)
         self.directory = directory.name
 
-    def keep(self, name, *options):
-        strata(*RUN, "-d", "--name", name, *options, "box", "sleep", "1000")
+    def keep(self, name, *options, image="box"):
+        strata(*RUN, "-d", "--name", name, *options, image, "sleep", "1000")
         command = [STRATA, "rm", "-f", name]
         self.addCleanup(subprocess.run, command, capture_output=True, check=False)
 
@@ -207,6 +212,74 @@ class FeaturesTest(unittest.TestCase):
                 self.assert_refused(status, " ".join(words), words, says)
         self.assertEqual(strata("images", "-aq"), images)
         self.assertEqual(strata("ps", "-aq"), "")
+
+    def member_of(self, digest):
+        return "blobs/sha256/" + digest.removeprefix("sha256:")
+
+    def write_blob(self, layout, value):
+        text = json.dumps(value)
+        digest = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+        self.write(f"{layout}/{self.member_of(digest)}", text)
+        return {"digest": digest, "size": len(text)}
+
+    def test_errors_of_the_system_have_their_reason(self):
+        """What the system refuses is told with the place and the reason."""
+        layer = "sha256:" + "96" * 32
+        layout = os.path.join(self.directory, "layout")
+        os.makedirs(layout + "/blobs/sha256")
+        self.write("layout/oci-layout", '{"imageLayoutVersion": "1.0.0"}')
+        oci = "application/vnd.oci.image."
+        config = self.write_blob("layout", {"os": "linux", "architecture": "amd64", "rootfs": {
+            "type": "layers", "diff_ids": [layer]}})
+        manifest = self.write_blob("layout", {
+            "schemaVersion": 2, "config": {"mediaType": oci + "config.v1+json", **config},
+            "layers": [{"mediaType": oci + "layer.v1.tar", "digest": layer, "size": 512}]})
+        index = {"schemaVersion": 2, "manifests": [{"mediaType": oci + "manifest.v1+json"}]}
+        for case, digest, part in (("a layer", manifest["digest"], layer),
+                                   ("a manifest", "sha256:" + "57" * 32, "sha256:" + "57" * 32)):
+            index["manifests"][0].update(digest=digest, size=manifest["size"])
+            self.write("layout/index.json", json.dumps(index))
+            self.assert_refused(1, case, ("image", "import", "-q", layout, "bad"),
+                                says=(self.member_of(part), "is not in the archive"))
+        archive = os.path.join(self.directory, "saved.tar")
+        self.write("manifest.json", json.dumps([{"Config": "c", "Layers": ["layer.tar"]}]))
+        self.write("c", json.dumps({"os": "linux", "rootfs": {"diff_ids": [layer]}}))
+        subprocess.run(["tar", "-C", self.directory, "-cf", archive, "manifest.json", "c"],
+                       check=True)
+        self.assert_refused(1, "docker archive", ("image", "import", "-q", archive, "bad"),
+                            says=("layer.tar", "is not in the archive"))
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.LNKTYPE, "not-there"
+        with tarfile.open(archive, "w") as tar:
+            tar.addfile(link)
+        self.assert_refused(1, "hard link", ("image", "import", "-q", archive, "bad"),
+                            says=("not-there", "No such file or directory"))
+
+    def test_an_unreadable_passwd_has_its_reason(self):
+        os.makedirs(self.directory + "/tree/etc")
+        os.symlink("passwd", self.directory + "/tree/etc/passwd")
+        self.import_other("looped")
+        self.assert_refused(125, "run", (*ONCE, "-u", "zz", "other", "true"),
+                            says=("/etc/passwd", "Too many levels of symbolic links"))
+
+    def test_a_dead_mount_has_its_reason(self):
+        shutil.copytree(DAEMON.work + "/tree", self.directory + "/tree", symlinks=True)
+        os.mkdir(self.directory + "/tree/etc")
+        self.write("tree/etc/passwd", "zz:x:1:1::/:/bin/sh\n")
+        self.import_other("with users")
+        self.keep("orphan", image="other")
+        upper = strata("inspect", "-f", "{{.GraphDriver.Data.UpperDir}}", "orphan")
+        found = subprocess.run(["pgrep", "-f", f"stratafs.*{upper}"], capture_output=True,
+                               text=True, check=True).stdout.split()
+        self.assertEqual(len(found), 1)
+        os.kill(int(found[0]), signal.SIGKILL)
+        merged = strata("inspect", "-f", "{{.GraphDriver.Data.MergedDir}}", "orphan")
+        until(lambda: subprocess.run(["ls", merged], capture_output=True, check=False).returncode,
+              "the mount is dead")
+        said = strata("exec", "-u", "zz", "orphan", "true", check=126)
+        self.assertEqual(len(said.splitlines()), 1)
+        self.assertIn("/etc/passwd", said)
+        self.assertIn("Transport endpoint is not connected", said)
 
     def test_a_daemon_that_cannot_start_says_why(self):
         root = ("--data-root", self.directory + "/data", "--run-root", self.directory + "/run")
