@@ -4,7 +4,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdio>
+#include <string>
 
 #include "base/file_ops.h"
 #include "base/try.h"
@@ -28,8 +30,27 @@ int WaitForReport(int pipe) {
 
 }  // namespace
 
+Result<> OccupyStandardDescriptors() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (::fcntl(fd, F_GETFD) >= 0) continue;
+    // The lowest free number: this one.
+    if (::open("/dev/null", O_RDWR) < 0) return FailErrno("open", "/dev/null");
+  }
+  return {};
+}
+
 void PrintError(std::string_view message) {
-  std::fprintf(stderr, "stratafs: %.*s\n", static_cast<int>(message.size()), message.data());
+  std::string line = "stratafs: ";
+  for (const char c : message) {
+    if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f) {
+      line.push_back(c);
+    } else {
+      std::array<char, 5> escaped{};
+      std::snprintf(escaped.data(), escaped.size(), "\\x%02x", static_cast<unsigned char>(c));
+      line += escaped.data();
+    }
+  }
+  std::fprintf(stderr, "%s\n", line.c_str());
 }
 
 Result<> StartReport::Ready(bool keep_stderr) {

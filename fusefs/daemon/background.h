@@ -38,7 +38,11 @@ struct Forked {
 // before there are threads.
 Result<Forked> Fork();
 
-// "stratafs: MESSAGE" on stderr.
+// Opens /dev/null for those of descriptors 0 to 2 that are closed, so that no other file takes
+// their place. Call it first.
+Result<> OccupyStandardDescriptors();
+
+// "stratafs: MESSAGE" on stderr, in one line: control characters are escaped.
 void PrintError(std::string_view message);
 
 }  // namespace strata::fusefs

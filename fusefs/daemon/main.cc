@@ -64,6 +64,7 @@ Result<int> Run(std::span<const char* const> arguments) {
 
 int main(int argc, char** argv) {
   try {
+    if (auto occupied = strata::fusefs::OccupyStandardDescriptors(); !occupied) return 1;
     const auto code =
         strata::fusefs::Run(std::span(argv + 1, static_cast<std::size_t>(argc > 0 ? argc - 1 : 0)));
     if (code) return *code;

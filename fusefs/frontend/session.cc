@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/logging.h"
+#include "base/privileges.h"
 #include "base/try.h"
 #include "fusefs/frontend/operations.h"
 #include "fusefs/frontend/raw_request.h"
@@ -54,10 +55,12 @@ struct Session::Hooks {
     UserData& data = UserData::From(userdata);
     const SessionOptions& options = data.session.options_;
     unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_CACHE_SYMLINKS |
-                    FUSE_CAP_READDIRPLUS | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_DONT_MASK |
-                    FUSE_CAP_ASYNC_DIO | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE;
+                    FUSE_CAP_READDIRPLUS | FUSE_CAP_DONT_MASK | FUSE_CAP_ASYNC_DIO |
+                    FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE;
     if (options.acl) want |= FUSE_CAP_POSIX_ACL;
-    if (options.writeback) want |= FUSE_CAP_WRITEBACK_CACHE;
+    // With the writeback cache a truncation within OPEN races with pages that are still to be
+    // written: the file comes out longer than it is shown. A SETATTR of its own does not.
+    want |= options.writeback ? FUSE_CAP_WRITEBACK_CACHE : FUSE_CAP_ATOMIC_O_TRUNC;
     connection->want = want & connection->capable;
     connection->max_write = static_cast<unsigned>(wire::kMaxWrite);
     connection->max_background = kMaxBackground;
@@ -148,7 +151,7 @@ void Session::CompleteHandshake(std::span<const iovec> message) {
     return;
   }
   const std::span body(static_cast<std::byte*>(message[1].iov_base), message[1].iov_len);
-  const bool want_passthrough = options_.passthrough && MayRegisterBackingFiles();
+  const bool want_passthrough = options_.passthrough && HoldsGlobalAdmin();
   const auto outcome = CompleteInitReply(*offer_, want_passthrough, body);
   const bool passthrough = outcome && outcome->passthrough;
   setxattr_extended_.store(outcome && outcome->setxattr_extended);

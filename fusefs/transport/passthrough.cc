@@ -1,7 +1,6 @@
 #include "fusefs/transport/passthrough.h"
 
 #include <linux/capability.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -12,9 +11,6 @@
 
 namespace strata::fusefs {
 namespace {
-
-// include/uapi/linux/nsfs.h: USER_NS_INIT_INO, the fixed inode number of the initial namespace.
-constexpr ino_t kInitialUserNamespace = 0xEFFFFFFD;
 
 // This thread's capability sets.
 class ThreadCapabilities {
@@ -43,14 +39,6 @@ class ThreadCapabilities {
 };
 
 }  // namespace
-
-bool MayRegisterBackingFiles() {
-  struct stat user_namespace = {};
-  if (::stat("/proc/self/ns/user", &user_namespace) != 0) return false;
-  const auto capabilities = ThreadCapabilities::Get();
-  return user_namespace.st_ino == kInitialUserNamespace && capabilities &&
-         capabilities->Has(CAP_SYS_ADMIN);
-}
 
 Result<std::int32_t> OpenBackingFile(int device, int file) {
   // The kernel writes with the credentials that registered the file. Without CAP_FSETID the

@@ -1,4 +1,5 @@
-// Backing files of FUSE passthrough: the two ioctls, and whether this process may use them.
+// Backing files of FUSE passthrough: the two ioctls. Registering takes HoldsGlobalAdmin(); whether
+// the kernel has passthrough at all, INIT tells.
 #pragma once
 
 #include <cstdint>
@@ -6,10 +7,6 @@
 #include "base/error.h"
 
 namespace strata::fusefs {
-
-// True if the process has CAP_SYS_ADMIN in the initial user namespace, which the kernel asks of
-// whoever registers a backing file. Whether the kernel has passthrough at all, INIT tells.
-bool MayRegisterBackingFiles();
 
 // FUSE_DEV_IOC_BACKING_OPEN on the connection `device`: an id (> 0) for the open file `file`, which
 // may be closed afterwards. The ioctl's errno otherwise, ELOOP for a file on a stacked filesystem.

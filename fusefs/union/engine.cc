@@ -31,7 +31,11 @@ Result<> UnionEngine::Start() {
   max_cached_fds_ = DirectoryFdBudget();
   STRATA_TRY_ASSIGN(layers_, Layers::Open(options_, env_.files));
   if (layers_->writable()) {
-    STRATA_TRY_ASSIGN(work_, WorkDir::Open(*layers_, env_.files, options_.file_whiteouts));
+    auto work = WorkDir::Open(*layers_, env_.files, options_.file_whiteouts);
+    if (!work) {
+      return std::unexpected(std::move(work).error().WithContext("workdir " + options_.work));
+    }
+    work_ = std::move(*work);
     data_order_ = options_.volatile_upper ? DataOrder::kNone : DataOrderOf(work_->fd());
   }
   STRATA_TRY_ASSIGN(links_, LinkGroups::Open(env_.files, work_ ? work_->index_fd() : -1));

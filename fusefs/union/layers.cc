@@ -7,7 +7,9 @@
 
 #include "base/mount_tree.h"
 #include "base/path.h"
+#include "base/privileges.h"
 #include "base/try.h"
+#include "fusefs/union/overlay_mounts.h"
 
 namespace strata::fusefs {
 namespace {
@@ -87,7 +89,7 @@ Result<std::unique_ptr<Layers>> Layers::Open(const EngineOptions& options, FileO
   if (options.upper.empty() != options.work.empty()) {
     return Fail(EINVAL, "mount options", "upperdir and workdir are needed together");
   }
-  std::unique_ptr<Layers> layers(new Layers(options.user_xattr));
+  std::unique_ptr<Layers> layers(new Layers(options.user_xattr || !HoldsGlobalAdmin()));
 
   // Lower layers first decide the filesystem numbers, so that they do not change when an upper is
   // added.
@@ -123,6 +125,7 @@ Result<std::unique_ptr<Layers>> Layers::Open(const EngineOptions& options, FileO
     }
     STRATA_TRY(LockDirectory(upper.get(), "upperdir", options.upper));
     STRATA_TRY(LockDirectory(layers->work_.get(), "workdir", options.work));
+    STRATA_TRY(CheckUnusedByOverlay(upper_stat, options.upper, work_stat, options.work));
     layers->writable_ = true;
   }
 

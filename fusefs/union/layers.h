@@ -29,6 +29,7 @@ class OverlayXattrs {
     return prefix_ + "redirect";
   }  // where a renamed directory's lower parts are
   std::string Origin() const { return prefix_ + "origin"; }  // file handle of what was copied up
+  std::string Metacopy() const { return prefix_ + "metacopy"; }  // the data is in a lower layer
   std::string LinkCount() const {
     return prefix_ + "nlink";
   }  // "U+1": links shown beyond the upper inode's

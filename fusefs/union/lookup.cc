@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include "base/digest.h"
+#include "base/logging.h"
 #include "base/try.h"
 #include "fusefs/union/union_engine.h"
 
@@ -147,6 +148,20 @@ std::optional<std::string> UnionEngine::IndexNameOf(LayerIndex layer, int dir,
   return hex;
 }
 
+// Kernel overlayfs with metacopy=on leaves files whose data is in a lower layer: holes here. Such a
+// file in a lower layer is an upper one that was put there; not to ask for an xattr of every file
+// of every image, those are known by their blocks (docs/limits.md).
+Result<> UnionEngine::CheckNotMetacopy(LayerIndex layer, const struct stat& st, int dir,
+                                       const std::string& name) {
+  constexpr off_t kStatBlock = 512;
+  if (!S_ISREG(st.st_mode) || st.st_size == 0) return {};
+  if (layer != kUpperLayer && st.st_blocks * kStatBlock >= st.st_size) return {};
+  if (!env_.files.GetXattrAt(dir, name.c_str(), layers_->xattrs().Metacopy().c_str())) return {};
+  log::Warn("a file copied up by kernel overlayfs without its data (metacopy) cannot be served",
+            {{"name", name}});
+  return Fail(EPERM, "lookup", name);
+}
+
 Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot, const struct stat& st,
                                                  int fd) {
   DirSlot& entry = dir.names.at(slot);
@@ -160,6 +175,7 @@ Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot, cons
   record.ino = ShownIno(entry.layer, st, fd, name.c_str());
   if (S_ISREG(st.st_mode)) record.Set(kNodeRegular);
 
+  STRATA_TRY(CheckNotMetacopy(entry.layer, st, fd, name));
   struct stat shown = st;
   std::optional<std::string> index_name;
   if (st.st_nlink > 1) {

@@ -153,6 +153,8 @@ class UnionEngine final : public Engine {
   Result<Bound> Bind(Directory& dir, Slot slot, int fd) STRATA_REQUIRES(dir.mu);
   Result<Bound> BindDirectory(Directory& dir, Slot slot, const struct stat& st, int fd)
       STRATA_REQUIRES(dir.mu);
+  Result<> CheckNotMetacopy(LayerIndex layer, const struct stat& st, int dir,
+                            const std::string& name);
   Result<Bound> BindFile(Directory& dir, Slot slot, const struct stat& st, int fd)
       STRATA_REQUIRES(dir.mu);
   std::optional<std::string> IndexNameOf(LayerIndex layer, int dir, const std::string& name);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/logging.h"
+#include "base/remove_tree.h"
 #include "base/try.h"
 
 namespace strata::fusefs {
@@ -30,26 +31,13 @@ Result<std::vector<std::string>> Names(FileOps& files, int dir) {
 
 }  // namespace
 
-Result<> RemoveTree(FileOps& files, int dir, const char* name) {
-  auto removed = files.Unlink(dir, name);
-  if (removed || removed.error().code() == ENOENT) return {};
-  if (removed.error().code() != EISDIR && removed.error().code() != EPERM) return removed;
-  if (files.Unlink(dir, name, AT_REMOVEDIR)) return {};
-
-  // Depth-first with one descriptor a level; what is removed here was made by the union and is as
-  // deep as that.
-  STRATA_TRY_ASSIGN(const UniqueFd fd, files.Open(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  STRATA_TRY_ASSIGN(const std::vector<std::string> names, Names(files, fd.get()));
-  for (const std::string& child : names) STRATA_TRY(RemoveTree(files, fd.get(), child.c_str()));
-  return files.Unlink(dir, name, AT_REMOVEDIR);
-}
-
 Result<std::unique_ptr<WorkDir>> WorkDir::Open(const Layers& layers, FileOps& files,
                                                bool force_file_whiteouts) {
   std::unique_ptr<WorkDir> work(new WorkDir(files));
   STRATA_TRY(work->Prepare(layers.work_root()));
   if (force_file_whiteouts) {
     work->form_ = WhiteoutForm::kFile;
+    STRATA_TRY(work->ProbeFileWhiteouts());
     return work;
   }
   MutexLock lock(work->mu_);
@@ -61,8 +49,19 @@ Result<std::unique_ptr<WorkDir>> WorkDir::Open(const Layers& layers, FileOps& fi
     log::Info("no device nodes here: whiteouts are written as .wh. files",
               {{"error", made.error().ToString()}});
     work->form_ = WhiteoutForm::kFile;
+    STRATA_TRY(work->ProbeFileWhiteouts());
   }
   return work;
+}
+
+// A union keeps such names for itself and refuses them, for one.
+Result<> WorkDir::ProbeFileWhiteouts() {
+  const std::string name = TempName();
+  if (!AddWhiteout(fd(), name)) {
+    return Fail(EOPNOTSUPP, "upperdir",
+                "neither device nodes nor .wh. files can be made on its filesystem");
+  }
+  return RemoveFileWhiteout(fd(), name);
 }
 
 Result<> WorkDir::Prepare(int root) {

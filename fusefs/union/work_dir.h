@@ -85,6 +85,7 @@ class WorkDir {
  private:
   explicit WorkDir(FileOps& files) : files_(files) {}
   Result<> Prepare(int root);
+  Result<> ProbeFileWhiteouts();
   Result<> MakeSharedWhiteout() STRATA_REQUIRES(mu_);
   Result<> LinkWhiteout(int dir, const char* name);
 
@@ -98,9 +99,5 @@ class WorkDir {
   Mutex mu_;                                            // rank 80
   std::string shared_whiteout_ STRATA_GUARDED_BY(mu_);  // all whiteouts are links to this one inode
 };
-
-// Removes dir/<name> with all below it, never following links or leaving the filesystem `dir` is
-// on.
-Result<> RemoveTree(FileOps& files, int dir, const char* name);
 
 }  // namespace strata::fusefs

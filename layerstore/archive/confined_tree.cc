@@ -16,10 +16,10 @@ constexpr int kFlags = O_PATH | O_DIRECTORY;
 
 std::unexpected<Error> Explain(Error error, const std::string& path) {
   if (error.code() == ELOOP) {
-    return Fail(ELOOP, "unpack", "escapes through a symlink in '" + path + "'");
+    return Fail(ELOOP, "unpack", "escapes through a symlink in '" + ShownName(path) + "'");
   }
-  if (error.code() == ENOTDIR) return Fail(ENOTDIR, "unpack", "'" + path + "' is not a directory");
-  return std::unexpected(std::move(error).WithContext("'" + path + "'"));
+  if (error.code() == ENOTDIR) return Fail(ENOTDIR, "unpack", "'" + ShownName(path) + "' is not a directory");
+  return std::unexpected(std::move(error).WithContext("'" + ShownName(path) + "'"));
 }
 
 }  // namespace

@@ -8,8 +8,25 @@ namespace {
 
 constexpr std::string_view kAufsPrefix = ".wh..wh.";
 constexpr std::string_view kOpaqueName = ".wh..wh..opq";
+constexpr std::size_t kShownBytes = 200;
 
 }  // namespace
+
+std::string ShownName(std::string_view name) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  constexpr unsigned char kDelete = 0x7f;
+  std::string text;
+  for (const char c : name.substr(0, kShownBytes)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= ' ' && byte != kDelete) {
+      text.push_back(c);
+    } else {
+      text.append("\\x").append(1, kDigits[byte >> 4U]).append(1, kDigits[byte & 0xfU]);
+    }
+  }
+  if (name.size() > kShownBytes) text += "...";
+  return text;
+}
 
 Result<std::string> NormalizeEntryPath(std::string_view raw, const UnpackLimits& limits) {
   if (raw.empty()) return Fail(EINVAL, "unpack", "an entry without a name");

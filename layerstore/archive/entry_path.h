@@ -13,6 +13,10 @@ namespace strata::layerstore {
 
 inline constexpr std::string_view kWhiteoutPrefix = ".wh.";
 
+// A name from an archive as an error may show it: control characters as "\x0a", and no more than
+// the first 200 bytes.
+std::string ShownName(std::string_view name);
+
 // Makes a tar name relative to the layer's root: no leading, doubled or trailing slash, no "." and
 // no ".."; the root itself is "". Absolute names count from the root. EINVAL where ".." leads out
 // of it, or for an empty name; ENAMETOOLONG and E2BIG for what `limits` and the kernel forbid.

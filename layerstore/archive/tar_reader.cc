@@ -190,7 +190,7 @@ Result<> TarReader::FillEntry(void* archive_entry_pointer) {
   if (path == nullptr) return Fail(EBADMSG, "tar", "an entry's name can not be represented");
   entry_.path = path;
   auto type = TypeOf(entry);
-  if (!type) return std::unexpected(std::move(type).error().WithContext(entry_.path));
+  if (!type) return std::unexpected(std::move(type).error().WithContext(ShownName(entry_.path)));
   entry_.type = *type;
   if (entry_.type == TarEntry::Type::kHardLink) {
     entry_.link = OrEmpty(archive_entry_hardlink(entry));
@@ -241,7 +241,7 @@ Result<std::string> TarReader::ReadContent(std::size_t limit) {
     if (!block) break;
     const std::size_t end = static_cast<std::size_t>(block->offset) + block->data.size();
     if (end > limit) {
-      return Fail(EFBIG, "tar", entry_.path + " is larger than " + std::to_string(limit));
+      return Fail(EFBIG, "tar", ShownName(entry_.path) + " is larger than " + std::to_string(limit));
     }
     content.resize(static_cast<std::size_t>(block->offset), '\0');
     content.append(block->data);

@@ -9,8 +9,8 @@
 
 #include "base/logging.h"
 #include "base/path.h"
+#include "base/remove_tree.h"
 #include "base/try.h"
-#include "layerstore/staging/remove_tree.h"
 
 namespace strata::layerstore {
 namespace {
@@ -36,7 +36,7 @@ Result<UnpackSummary> Unpacker::Run(TarReader& reader) {
     if (!more) break;
     if (auto done = Handle(reader); !done) {
       return std::unexpected(
-          std::move(done).error().WithContext("entry '" + reader.entry().path + "'"));
+          std::move(done).error().WithContext("entry '" + ShownName(reader.entry().path) + "'"));
     }
   }
   STRATA_TRY(FinishDirectories());
@@ -232,14 +232,14 @@ Result<> Unpacker::MakeDevice(const TarEntry& entry, const Place& place) {
 
 Result<> Unpacker::MakeHardLink(const TarEntry& entry, const std::string& path) {
   const auto target_error = [&](Error error) {
-    return std::unexpected(std::move(error).WithContext("hard link to '" + entry.link + "'"));
+    return std::unexpected(std::move(error).WithContext("hard link to '" + ShownName(entry.link) + "'"));
   };
   auto target = NormalizeEntryPath(entry.link, limits_);
   if (!target) return target_error(std::move(target).error());
   auto target_name = ClassifyEntryName(*target);
   if (!target_name) return target_error(std::move(target_name).error());
   if (target->empty() || target_name->kind != EntryName::Kind::kOrdinary) {
-    return target_error(Error(EINVAL, "unpack"));
+    return target_error(Error(EINVAL, "unpack", "that is no file of a layer"));
   }
   if (*target == path) return {};
 
@@ -276,7 +276,7 @@ Result<> Unpacker::MakeMissingDirectory(int parent, const std::string& name,
   if (why == ENOTDIR) {
     STRATA_TRY_ASSIGN(const struct stat st, ops_.StatAt(parent, name.c_str()));
     if (!IsWhiteoutDevice(st)) {
-      return Fail(ENOTDIR, "unpack", "'" + path + "' is not a directory");
+      return Fail(ENOTDIR, "unpack", "'" + ShownName(path) + "' is not a directory");
     }
     STRATA_TRY(ops_.Unlink(parent, name.c_str()));
     hidden = true;

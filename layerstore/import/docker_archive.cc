@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/try.h"
+#include "layerstore/archive/entry_path.h"
 #include "layerstore/import/importer.h"
 #include "layerstore/oci/archive_manifest.h"
 
@@ -19,7 +20,7 @@ Result<Descriptor> ImportMember(const ImportContext& context, ImageFiles& files,
   ingest.compress_plain = true;
   auto layer = ImportLayer(context, std::move(ingest),
                            [&](const auto& take) { return files.Stream(member, take); });
-  if (!layer) return std::unexpected(std::move(layer).error().WithContext("layer " + member));
+  if (!layer) return std::unexpected(std::move(layer).error().WithContext("layer " + ShownName(member)));
   return layer;
 }
 
@@ -43,7 +44,7 @@ Result<Image> ImportOne(const ImportContext& context, ImageFiles& files,
   STRATA_TRY_ASSIGN(const ImageConfig config, ParseImageConfig(config_json));
   if (config.diff_ids.size() != item.layers.size()) {
     return Fail(EINVAL, "docker archive",
-                "manifest.json and " + item.config + " disagree about the number of layers");
+                "manifest.json and " + ShownName(item.config) + " disagree about the number of layers");
   }
   std::vector<Descriptor> layers;
   for (std::size_t i = 0; i < item.layers.size(); ++i) {

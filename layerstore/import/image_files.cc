@@ -21,7 +21,7 @@ constexpr mode_t kPrivateFile = 0600;
 Result<std::string> ImageFiles::Read(const std::string& name, std::size_t limit) {
   STRATA_TRY_ASSIGN(const UniqueFd fd, Open(name));
   auto content = ReadAll(ops_, fd.get(), limit);
-  if (!content) return std::unexpected(std::move(content).error().WithContext(name));
+  if (!content) return std::unexpected(std::move(content).error().WithContext(ShownName(name)));
   return content;
 }
 
@@ -48,9 +48,9 @@ Result<UniqueFd> DirectoryFiles::Open(const std::string& name) {
   // O_NONBLOCK: a fifo in the layout must not make us wait.
   auto fd = ops_.OpenConfined(dir_.get(), name.c_str(), O_RDONLY | O_NONBLOCK, 0,
                               RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
-  if (!fd) return std::unexpected(std::move(fd).error().WithContext(name));
+  if (!fd) return std::unexpected(std::move(fd).error().WithContext(ShownName(name)));
   STRATA_TRY_ASSIGN(const struct stat st, ops_.Stat(fd->get()));
-  if (!S_ISREG(st.st_mode)) return Fail(EINVAL, "image layout", name + " is not a regular file");
+  if (!S_ISREG(st.st_mode)) return Fail(EINVAL, "image layout", ShownName(name) + " is not a regular file");
   return fd;
 }
 
@@ -67,7 +67,7 @@ Result<std::unique_ptr<SpooledFiles>> SpooledFiles::Spool(StoreRoot& root, TarRe
     if (!more) return files;
     if (auto added = files->AddMember(reader, limits); !added) {
       return std::unexpected(
-          std::move(added).error().WithContext("entry '" + reader.entry().path + "'"));
+          std::move(added).error().WithContext("entry '" + ShownName(reader.entry().path) + "'"));
     }
   }
 }
@@ -123,10 +123,10 @@ Result<UniqueFd> SpooledFiles::Open(const std::string& name) {
       return ops_.Open(dir_.get(), file->second.c_str(), O_RDONLY | O_NOFOLLOW);
     }
     const auto link = links_.find(current);
-    if (link == links_.end()) return Fail(ENOENT, "image archive", name + " is not in the archive");
+    if (link == links_.end()) return Fail(ENOENT, "image archive", ShownName(name) + " is not in the archive");
     current = link->second;
   }
-  return Fail(ELOOP, "image archive", name + " is a chain of too many links");
+  return Fail(ELOOP, "image archive", ShownName(name) + " is a chain of too many links");
 }
 
 }  // namespace strata::layerstore

@@ -12,8 +12,8 @@
 
 #include "base/logging.h"
 #include "base/path.h"
+#include "base/remove_tree.h"
 #include "base/try.h"
-#include "layerstore/staging/remove_tree.h"
 
 namespace strata::layerstore {
 namespace {

@@ -167,13 +167,81 @@ TEST_F(StratafsTest, FailsWithOneLineAndMountsNothing) {
   }
 }
 
+TEST_F(StratafsTest, ControlCharactersInMessagesAreEscaped) {
+  const auto result =
+      Must(RunProcess({support::StratafsPath(), "-o", "lowerdir=x,a\nb\x1b[1m", root_.At("mnt")}));
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("a\\x0ab\\x1b[1m"));
+  EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+}
+
+TEST_F(StratafsTest, RefusesWhatAKernelOverlayWrites) {
+  const std::string other = Must(root_.MakeDir("other"));
+  const auto mounted =
+      Must(RunProcess({"mount", "-t", "overlay", "overlay", "-o", Layers(), other}));
+  ASSERT_EQ(mounted.exit_code, 0) << mounted.err;
+  const auto result = Must(RunProcess({support::StratafsPath(), "-o", Layers(), root_.At("mnt")}));
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("in use by a kernel overlay"));
+  EXPECT_FALSE(IsMounted());
+  EXPECT_EQ(::umount2(other.c_str(), 0), 0);
+}
+
+TEST_F(StratafsTest, AFileWithoutItsDataIsRefusedNotShownAsZeros) {
+  const std::string other = Must(root_.MakeDir("other"));
+  const auto mounted =
+      Must(RunProcess({"mount", "-t", "overlay", "overlay", "-o",
+                       Layers() + ",metacopy=on,redirect_dir=on,index=off", other}));
+  ASSERT_EQ(mounted.exit_code, 0) << mounted.err;
+  ASSERT_EQ(::chmod((other + "/file").c_str(), 0600), 0);
+  ASSERT_EQ(::umount2(other.c_str(), 0), 0);
+  ChildProcess daemon = StartForeground(Layers());
+  EXPECT_EQ(::open(Mounted("file").c_str(), O_RDONLY | O_CLOEXEC), -1);
+  EXPECT_EQ(errno, EPERM);
+}
+
+TEST_F(StratafsTest, CleaningTheWorkDirectoryStaysOnItsMount) {
+  const std::string precious = Must(root_.MakeDir("precious"));
+  Write(precious + "/kept", "kept\n");
+  for (const char* name : {"work/work", "work/work/point"}) Must(root_.MakeDir(name));
+  const std::string point = root_.At("work/work/point");
+  ASSERT_EQ(::mount(precious.c_str(), point.c_str(), nullptr, MS_BIND, nullptr), 0);
+  const auto result = Must(RunProcess({support::StratafsPath(), "-o", Layers(), root_.At("mnt")}));
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("point"));
+  EXPECT_EQ(Read(precious + "/kept"), "kept\n");
+  EXPECT_EQ(::umount2(point.c_str(), 0), 0);
+}
+
+TEST_F(StratafsTest, AUnionThatCannotRecordDeletionsIsRefused) {
+  ChildProcess daemon = StartForeground(Layers());
+  for (const char* name : {"mnt/up", "mnt/work", "mnt2"}) Must(root_.MakeDir(name));
+  const auto result = Must(RunProcess(
+      {support::StratafsPath(), "-o",
+       "lowerdir=" + root_.At("low") + ",upperdir=" + Mounted("up") + ",workdir=" + Mounted("work"),
+       root_.At("mnt2")}));
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("neither device nodes nor .wh. files"));
+}
+
+TEST_F(StratafsTest, StartsWithoutStandardDescriptors) {
+  const auto result = Must(
+      RunProcess({"bash", "-c", "exec 0<&- 1>&- 2>&-; \"$0\" -o \"$1\" \"$2\"; echo $? > \"$3\"",
+                  support::StratafsPath(), Layers(), root_.At("mnt"), root_.At("code")}));
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(Read(root_.At("code")), "0\n");
+  EXPECT_EQ(Read(Mounted("file")), "lower\n");
+  ASSERT_EQ(::umount2(root_.At("mnt").c_str(), 0), 0);
+}
+
 TEST_F(StratafsTest, WorksInAUserNamespace) {
   // /dev/fuse is open to everybody where udev runs; here root's capabilities of the outer namespace
   // are gone inside, but the file's owner is still the same user.
   const std::string script =
-      "\"$0\" -f -o \"$1,userxattr\" \"$2\" & pid=$!; "
+      "\"$0\" -f -o \"$1\" \"$2\" & pid=$!; "
       "for i in $(seq 100); do mountpoint -q \"$2\" && break; sleep 0.05; done; "
-      "cat \"$2/file\" && echo inside > \"$2/new\" && kill $pid && wait $pid";
+      "cat \"$2/file\" && echo inside > \"$2/new\" && rm \"$2/file\" && mkdir \"$2/file\" && "
+      "mv \"$2/file\" \"$2/dir\" && kill $pid && wait $pid";
   const auto result = Must(RunProcess(
       {"unshare", "-Urm", "sh", "-c", script, support::StratafsPath(), Layers(), root_.At("mnt")}));
   EXPECT_EQ(result.exit_code, 0) << result.err;
@@ -202,7 +270,8 @@ TEST_F(StratafsTest, PlainUserMountsThroughFusermount) {
     ASSERT_EQ(::chown(root_.At(name).c_str(), 65534, 65534), 0);
   }
   const std::string script =
-      "\"$0\" -o \"$1,userxattr\" \"$2\" && cat \"$2/file\" && echo mine > \"$2/new\" && "
+      "\"$0\" -o \"$1\" \"$2\" && cat \"$2/file\" && echo mine > \"$2/new\" && "
+      "rm \"$2/file\" && mkdir \"$2/file\" && mv \"$2/file\" \"$2/dir\" && "
       "fusermount3 -u \"$2\"";
   const auto result =
       Must(RunProcess({"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c",

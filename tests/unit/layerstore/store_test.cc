@@ -9,8 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/remove_tree.h"
 #include "layerstore/gc/collector.h"
-#include "layerstore/staging/remove_tree.h"
 #include "tests/unit/layerstore/store_fixture.h"
 
 namespace strata::layerstore {
@@ -142,8 +142,9 @@ TEST_F(LayerTest, UnpacksAKeptBlobAgain) {
   EXPECT_EQ(ReadFile(layer.path + "/d/f"), "x");
   EXPECT_EQ(Must(store_->layers().FindBlob(blob)).media_type, "type");
   // Somebody removed the directory by hand: it comes back.
-  Must(
-      RemoveTree(FileOps::System(), AT_FDCWD, (root_ + "/layers/sha256/" + diff_id.Hex()).c_str()));
+  const UniqueFd layers(
+      ::open((root_ + "/layers/sha256").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  Must(RemoveTree(FileOps::System(), layers.get(), diff_id.Hex().c_str()));
   EXPECT_TRUE(FailsWith(store_->layers().Find(diff_id), ENOENT));
   EXPECT_EQ(Must(store_->layers().Unpack(blob, diff_id, "type", lease)).path, layer.path);
   EXPECT_EQ(ReadFile(layer.path + "/d/f"), "x");

@@ -1,4 +1,4 @@
-#include "layerstore/staging/remove_tree.h"
+#include "base/remove_tree.h"
 
 #include <cstdio>
 #include <string>
@@ -7,7 +7,7 @@
 
 #include "base/try.h"
 
-namespace strata::layerstore {
+namespace strata {
 namespace {
 
 constexpr mode_t kOwnerAll = 0700;
@@ -50,11 +50,12 @@ class TreeRemover {
 
   Result<UniqueFd> OpenDirectory(int dir, const char* name) {
     constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
-    auto fd = ops_.Open(dir, name, kFlags);
+    constexpr std::uint64_t kStay = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
+    auto fd = ops_.OpenConfined(dir, name, kFlags, 0, kStay);
     if (fd || fd.error().code() != EACCES) return fd;
     // Not root, and a directory without read permission: it is ours, so make it readable.
     STRATA_TRY(ops_.ChmodAt(dir, name, kOwnerAll));
-    return ops_.Open(dir, name, kFlags);
+    return ops_.OpenConfined(dir, name, kFlags, 0, kStay);
   }
 
   Result<> Empty(int fd, int depth) {
@@ -98,4 +99,4 @@ Result<> RemoveTree(FileOps& ops, int dir, const char* name) {
   return TreeRemover(ops, dir, name).Run();
 }
 
-}  // namespace strata::layerstore
+}  // namespace strata
