@@ -254,7 +254,7 @@ std::vector<FlagSpec> CreateFlags() {
       {"read-only", 0, Kind::kSwitch, "", "the root filesystem cannot be written"},
       {"restart", 0, Kind::kValue, "POLICY", "no, always, unless-stopped or on-failure[:N]"},
       {"rm", 0, Kind::kSwitch, "", "remove the container when it ends"},
-      {"security-opt", 0, Kind::kList, "OPT", "like no-new-privileges"},
+      {"security-opt", 0, Kind::kList, "OPT", "no-new-privileges, or unconfined for seccomp"},
       {"shm-size", 0, Kind::kValue, "SIZE", "size of /dev/shm"},
       {"stop-signal", 0, Kind::kValue, "SIGNAL", "what `stop` sends"},
       {"stop-timeout", 0, Kind::kValue, "SECONDS", "how long `stop` waits"},

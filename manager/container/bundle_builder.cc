@@ -12,6 +12,7 @@
 #include "base/file_ops.h"
 #include "base/path.h"
 #include "base/try.h"
+#include "manager/container/security_options.h"
 #include "manager/runtime/capabilities.h"
 #include "manager/runtime/user.h"
 
@@ -19,13 +20,6 @@ namespace strata::manager {
 namespace {
 
 constexpr std::int64_t kDefaultCpuPeriod = 100'000;  // microseconds
-
-bool HasOption(const HostConfig& host, std::string_view name) {
-  return std::ranges::any_of(host.security_opt, [&](const std::string& option) {
-    return option == name || option == std::string(name) + ":true" ||
-           option == std::string(name) + "=true";
-  });
-}
 
 bool EnvHas(const std::vector<std::string>& env, std::string_view name) {
   return std::ranges::any_of(env, [&](const std::string& entry) {
@@ -57,7 +51,8 @@ Result<ProcessSpec> BuildProcess(const ContainerRecord& record, int root) {
   process.terminal = record.config.tty;
   process.rows = host.console_rows;
   process.columns = host.console_columns;
-  process.no_new_privileges = HasOption(host, "no-new-privileges");
+  STRATA_TRY_ASSIGN(const SecurityOptions security, ParseSecurityOptions(host.security_opt));
+  process.no_new_privileges = security.no_new_privileges;
   process.oom_score_adj = host.oom_score_adj;
   for (const auto& limit : host.ulimits) {
     const auto value = [](std::int64_t number) {
@@ -221,9 +216,8 @@ Result<BundleSpec> BuildBundle(const ContainerRecord& record, const std::string&
   spec.host_ipc = host.ipc_mode == "host";
   spec.host_uts = host.uts_mode == "host";
   spec.privileged = host.privileged;
-  const bool unconfined =
-      host.privileged ||
-      std::ranges::find(host.security_opt, "seccomp=unconfined") != host.security_opt.end();
+  STRATA_TRY_ASSIGN(const SecurityOptions security, ParseSecurityOptions(host.security_opt));
+  const bool unconfined = host.privileged || security.seccomp_unconfined;
   spec.seccomp = unconfined ? SeccompMode::kUnconfined : SeccompMode::kDefault;
   if (host.shm_size > 0) spec.shm_size = host.shm_size;
   if (!host.privileged) {
@@ -255,7 +249,8 @@ Result<ProcessSpec> BuildExecProcess(const ContainerRecord& record, const ExecCo
   process.terminal = exec.tty;
   process.rows = exec.console_rows;
   process.columns = exec.console_columns;
-  process.no_new_privileges = HasOption(record.host, "no-new-privileges");
+  STRATA_TRY_ASSIGN(const SecurityOptions security, ParseSecurityOptions(record.host.security_opt));
+  process.no_new_privileges = security.no_new_privileges;
   if (exec.privileged) {
     process.capabilities = AllCapabilities();
   } else {

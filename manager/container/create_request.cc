@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/try.h"
+#include "manager/container/security_options.h"
 #include "manager/image/image_service.h"
 
 namespace strata::manager {
@@ -275,11 +276,7 @@ Result<std::vector<std::string>> CheckHostConfig(const HostConfig& host) {
     return Fail(EINVAL, "create",
                 "logger: no log driver named '" + host.log_driver + "' is registered");
   }
-  for (const auto& option : host.security_opt) {
-    if (option.starts_with("seccomp=") && option != "seccomp=unconfined") {
-      return Fail(ENOTSUP, "create", "only seccomp=unconfined is supported, not a profile");
-    }
-  }
+  STRATA_TRY(ParseSecurityOptions(host.security_opt));
   return warnings;
 }
 

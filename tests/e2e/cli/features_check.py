@@ -213,6 +213,26 @@ class FeaturesTest(unittest.TestCase):
         self.assertEqual(strata("images", "-aq"), images)
         self.assertEqual(strata("ps", "-aq"), "")
 
+    def status_of(self, field, *options):
+        """A line of the process's /proc/self/status in a container with these options."""
+        script = f'while read name value; do [ "$name" != {field}: ] || echo $value; done'
+        return strata(*ONCE, *options, "box", "sh", "-c", script + " </proc/self/status")
+
+    def test_security_options(self):
+        option = "--security-opt"
+        for text, expected in (("no-new-privileges", "1"), ("no-new-privileges:true", "1"),
+                               ("no-new-privileges=true", "1"), ("no-new-privileges:false", "0"),
+                               ("apparmor=unconfined", "0"), ("label=disable", "0"),
+                               ("label:disable", "0")):
+            self.assertEqual(self.status_of("NoNewPrivs", option, text), expected, text)
+        self.assertEqual(self.status_of("Seccomp"), "2")
+        self.assertEqual(self.status_of("Seccomp", option, "seccomp=unconfined"), "0")
+        for text in ("no-new-privileges:maybe", "seccomp:odd", "apparmor=docker-default",
+                     "label=type:x", "odd", "odd=unconfined", ""):
+            name = text.split(":", maxsplit=1)[0] if text.startswith("seccomp") else text
+            self.assert_refused(125, text, (*ONCE, option, text, "box", "true"),
+                                says=(f'invalid --security-opt 1: "{name}"',))
+
     def member_of(self, digest):
         return "blobs/sha256/" + digest.removeprefix("sha256:")
 
