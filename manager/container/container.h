@@ -1,6 +1,8 @@
 // One container in memory. Internal to this folder.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -28,6 +30,10 @@ struct Container {
   // A run has ended and its bundle and mount are not cleaned up yet.
   bool needs_cleanup STRATA_GUARDED_BY(operation) = false;
   bool removed STRATA_GUARDED_BY(operation) = false;
+  // The ticket of the restart that is to come, 0: none.
+  std::uint64_t restart_due STRATA_GUARDED_BY(operation) = 0;
+  std::uint64_t restart_tickets STRATA_GUARDED_BY(operation) = 0;           // given out so far
+  std::chrono::milliseconds restart_delay STRATA_GUARDED_BY(operation){0};  // of the last one
 
   // Guards what follows; held for moments only. Rank: manager/container/state.
   Mutex mu;

@@ -46,10 +46,12 @@ ContainerService::ContainerService(const ContainerServiceOptions& options,
     : paths_(options.data_root, options.run_root),
       mounter_(options.stratafs),
       deps_(dependencies),
+      timers_(std::make_unique<TimerQueue>()),
       workers_(std::make_unique<WorkerPool>(kWorkers)) {}
 
 ContainerService::~ContainerService() {
   watcher_.reset();
+  timers_->Stop();  // workers may still post to it
   workers_.reset();
 }
 

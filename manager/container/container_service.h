@@ -2,6 +2,7 @@
 // containers, without HTTP.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -17,6 +18,7 @@
 #include "manager/container/exit_watcher.h"
 #include "manager/container/paths.h"
 #include "manager/container/rootfs.h"
+#include "manager/container/timer_queue.h"
 #include "manager/container/types.h"
 #include "manager/container/waits.h"
 #include "manager/container/worker_pool.h"
@@ -56,8 +58,8 @@ struct PruneOutcome {
 // nothing to do, ENOTSUP not supported, else the system's own.
 //
 // At Open() the database is reconciled with what runs: containers that outlived the last daemon are
-// watched again, the end of others is recorded, leftovers are removed. Destruction leaves running
-// containers running.
+// watched again, the end of others is recorded, leftovers are removed, and restart policies apply.
+// Destruction leaves running containers running.
 class ContainerService {
  public:
   struct Dependencies {
@@ -140,6 +142,13 @@ class ContainerService {
   Result<UniqueFd> OpenRoot(const std::string& id) const;  // of a mounted container
   Result<> RunLocked(const ContainerPtr& container, const ContainerRecord& record);
   void CleanupLocked(Container& container);
+  // Restart policies (restart.cc): after an exit, and as the service opens.
+  void RestartAfterExitLocked(const ContainerPtr& container);
+  void RestartAtOpenLocked(const ContainerPtr& container, bool just_ended);
+  void PostRestartLocked(const ContainerPtr& container, std::chrono::milliseconds delay);
+  void RunAgain(const ContainerPtr& container, std::uint64_t ticket);
+  // The user starts it: it begins anew.
+  void ForgetRestartsLocked(Container& container);
   void FailStart(const ContainerPtr& container, const Error& error, int exit_code);
 
   void OnExit(const ContainerPtr& container);
@@ -169,7 +178,8 @@ class ContainerService {
   std::map<std::string, std::string, std::less<>> by_name_ STRATA_GUARDED_BY(mu_);
   std::map<std::string, ExecPtr, std::less<>> execs_ STRATA_GUARDED_BY(mu_);
 
-  // Destroyed first, in this order: nothing calls back into a half-destroyed service.
+  // Ended first by the destructor: nothing calls back into a half-destroyed service.
+  std::unique_ptr<TimerQueue> timers_;
   std::unique_ptr<WorkerPool> workers_;
   std::unique_ptr<ExitWatcher> watcher_;
 };

@@ -252,11 +252,15 @@ Result<std::vector<std::string>> CheckHostConfig(const HostConfig& host) {
   if (!host.port_bindings.empty() && network != "host") {
     warnings.emplace_back("Published ports are discarded: the container has no network.");
   }
-  if (host.restart.kind != RestartPolicy::Kind::kNo) {
-    if (host.auto_remove) {
-      return Fail(EINVAL, "create", "can't create 'AutoRemove' container with restart policy");
-    }
-    return Fail(ENOTSUP, "create", "restart policies other than \"no\" are not supported");
+  if (host.restart.kind != RestartPolicy::Kind::kNo && host.auto_remove) {
+    return Fail(EINVAL, "create", "can't create 'AutoRemove' container with restart policy");
+  }
+  if (host.restart.maximum_retries < 0) {
+    return Fail(EINVAL, "create", "invalid restart policy: maximum retry count cannot be negative");
+  }
+  if (host.restart.maximum_retries > 0 && host.restart.kind != RestartPolicy::Kind::kOnFailure) {
+    return Fail(EINVAL, "create",
+                "invalid restart policy: maximum retry count can only be used with 'on-failure'");
   }
   if (host.init) {
     return Fail(ENOTSUP, "create", "an init process (--init) is not supported");

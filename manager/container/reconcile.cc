@@ -108,7 +108,9 @@ void ContainerService::ReconcileContainer(const ContainerPtr& container) {
       log::Error("container was not removed",
                  {{"id", record.id}, {"error", removed.error().ToString()}});
     }
+    return;
   }
+  RestartAtOpenLocked(container, was_active);
 }
 
 // Directories without a row: an interrupted creation or removal.

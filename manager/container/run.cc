@@ -69,6 +69,7 @@ Error StartError(Error error) {
 Result<> ContainerService::Start(std::string_view ref) {
   STRATA_TRY_ASSIGN(const ContainerPtr container, Get(ref));
   const MutexLock operation(container->operation);
+  ForgetRestartsLocked(*container);
   return StartLocked(container);
 }
 
@@ -88,6 +89,7 @@ Result<> ContainerService::StartLocked(const ContainerPtr& container) {
     case Status::kExited:
       break;
   }
+  container->restart_due = 0;
   CleanupLocked(*container);
   container->needs_cleanup = true;
   auto started = MountRootLocked(container, record);
@@ -261,6 +263,7 @@ void ContainerService::OnExit(const ContainerPtr& container) {
   if (!record.host.auto_remove) {
     CleanupLocked(*container);
     Save(*container);
+    RestartAfterExitLocked(container);
     return;
   }
   if (auto removed = RemoveEndedLocked(container); !removed) {
@@ -338,7 +341,19 @@ Result<> ContainerService::Stop(std::string_view ref, const std::string& signal,
                                 std::optional<int> timeout) {
   STRATA_TRY_ASSIGN(const ContainerPtr container, Get(ref));
   const MutexLock operation(container->operation);
-  if (!Active(container->Snapshot().state)) return Fail(EALREADY, "stop", "it does not run");
+  if (!Active(container->Snapshot().state)) {
+    // What needs cleaning up has just ended: its restart is yet to be decided on.
+    if (container->restart_due == 0 && !container->needs_cleanup) {
+      return Fail(EALREADY, "stop", "it does not run");
+    }
+    container->restart_due = 0;
+    {
+      const MutexLock lock(container->mu);
+      container->record.state.manually_stopped = true;
+    }
+    Save(*container);
+    return {};
+  }
   STRATA_TRY(StopLocked(container, signal, timeout));
   Publish(container->Snapshot(), "stop");
   return {};
@@ -394,6 +409,7 @@ Result<> ContainerService::Restart(std::string_view ref, const std::string& sign
   STRATA_TRY_ASSIGN(const ContainerPtr container, Get(ref));
   const MutexLock operation(container->operation);
   if (Active(container->Snapshot().state)) STRATA_TRY(StopLocked(container, signal, timeout));
+  ForgetRestartsLocked(*container);
   STRATA_TRY(StartLocked(container));
   Publish(container->Snapshot(), "restart");
   return {};

@@ -233,6 +233,46 @@ class FeaturesTest(unittest.TestCase):
             self.assert_refused(125, text, (*ONCE, option, text, "box", "true"),
                                 says=(f'invalid --security-opt 1: "{name}"',))
 
+    def state_of(self, name, field):
+        return strata("inspect", "-f", "{{" + field + "}}", name)
+
+    def restarts_of(self, name):
+        return int(self.state_of(name, ".RestartCount"))
+
+    def restarting(self, name, policy, script):
+        strata(*RUN, "-d", "--name", name, "--restart", policy, "box", "sh", "-c", script)
+        command = [STRATA, "rm", "-f", name]
+        self.addCleanup(subprocess.run, command, capture_output=True, check=False)
+
+    def test_restart_on_failure(self):
+        self.restarting("failing", "on-failure:2", "echo ran; exit 3")
+        until(lambda: strata("logs", "failing").count("ran") == 3
+              and self.state_of("failing", ".State.Status") == "exited", "it ran three times")
+        self.assertEqual(self.restarts_of("failing"), 2)
+        self.assertEqual(self.state_of("failing", ".State.ExitCode"), "3")
+        self.restarting("fine", "on-failure", "true")
+        until(lambda: self.state_of("fine", ".State.Status") == "exited", "it ended")
+        self.assertEqual(self.restarts_of("fine"), 0)
+        for words, says in ((("--restart", "sometimes"), "on-failure"),
+                            (("--restart", "always:3"), "maximum retry count"),
+                            (("--rm", "--restart", "always"), "AutoRemove")):
+            self.assert_refused(125, says, (*RUN, *words, "box", "true"), says=(says,))
+
+    def test_restart_until_stopped(self):
+        for name, policy in (("ever", "always"), ("unless", "unless-stopped")):
+            self.restarting(name, policy, "echo ran; exit 0")
+            until(lambda: self.restarts_of(name) >= 2, "it is restarted")  # pylint: disable=W0640
+            strata("stop", "-t", "0", name)
+        counts = {name: self.restarts_of(name) for name in ("ever", "unless")}
+        DAEMON.crash()
+        until(lambda: self.restarts_of("ever") > counts["ever"], "the daemon starts it")
+        self.assertEqual(self.state_of("unless", ".State.Status"), "exited")
+        strata("rm", "-f", "ever")
+        self.assertEqual(strata("ps", "-aq", "--filter", "name=ever"), "")
+        self.assertEqual(self.restarts_of("unless"), counts["unless"])
+        strata("start", "unless")
+        until(lambda: self.restarts_of("unless") >= 1, "its policy holds again")
+
     def member_of(self, digest):
         return "blobs/sha256/" + digest.removeprefix("sha256:")
 

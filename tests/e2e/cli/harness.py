@@ -55,12 +55,22 @@ class Daemon:
         os.chmod(runtime, 0o755)
         self.open_gate()
         os.environ["STRATA_HOST"] = f"unix://{self.work}/run/strata.sock"
-        command = [STRATAD, "--data-root", f"{self.work}/data", "--run-root", f"{self.work}/run",
-                   "--host", os.environ["STRATA_HOST"], "--runtime", runtime, *options]
-        with open(os.path.join(self.work, "log"), "ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        until(self.answers, "stratad answers")
+        self.command = [STRATAD, "--data-root", f"{self.work}/data",
+                        "--run-root", f"{self.work}/run", "--host", os.environ["STRATA_HOST"],
+                        "--runtime", runtime, *options]
+        self.start()
         self.import_box()
+
+    def start(self):
+        with open(os.path.join(self.work, "log"), "ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+        until(self.answers, "stratad answers")
+
+    def crash(self):
+        """Ends the daemon without a chance to tidy up, and starts it again."""
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        self.start()
 
     def answers(self):
         if self.process.poll() is not None:
