@@ -5,6 +5,7 @@
 
 #include "base/path.h"
 #include "base/try.h"
+#include "layerstore/archive/entry_path.h"
 
 namespace strata::layerstore {
 namespace {
@@ -18,7 +19,8 @@ std::unexpected<Error> Explain(Error error, const std::string& path) {
   if (error.code() == ELOOP) {
     return Fail(ELOOP, "unpack", "escapes through a symlink in '" + ShownName(path) + "'");
   }
-  if (error.code() == ENOTDIR) return Fail(ENOTDIR, "unpack", "'" + ShownName(path) + "' is not a directory");
+  if (error.code() == ENOTDIR)
+    return Fail(ENOTDIR, "unpack", "'" + ShownName(path) + "' is not a directory");
   return std::unexpected(std::move(error).WithContext("'" + ShownName(path) + "'"));
 }
 

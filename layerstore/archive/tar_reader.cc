@@ -9,6 +9,7 @@
 
 #include "base/logging.h"
 #include "base/try.h"
+#include "layerstore/archive/entry_path.h"
 #include "layerstore/archive/posix_acl.h"
 
 namespace strata::layerstore {
@@ -241,7 +242,8 @@ Result<std::string> TarReader::ReadContent(std::size_t limit) {
     if (!block) break;
     const std::size_t end = static_cast<std::size_t>(block->offset) + block->data.size();
     if (end > limit) {
-      return Fail(EFBIG, "tar", ShownName(entry_.path) + " is larger than " + std::to_string(limit));
+      return Fail(EFBIG, "tar",
+                  ShownName(entry_.path) + " is larger than " + std::to_string(limit));
     }
     content.resize(static_cast<std::size_t>(block->offset), '\0');
     content.append(block->data);

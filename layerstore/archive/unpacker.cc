@@ -232,7 +232,8 @@ Result<> Unpacker::MakeDevice(const TarEntry& entry, const Place& place) {
 
 Result<> Unpacker::MakeHardLink(const TarEntry& entry, const std::string& path) {
   const auto target_error = [&](Error error) {
-    return std::unexpected(std::move(error).WithContext("hard link to '" + ShownName(entry.link) + "'"));
+    return std::unexpected(
+        std::move(error).WithContext("hard link to '" + ShownName(entry.link) + "'"));
   };
   auto target = NormalizeEntryPath(entry.link, limits_);
   if (!target) return target_error(std::move(target).error());

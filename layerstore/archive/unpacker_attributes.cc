@@ -107,7 +107,8 @@ Result<> Unpacker::SetXattrs(const TarEntry& entry, int fd) {
     const bool file_kind_lacks_it = code == EPERM && on_disk->starts_with("user.");
     const bool right_is_missing = code == EPERM && !privileged_;
     if (code != ENOTSUP && !file_kind_lacks_it && !right_is_missing) {
-      return std::unexpected(std::move(set).error().WithContext("attribute " + ShownName(*on_disk)));
+      return std::unexpected(
+          std::move(set).error().WithContext("attribute " + ShownName(*on_disk)));
     }
     log::Warn("unpack: attribute can not be set here",
               {{"entry", entry.path}, {"name", name}, {"error", set.error().ToString()}});
@@ -136,7 +137,8 @@ Result<> Unpacker::FinishDirectories() {
   // Backwards, children before their parents, which may become unsearchable.
   for (auto it = directory_ends_.rbegin(); it != directory_ends_.rend(); ++it) {
     if (auto done = FinishDirectory(it->first, it->second); !done) {
-      return std::unexpected(std::move(done).error().WithContext("entry '" + ShownName(it->first) + "'"));
+      return std::unexpected(
+          std::move(done).error().WithContext("entry '" + ShownName(it->first) + "'"));
     }
   }
   return {};

@@ -20,7 +20,8 @@ Result<Descriptor> ImportMember(const ImportContext& context, ImageFiles& files,
   ingest.compress_plain = true;
   auto layer = ImportLayer(context, std::move(ingest),
                            [&](const auto& take) { return files.Stream(member, take); });
-  if (!layer) return std::unexpected(std::move(layer).error().WithContext("layer " + ShownName(member)));
+  if (!layer)
+    return std::unexpected(std::move(layer).error().WithContext("layer " + ShownName(member)));
   return layer;
 }
 
@@ -32,7 +33,7 @@ Result<std::vector<Reference>> NamesFor(const ImportContext& context,
     return names;
   }
   for (const std::string& tag : tags) {
-    STRATA_TRY_ASSIGN(Reference name, Reference::Parse(tag));
+    STRATA_TRY_ASSIGN(Reference name, ParseName(tag));
     names.push_back(std::move(name));
   }
   return names;
@@ -43,8 +44,9 @@ Result<Image> ImportOne(const ImportContext& context, ImageFiles& files,
   STRATA_TRY_ASSIGN(std::string config_json, files.Read(item.config, kConfigBytesMax));
   STRATA_TRY_ASSIGN(const ImageConfig config, ParseImageConfig(config_json));
   if (config.diff_ids.size() != item.layers.size()) {
-    return Fail(EINVAL, "docker archive",
-                "manifest.json and " + ShownName(item.config) + " disagree about the number of layers");
+    return Fail(
+        EINVAL, "docker archive",
+        "manifest.json and " + ShownName(item.config) + " disagree about the number of layers");
   }
   std::vector<Descriptor> layers;
   for (std::size_t i = 0; i < item.layers.size(); ++i) {

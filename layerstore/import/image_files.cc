@@ -50,7 +50,8 @@ Result<UniqueFd> DirectoryFiles::Open(const std::string& name) {
                               RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
   if (!fd) return std::unexpected(std::move(fd).error().WithContext(ShownName(name)));
   STRATA_TRY_ASSIGN(const struct stat st, ops_.Stat(fd->get()));
-  if (!S_ISREG(st.st_mode)) return Fail(EINVAL, "image layout", ShownName(name) + " is not a regular file");
+  if (!S_ISREG(st.st_mode))
+    return Fail(EINVAL, "image layout", ShownName(name) + " is not a regular file");
   return fd;
 }
 
@@ -123,7 +124,8 @@ Result<UniqueFd> SpooledFiles::Open(const std::string& name) {
       return ops_.Open(dir_.get(), file->second.c_str(), O_RDONLY | O_NOFOLLOW);
     }
     const auto link = links_.find(current);
-    if (link == links_.end()) return Fail(ENOENT, "image archive", ShownName(name) + " is not in the archive");
+    if (link == links_.end())
+      return Fail(ENOENT, "image archive", ShownName(name) + " is not in the archive");
     current = link->second;
   }
   return Fail(ELOOP, "image archive", ShownName(name) + " is a chain of too many links");

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/try.h"
+#include "layerstore/archive/entry_path.h"
 #include "layerstore/oci/media_types.h"
 
 namespace strata::layerstore {
@@ -57,6 +58,12 @@ Result<Image> PutWithManifest(const ImportContext& context, std::string config_j
   manifest.layers = std::move(layers);
   return context.store.images().Put(
       {std::move(config_json), manifest.ToJson(), manifest.media_type, name});
+}
+
+Result<Reference> ParseName(const std::string& text) {
+  auto name = Reference::Parse(text);
+  if (name) return name;
+  return Fail(EINVAL, "import", "'" + ShownName(text) + "' is no name for an image");
 }
 
 Result<Image> AddNames(const ImportContext& context, const Image& image,

@@ -35,6 +35,9 @@ Result<Descriptor> ImportLayer(const ImportContext& context, LayerIngest ingest,
 Result<Image> PutWithManifest(const ImportContext& context, std::string config_json,
                               std::vector<Descriptor> layers, const std::optional<Reference>& name);
 
+// A name that an archive gives an image; EINVAL that shows it.
+Result<Reference> ParseName(const std::string& text);
+
 // Gives one image several names.
 Result<Image> AddNames(const ImportContext& context, const Image& image,
                        const std::vector<Reference>& names);

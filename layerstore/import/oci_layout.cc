@@ -113,7 +113,7 @@ Result<std::vector<Image>> ImportOciLayout(const ImportContext& context, ImageFi
     if (context.options.name) {
       names.push_back(*context.options.name);
     } else if (!name.empty()) {
-      STRATA_TRY_ASSIGN(Reference reference, Reference::Parse(name));
+      STRATA_TRY_ASSIGN(Reference reference, ParseName(name));
       names.push_back(std::move(reference));
     }
     STRATA_TRY_ASSIGN(image, AddNames(context, image, names));

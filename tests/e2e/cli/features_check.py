@@ -273,6 +273,18 @@ class FeaturesTest(unittest.TestCase):
         strata("start", "unless")
         until(lambda: self.restarts_of("unless") >= 1, "its policy holds again")
 
+    def test_a_hostile_name_is_shown_short_and_harmless(self):
+        archive = os.path.join(self.directory, "hostile.tar")
+        with tarfile.open(archive, "w") as tar:
+            tar.addfile(tarfile.TarInfo("../\x1b[2Jred\n" + "n" * 70000))
+        done = subprocess.run([STRATA, "image", "import", "-q", archive, "bad"], text=True,
+                              capture_output=True, timeout=PATIENCE, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(len(done.stderr.splitlines()), 1)
+        self.assertIn("\\x1b[2Jred\\x0a", done.stderr)
+        self.assertNotIn("\x1b", done.stderr)
+        self.assertLess(len(done.stderr), 1000)
+
     def member_of(self, digest):
         return "blobs/sha256/" + digest.removeprefix("sha256:")
 
