@@ -16,6 +16,7 @@
 #include "manager/container/create_request.h"
 #include "manager/container/etc_files.h"
 #include "manager/container/exec.h"
+#include "manager/container/host_names.h"
 #include "manager/container/names.h"
 #include "manager/image/image_service.h"
 #include "manager/volume/volume_store.h"
@@ -175,6 +176,7 @@ Result<CreateOutcome> ContainerService::Create(std::string name, ContainerConfig
                                                HostConfig host) {
   CreateOutcome outcome;
   STRATA_TRY_ASSIGN(outcome.warnings, CheckHostConfig(host));
+  STRATA_TRY(CheckHostNames(config));
   STRATA_TRY_ASSIGN(const ContainerDefaults defaults, deps_.images.Defaults(config.image));
   STRATA_TRY_ASSIGN(const layerstore::Image image,
                     deps_.store.images().Resolve(defaults.image.ToString()));

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/try.h"
+#include "manager/container/host_names.h"
 #include "manager/container/security_options.h"
 #include "manager/image/image_service.h"
 
@@ -281,6 +282,7 @@ Result<std::vector<std::string>> CheckHostConfig(const HostConfig& host) {
                 "logger: no log driver named '" + host.log_driver + "' is registered");
   }
   STRATA_TRY(ParseSecurityOptions(host.security_opt));
+  STRATA_TRY(CheckNameSettings(host));
   return warnings;
 }
 

@@ -10,6 +10,7 @@
 #include "base/file_ops.h"
 #include "base/path.h"
 #include "base/try.h"
+#include "manager/container/host_names.h"
 
 namespace strata::manager {
 namespace {
@@ -23,7 +24,7 @@ std::string ReadHostFile(const char* path) {
   return fd ? ReadAll(ops, fd->get(), kHostFileMax).value_or("") : "";
 }
 
-std::string HostsText(const HostConfig& host) {
+Result<std::string> HostsText(const HostConfig& host) {
   std::string text;
   if (host.network_mode == "host") text = ReadHostFile("/etc/hosts");
   if (text.empty()) {
@@ -37,9 +38,8 @@ std::string HostsText(const HostConfig& host) {
   }
   if (!text.ends_with('\n')) text.push_back('\n');
   for (const auto& entry : host.extra_hosts) {
-    const std::size_t colon = entry.find_first_of(":=");
-    if (colon == std::string::npos) continue;
-    text += entry.substr(colon + 1) + '\t' + entry.substr(0, colon) + '\n';
+    STRATA_TRY_ASSIGN(const ExtraHost extra, ParseExtraHost(entry));
+    text += extra.address + '\t' + extra.name + '\n';
   }
   return text;
 }
@@ -95,7 +95,8 @@ bool ImageHas(const std::vector<std::string>& layers, const std::string& path) {
 Result<std::vector<MountSpec>> PrepareEtcFiles(const std::string& directory,
                                                const ContainerConfig& config,
                                                const HostConfig& host) {
-  STRATA_TRY(WriteNew(JoinPath(directory, "hosts"), HostsText(host)));
+  STRATA_TRY_ASSIGN(const std::string hosts, HostsText(host));
+  STRATA_TRY(WriteNew(JoinPath(directory, "hosts"), hosts));
   STRATA_TRY(WriteNew(JoinPath(directory, "hostname"), config.hostname + '\n'));
   STRATA_TRY(WriteNew(JoinPath(directory, "resolv.conf"), ResolvText(host)));
   std::vector<MountSpec> mounts;

@@ -285,6 +285,26 @@ class FeaturesTest(unittest.TestCase):
         self.assertNotIn("\x1b", done.stderr)
         self.assertLess(len(done.stderr), 1000)
 
+    def test_names_for_etc(self):
+        hosts = strata(*ONCE, "--add-host", "a-b.c:10.1.2.3", "--add-host", "six:[2001:db8::1]",
+                       "-h", "box-1.example", "box", "cat", "/etc/hosts", "/etc/hostname")
+        for line in ("10.1.2.3\ta-b.c", "2001:db8::1\tsix", "box-1.example"):
+            self.assertIn(line, hosts.splitlines())
+        for option, text, says in (
+                ("--add-host", "a:notanip", "a:notanip"), ("--add-host", "a", "NAME:IP"),
+                ("--add-host", "a:1.2.3.4\n5.6.7.8 b", "no IP address"),
+                ("--add-host", "a b:1.2.3.4", "no host name"), ("--add-host", ":1.2.3.4", "name"),
+                ("--add-host", "a:host-gateway", "host-gateway needs"),
+                ("--dns", "1.2.3.4\nsearch x", "no IP address"),
+                ("-h", "a b/..", "a b/.."), ("-h", "-a", "-a"), ("-h", "a..b", "a..b"),
+                ("-h", "h" * 64, "at most 63")):
+            with self.subTest(option=option, text=text):
+                done = subprocess.run([STRATA, *ONCE, option, text, "box", "true"],
+                                      capture_output=True, text=True, timeout=PATIENCE, check=False)
+                self.assertEqual(done.returncode, 125)
+                self.assertIn(says, done.stderr)
+                self.assertNotIn("Traceback", done.stderr)
+
     def member_of(self, digest):
         return "blobs/sha256/" + digest.removeprefix("sha256:")
 
