@@ -103,7 +103,9 @@ void ContainerService::ReconcileContainer(const ContainerPtr& container) {
   if (was_active) Save(*container);
   const bool unfinished =
       record.state.status == Status::kRemoving || record.state.status == Status::kDead;
-  if (unfinished || (was_active && record.host.auto_remove)) {
+  // Who made it to be removed at its end and never started it is gone, too.
+  const bool abandoned = was_active || record.state.status == Status::kCreated;
+  if (unfinished || (abandoned && record.host.auto_remove)) {
     if (auto removed = RemoveLocked(container, record.host.auto_remove); !removed) {
       log::Error("container was not removed",
                  {{"id", record.id}, {"error", removed.error().ToString()}});

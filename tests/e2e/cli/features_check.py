@@ -305,6 +305,13 @@ class FeaturesTest(unittest.TestCase):
                 self.assertIn(says, done.stderr)
                 self.assertNotIn("Traceback", done.stderr)
 
+    def test_a_container_to_be_removed_that_never_started_goes(self):
+        strata("create", "--network", "none", "--rm", "--name", "abandoned", "box", "true")
+        strata("create", "--network", "none", "--name", "waiting", "box", "true")
+        self.addCleanup(strata, "rm", "waiting")
+        DAEMON.crash()
+        self.assertEqual(strata("ps", "-a", "--format", "{{.Names}}"), "waiting")
+
     def member_of(self, digest):
         return "blobs/sha256/" + digest.removeprefix("sha256:")
 
