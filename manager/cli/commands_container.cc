@@ -215,11 +215,15 @@ Result<int> RunRm(Context& context, const Flags& flags) {
     auto answer =
         client->Delete(ContainerPath(name) +
                        Query({{"force", force ? "1" : ""}, {"v", flags.On("volumes") ? "1" : ""}}));
-    // With -f the wish is that it be gone.
-    if (!answer && !(force && answer.error().code() == ENOENT)) {
+    if (answer) {
+      Print(name + "\n");
+      return {};
+    }
+    if (!force || answer.error().code() != ENOENT) {
       return std::unexpected(std::move(answer).error());
     }
-    Print(name + "\n");
+    // With -f the wish is that it be gone: it is.
+    Complain(Explain(answer.error()));
     return {};
   });
 }

@@ -312,6 +312,12 @@ class FeaturesTest(unittest.TestCase):
         DAEMON.crash()
         self.assertEqual(strata("ps", "-a", "--format", "{{.Names}}"), "waiting")
 
+    def test_rm_force_of_nothing(self):
+        done = subprocess.run([STRATA, "rm", "-f", "never-there"], capture_output=True, text=True,
+                              timeout=PATIENCE, check=False)
+        self.assertEqual((done.returncode, done.stdout), (0, ""))
+        self.assertEqual(done.stderr.strip(), "strata: No such container: never-there")
+
     def member_of(self, digest):
         return "blobs/sha256/" + digest.removeprefix("sha256:")
 
