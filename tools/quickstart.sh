@@ -9,7 +9,9 @@ root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 cd "$root"
 [[ $(id -u) -eq 0 ]] || { echo "quickstart.sh: run it as root: sudo tools/quickstart.sh" >&2; exit 1; }
 
-bin=${STRATA_BIN_DIR:-$root/build/release/bin} # with STRATA_BIN_DIR set nothing is built
+preset=quick # a less optimised build is sooner there; a release build that somebody made is brought up to date instead
+[[ ! -x build/release/bin/stratad ]] || preset=release
+bin=${STRATA_BIN_DIR:-$root/build/$preset/bin} # with STRATA_BIN_DIR set nothing is built
 cache=$root/build/quickstart
 work=$(mktemp -d /var/tmp/strata-quickstart.XXXXXX)
 log=$work/log
@@ -166,8 +168,8 @@ make_base > "$work/debootstrap.log" 2>&1 &
 debootstrap_pid=$!
 pids+=("$debootstrap_pid")
 if [[ -z ${STRATA_BIN_DIR:-} ]]; then
-  quietly cmake --preset release
-  quietly cmake --build --preset release --target strata stratad stratafs
+  quietly cmake --preset "$preset"
+  quietly cmake --build --preset "$preset" --target strata stratad stratafs
 fi
 wait "$debootstrap_pid" || { tail -n 20 "$work/debootstrap.log" >&2; exit 1; }
 note "programs: $bin/{strata,stratad,stratafs}"
