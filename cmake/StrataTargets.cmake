@@ -42,10 +42,12 @@ function(strata_pkg name module)
   endif()
 endfunction()
 
-# strata_library(NAME SOURCES... [DEPS public...] [PRIVATE private...])
+# strata_library(NAME SOURCES... [ALONE sources...] [DEPS public...] [PRIVATE private...]). ALONE names sources that a unity
+# build (the quick preset) must not put into one file with others: they use names of theirs for other things.
 function(strata_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;ALONE;DEPS;PRIVATE" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
+  set_source_files_properties(${ARG_ALONE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   target_link_libraries(${name} PUBLIC strata_flags ${ARG_DEPS} PRIVATE ${ARG_PRIVATE})
   if(STRATA_TIDY)
     set_target_properties(${name} PROPERTIES CXX_CLANG_TIDY "${STRATA_CLANG_TIDY};--quiet")
