@@ -5,6 +5,8 @@
 namespace strata {
 namespace {
 
+constexpr char kHex[] = "0123456789abcdef";
+
 constexpr bool IsContinuation(unsigned char c) { return (c & 0xC0U) == 0x80U; }
 
 }  // namespace
@@ -37,8 +39,21 @@ std::size_t Utf8SequenceLength(std::string_view bytes) {
   return length;
 }
 
+std::string EscapeControls(std::string_view bytes) {
+  constexpr unsigned char kDelete = 0x7f;
+  std::string text;
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= ' ' && byte != kDelete) {
+      text.push_back(c);
+    } else {
+      text.append("\\x").append(1, kHex[byte >> 4U]).append(1, kHex[byte & 0xFU]);
+    }
+  }
+  return text;
+}
+
 void AppendJsonString(std::string& out, std::string_view bytes) {
-  static constexpr char kHex[] = "0123456789abcdef";
   out.push_back('"');
   while (!bytes.empty()) {
     const auto c = static_cast<unsigned char>(bytes.front());

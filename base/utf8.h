@@ -9,6 +9,9 @@ namespace strata {
 // Appends `bytes` as a quoted JSON string (RFC 8259). Bytes that are not UTF-8 become U+FFFD each.
 void AppendJsonString(std::string& out, std::string_view bytes);
 
+// `bytes` with control characters (below 0x20, and 0x7f) as "\x0a", for one line on a terminal.
+std::string EscapeControls(std::string_view bytes);
+
 // Length in bytes of the well-formed UTF-8 sequence at the start of `bytes` (RFC 3629), 0 if there
 // is none.
 std::size_t Utf8SequenceLength(std::string_view bytes);

@@ -4,12 +4,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <cstdio>
-#include <string>
 
 #include "base/file_ops.h"
 #include "base/try.h"
+#include "base/utf8.h"
 
 namespace strata::fusefs {
 namespace {
@@ -40,17 +39,7 @@ Result<> OccupyStandardDescriptors() {
 }
 
 void PrintError(std::string_view message) {
-  std::string line = "stratafs: ";
-  for (const char c : message) {
-    if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f) {
-      line.push_back(c);
-    } else {
-      std::array<char, 5> escaped{};
-      std::snprintf(escaped.data(), escaped.size(), "\\x%02x", static_cast<unsigned char>(c));
-      line += escaped.data();
-    }
-  }
-  std::fprintf(stderr, "%s\n", line.c_str());
+  std::fprintf(stderr, "stratafs: %s\n", EscapeControls(message).c_str());
 }
 
 Result<> StartReport::Ready(bool keep_stderr) {

@@ -2,6 +2,7 @@
 
 #include "base/path.h"
 #include "base/try.h"
+#include "base/utf8.h"
 
 namespace strata::layerstore {
 namespace {
@@ -13,17 +14,7 @@ constexpr std::size_t kShownBytes = 200;
 }  // namespace
 
 std::string ShownName(std::string_view name) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  constexpr unsigned char kDelete = 0x7f;
-  std::string text;
-  for (const char c : name.substr(0, kShownBytes)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= ' ' && byte != kDelete) {
-      text.push_back(c);
-    } else {
-      text.append("\\x").append(1, kDigits[byte >> 4U]).append(1, kDigits[byte & 0xfU]);
-    }
-  }
+  std::string text = EscapeControls(name.substr(0, kShownBytes));
   if (name.size() > kShownBytes) text += "...";
   return text;
 }

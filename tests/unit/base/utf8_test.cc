@@ -17,6 +17,10 @@ TEST(Utf8Test, EscapesForJson) {
   EXPECT_EQ(Json("x\xffy"), R"("x\ufffdy")");
 }
 
+TEST(Utf8Test, EscapesControls) {
+  EXPECT_EQ(EscapeControls("a\n\x1b[1m\x7f\xc3\xa4"), "a\\x0a\\x1b[1m\\x7f\xc3\xa4");
+}
+
 TEST(Utf8Test, RefusesOverlongAndSurrogates) {
   EXPECT_EQ(Utf8SequenceLength("\xc0\x80"), 0U);
   EXPECT_EQ(Utf8SequenceLength("\xe0\x80\x80"), 0U);
