@@ -8,8 +8,6 @@ namespace strata::fusefs {
 namespace {
 
 constexpr std::string_view kAccessAcl = "system.posix_acl_access";
-constexpr std::string_view kDefaultAcl = "system.posix_acl_default";
-constexpr mode_t kPermissions = 07777;
 
 }  // namespace
 

@@ -22,9 +22,6 @@ constexpr std::size_t kSmallCopy =
     std::size_t{128} * 1024;  // below, one read and one write are fastest
 constexpr std::size_t kCopyChunk = std::size_t{64} << 20U;  // bytes handed to the kernel at a time
 constexpr std::size_t kFallbackChunk = std::size_t{1} << 20U;
-constexpr int kMaxRaces = 1000;
-
-constexpr mode_t kPermissions = 07777;
 
 // Where copy_file_range(2) cannot help: other filesystems, special ones.
 bool NeedsPlainCopy(int code) {

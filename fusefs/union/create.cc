@@ -6,12 +6,6 @@
 #include "fusefs/union/union_engine.h"
 
 namespace strata::fusefs {
-namespace {
-
-constexpr char kDefaultAcl[] = "system.posix_acl_default";
-constexpr mode_t kPermissions = 07777;
-
-}  // namespace
 
 Result<> UnionEngine::CheckNewName(std::string_view name) {
   if (name.size() > kNameMax) return Fail(ENAMETOOLONG, "name");

@@ -9,8 +9,6 @@
 namespace strata::fusefs {
 namespace {
 
-constexpr int kMaxRaces = 1000;
-
 template <class T>
 std::optional<T> ParseNumber(std::string_view text) {
   T value{};

@@ -15,7 +15,6 @@ namespace {
 
 constexpr std::uint64_t kHandleWritable = 1;
 constexpr std::uint64_t kHandlePassthrough = 2;
-constexpr int kMaxRaces = 1000;
 // How soon the VFS is back after an ESTALE; later, the same task means another name.
 constexpr auto kSentAwayFor = std::chrono::seconds(1);
 

@@ -14,8 +14,6 @@
 namespace strata::fusefs {
 namespace {
 
-constexpr int kMaxRaces = 1000;
-
 bool LacksRenameWhiteout(int code) {
   return code == EINVAL || code == EPERM || code == EOPNOTSUPP || code == ENOSYS;
 }

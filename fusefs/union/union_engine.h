@@ -34,6 +34,11 @@
 
 namespace strata::fusefs {
 
+// Names move while they are followed; what keeps moving that often is an error, not bad luck.
+inline constexpr int kMaxRaces = 1000;
+inline constexpr mode_t kPermissions = 07777;
+inline constexpr char kDefaultAcl[] = "system.posix_acl_default";
+
 // What open handles of one node share. A node is in one I/O mode at a time (FACTS §2).
 struct OpenState {
   Mutex mu;                                   // rank 40

@@ -16,7 +16,6 @@ namespace strata::layerstore {
 namespace {
 
 constexpr mode_t kImpliedDirectoryMode = 0755;
-constexpr mode_t kPermissionBits = 07777;
 constexpr std::int64_t kIdMax = std::numeric_limits<uid_t>::max() - 1;  // -1 means "leave"
 
 bool IsWhiteoutDevice(const struct stat& st) { return S_ISCHR(st.st_mode) && st.st_rdev == 0; }

@@ -61,6 +61,8 @@ class Unpacker {
   // What had stood at a place before.
   enum class Before : std::uint8_t { kNothing, kWhiteout };
 
+  static constexpr mode_t kPermissionBits = 07777;
+
   Result<> Handle(TarReader& reader);
   Result<> CheckLimits(const TarEntry& entry);
   Result<> HandleOrdinary(TarReader& reader, const std::string& path);

@@ -14,7 +14,6 @@ namespace {
 
 constexpr const char* kOpaque = "trusted.overlay.opaque";
 constexpr const char* kUserOpaque = "user.overlay.opaque";
-constexpr mode_t kPermissionBits = 07777;
 
 }  // namespace
 

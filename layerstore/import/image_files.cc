@@ -11,7 +11,6 @@
 namespace strata::layerstore {
 namespace {
 
-constexpr std::size_t kReadBytes = std::size_t{256} * 1024;
 constexpr int kLinksMax = 16;  // followed from one name
 constexpr mode_t kPrivateDir = 0700;
 constexpr mode_t kPrivateFile = 0600;
@@ -35,10 +34,10 @@ Result<bool> ImageFiles::Has(const std::string& name) {
 Result<> ImageFiles::Stream(const std::string& name,
                             const std::function<Result<>(std::string_view)>& take) {
   STRATA_TRY_ASSIGN(const UniqueFd fd, Open(name));
-  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(kReadBytes);
+  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(kImportChunk);
   for (;;) {
     STRATA_TRY_ASSIGN(const std::size_t got,
-                      ops_.Read(fd.get(), std::span(buffer.get(), kReadBytes)));
+                      ops_.Read(fd.get(), std::span(buffer.get(), kImportChunk)));
     if (got == 0) return {};
     STRATA_TRY(take({reinterpret_cast<const char*>(buffer.get()), got}));
   }

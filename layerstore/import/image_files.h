@@ -16,6 +16,9 @@
 
 namespace strata::layerstore {
 
+// Read from a file or decompressed at a time.
+inline constexpr std::size_t kImportChunk = std::size_t{256} * 1024;
+
 // Names are relative, with '/' between components, and come from untrusted JSON.
 class ImageFiles {
  public:

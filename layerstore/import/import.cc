@@ -16,8 +16,6 @@
 namespace strata::layerstore {
 namespace {
 
-constexpr std::size_t kReadBytes = std::size_t{256} * 1024;
-
 // A stream whose start has been looked at.
 class PeekedSource {
  public:
@@ -43,7 +41,7 @@ class PeekedSource {
       if (start_.size() > 0) return start_.view();
     }
     STRATA_TRY_ASSIGN(const std::size_t got,
-                      source_(std::as_writable_bytes(std::span(buffer_.data(), kReadBytes))));
+                      source_(std::as_writable_bytes(std::span(buffer_.data(), kImportChunk))));
     return std::string_view(buffer_.data(), got);
   }
 
@@ -51,7 +49,7 @@ class PeekedSource {
   const ByteSource& source_;
   Chunk start_;
   bool start_given_ = false;
-  Chunk buffer_{kReadBytes};
+  Chunk buffer_{kImportChunk};
 };
 
 // The plain form of a stream, for an archive as a whole may be compressed.
@@ -63,7 +61,7 @@ class PlainSource {
   Result<std::string_view> Next() {
     for (;;) {
       STRATA_TRY_ASSIGN(const auto progress,
-                        decompressor_->Run(input_, std::span(output_.data(), kReadBytes)));
+                        decompressor_->Run(input_, std::span(output_.data(), kImportChunk)));
       input_.remove_prefix(progress.consumed);
       consumed_ += progress.consumed;
       produced_ += progress.produced;
@@ -88,7 +86,7 @@ class PlainSource {
   PeekedSource& source_;
   const UnpackLimits limits_;
   std::unique_ptr<Decompressor> decompressor_;
-  Chunk output_{kReadBytes};
+  Chunk output_{kImportChunk};
   std::string_view input_;
   std::uint64_t consumed_ = 0;
   std::uint64_t produced_ = 0;

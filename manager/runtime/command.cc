@@ -15,6 +15,7 @@
 #include "base/path.h"
 #include "base/try.h"
 #include "base/unique_fd.h"
+#include "manager/runtime/pipe.h"
 
 extern char** environ;
 
@@ -22,17 +23,6 @@ namespace strata::manager {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-struct Pipe {
-  UniqueFd read;
-  UniqueFd write;
-};
-
-Result<Pipe> MakePipe() {
-  std::array<int, 2> fds{};
-  if (::pipe2(fds.data(), O_CLOEXEC) == -1) return FailErrno("pipe2");
-  return Pipe{UniqueFd(fds[0]), UniqueFd(fds[1])};
-}
 
 // posix_spawn's two argument objects with their destructors.
 class SpawnSetup {

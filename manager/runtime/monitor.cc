@@ -18,6 +18,7 @@
 #include "base/try.h"
 #include "manager/runtime/command.h"
 #include "manager/runtime/oci_runtime.h"
+#include "manager/runtime/pipe.h"
 
 namespace strata::manager {
 namespace {
@@ -34,17 +35,6 @@ constexpr auto kCreateTimeout = std::chrono::seconds(120);
 constexpr int kSyncFd = 3;
 constexpr int kStartFd = 4;
 constexpr int kAttachFd = 5;
-
-struct Pipe {
-  UniqueFd read;
-  UniqueFd write;
-};
-
-Result<Pipe> MakePipe() {
-  std::array<int, 2> fds{};
-  if (::pipe2(fds.data(), O_CLOEXEC) == -1) return FailErrno("pipe2");
-  return Pipe{UniqueFd(fds[0]), UniqueFd(fds[1])};
-}
 
 Result<std::string> ReadSmallFile(const std::string& path) {
   FileOps& ops = FileOps::System();
