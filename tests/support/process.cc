@@ -97,6 +97,14 @@ Result<ProcessResult> RunProcess(const std::vector<std::string>& argv,
   return result;
 }
 
+Result<ProcessResult> RunTool(const std::vector<std::string>& argv, int highest_good_code) {
+  STRATA_TRY_ASSIGN(ProcessResult result, RunProcess(argv));
+  if (result.exit_code > highest_good_code) {
+    return Fail(EIO, "run", argv[0] + ": " + result.out + result.err);
+  }
+  return result;
+}
+
 Result<ChildProcess> ChildProcess::Start(const std::vector<std::string>& argv,
                                          const std::string& log_path) {
   UniqueFd log(::open(log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));

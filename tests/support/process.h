@@ -23,6 +23,10 @@ struct ProcessResult {
 Result<ProcessResult> RunProcess(const std::vector<std::string>& argv,
                                  std::chrono::milliseconds timeout = std::chrono::seconds(30));
 
+// The same for a program whose failure is a failure of the test's own: EIO with what it printed if
+// its exit code is higher than `highest_good_code`.
+Result<ProcessResult> RunTool(const std::vector<std::string>& argv, int highest_good_code = 0);
+
 // A program that keeps running. Killed and reaped on destruction. Move-only.
 class ChildProcess {
  public:

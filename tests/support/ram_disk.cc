@@ -9,15 +9,6 @@
 #include "tests/support/process.h"
 
 namespace strata::support {
-namespace {
-
-Result<> RunTool(const std::vector<std::string>& argv) {
-  STRATA_TRY_ASSIGN(const ProcessResult result, RunProcess(argv));
-  if (result.exit_code != 0) return Fail(EIO, "run", argv[0] + ": " + result.err);
-  return {};
-}
-
-}  // namespace
 
 Result<std::string> MountRamDisk(const TempRoot& root, int mebibytes) {
   STRATA_TRY_ASSIGN(const std::string memory, root.MakeDir("ram"));
