@@ -390,7 +390,8 @@ void PowerCut::ChangeFiles(const std::string& root, Random random) {
     int error = MakeChange(root, change);
     if (error == 0 && change.sync) {
       error = SyncFile(root + "/" + name);
-      change.synced = error == 0;
+      // What returns after the cut has begun may have lost the race.
+      change.synced = error == 0 && !cut_;
     }
     if (error == 0) continue;
     EXPECT_TRUE(cut_) << name << ": " << std::strerror(error);
@@ -549,8 +550,8 @@ TEST_P(PowerCutOn, EveryNameIsTheLowerFileOrTheWholeCopy) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Disks, PowerCutOn,
-                         testing::Values(DiskFormat::kExt4, DiskFormat::kExt4FastCommit,
-                                         DiskFormat::kExt4NoJournal, DiskFormat::kXfs),
+                         testing::Values(DiskFormat::kExt4, DiskFormat::kExt4NoJournal,
+                                         DiskFormat::kXfs),
                          [](const auto& disk) {
                            return std::string(support::DiskFormatName(disk.param));
                          });

@@ -25,20 +25,10 @@ constexpr off_t kDiskSize = off_t{600} << 20;
 constexpr int kAttempts = 2'000;
 constexpr useconds_t kPause = 5'000;
 
-Result<ProcessResult> RunTool(const std::vector<std::string>& argv, int highest_good_code = 0) {
-  STRATA_TRY_ASSIGN(ProcessResult result, RunProcess(argv));
-  if (result.exit_code > highest_good_code) {
-    return Fail(EIO, "run", argv[0] + ": " + result.out + result.err);
-  }
-  return result;
-}
-
 std::vector<std::string> FormatCommand(DiskFormat format) {
   switch (format) {
     case DiskFormat::kExt4:
       return {"mkfs.ext4", "-q", "-F"};
-    case DiskFormat::kExt4FastCommit:
-      return {"mkfs.ext4", "-q", "-F", "-O", "fast_commit"};
     case DiskFormat::kExt4NoJournal:
       return {"mkfs.ext4", "-q", "-F", "-O", "^has_journal"};
     case DiskFormat::kXfs:
@@ -71,8 +61,6 @@ std::string_view DiskFormatName(DiskFormat format) {
   switch (format) {
     case DiskFormat::kExt4:
       return "ext4";
-    case DiskFormat::kExt4FastCommit:
-      return "ext4_fast_commit";
     case DiskFormat::kExt4NoJournal:
       return "ext4_no_journal";
     case DiskFormat::kXfs:
@@ -112,9 +100,8 @@ Result<> CutDisk::Format(DiskFormat format) {
 }
 
 Result<> CutDisk::Mount() {
-  const bool journal = format_ == DiskFormat::kExt4 || format_ == DiskFormat::kExt4FastCommit;
   // A commit at least every second, as a busy machine's neighbours would cause.
-  const std::string options = journal ? "loop,commit=1" : "loop";
+  const std::string options = format_ == DiskFormat::kExt4 ? "loop,commit=1" : "loop";
   STRATA_TRY(RunTool({"mount", "-t", KernelName(format_), "-o", options, image_, mount_point_}));
   return {};
 }

@@ -12,8 +12,7 @@
 namespace strata::support {
 
 enum class DiskFormat {
-  kExt4,            // with a journal
-  kExt4FastCommit,  // with a journal and fast commits
+  kExt4,  // with a journal
   kExt4NoJournal,
   kXfs,
 };
