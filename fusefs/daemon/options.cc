@@ -181,6 +181,16 @@ Result<> SetAcl(Options& options, std::string_view /*name*/, std::string_view /*
   return {};
 }
 
+constexpr std::array<std::pair<std::string_view, bool>, 2> kOnOffWords{{
+    {"on", true},
+    {"off", false},
+}};
+
+Result<> SetLocks(Options& options, std::string_view name, std::string_view value) {
+  STRATA_TRY_ASSIGN(options.locks, ParseWord(name, value, Words<bool>(kOnOffWords)));
+  return {};
+}
+
 constexpr MountOption kMountOptions[] = {
     // the union
     {"lowerdir", Takes::kValue, AddLowerList},
@@ -203,6 +213,7 @@ constexpr MountOption kMountOptions[] = {
     {"writeback", Takes::kNothing, Writeback},
     {"acl", Takes::kNothing, SetAcl<true>},
     {"noacl", Takes::kNothing, SetAcl<false>},
+    {"locks", Takes::kValue, SetLocks},
     // every mount's
     {"ro", Takes::kNothing, SetReadOnly<true>},
     {"rw", Takes::kNothing, SetReadOnly<false>},
@@ -450,6 +461,8 @@ Serving:
   coherent               old descriptors see what is written to a file after its copy-up
   writeback              let the kernel gather writes; switches passthrough off
   noacl                  no POSIX ACLs
+  locks=on|off           keep file locks here, so that they hold across a copy-up (default), or leave
+                         them to the kernel
   threads=N              requests served at once (default 4)
   spin=MICROSECONDS      poll for the next request before sleeping (default 100, 0: never)
   walkahead=N            threads that load directories ahead of a walk (default 4, 0: none)

@@ -21,6 +21,7 @@ struct Options {
   std::chrono::microseconds spin{100};
   bool writeback = false;
   bool acl = true;
+  bool locks = true;
   bool foreground = false;
   std::optional<log::Level> log_level;    // unset: from the environment
   std::optional<log::Format> log_format;  // likewise

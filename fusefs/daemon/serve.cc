@@ -114,6 +114,7 @@ Result<std::unique_ptr<Running>> Start(Options& options) {
   SessionOptions session_options{
       .passthrough = !options.writeback,
       .writeback = options.writeback,
+      .locks = options.locks,
       .acl = options.acl,
       .on_ready = [handshake = running->handshake.get()](const Error* failure) {
         handshake->Finish(failure);

@@ -69,7 +69,7 @@ fuse_entry_param EntryParam(const EntryReply& entry) {
   return param;
 }
 
-wire::OpenOut OpenBody(const OpenReply& open) {
+wire::OpenOut OpenBody(const OpenReply& open, bool flushed) {
   wire::OpenOut out{.handle = open.handle, .flags = 0, .backing_id = 0};
   if (open.mode == IoMode::kPassthrough) {
     out.flags = wire::kOpenPassthrough;
@@ -77,10 +77,11 @@ wire::OpenOut OpenBody(const OpenReply& open) {
   } else if (open.keep_cache) {
     out.flags = wire::kOpenKeepCache;
   }
+  if (!flushed) out.flags |= wire::kOpenNoFlush;
   return out;
 }
 
-CreateBody CreateBodyOf(const EntryReply& entry, const OpenReply& open) {
+CreateBody CreateBodyOf(const EntryReply& entry, const OpenReply& open, bool flushed) {
   CreateBody body{};
   static_assert(sizeof body == sizeof body.entry + sizeof body.open);
   body.entry.nodeid = entry.node.value;
@@ -88,7 +89,7 @@ CreateBody CreateBodyOf(const EntryReply& entry, const OpenReply& open) {
   body.entry.entry_valid = static_cast<std::uint64_t>(kForever);
   body.entry.attr_valid = static_cast<std::uint64_t>(kForever);
   body.entry.attr = AttrOf(entry.attr);
-  body.open = OpenBody(open);
+  body.open = OpenBody(open, flushed);
   return body;
 }
 

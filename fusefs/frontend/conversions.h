@@ -25,11 +25,12 @@ AttrChange AttrChangeOf(const struct stat& attr, int valid);
 fuse_entry_param EntryParam(const EntryReply& entry);
 
 // The bodies of OPEN and CREATE replies, which libfuse 3.14 cannot make with a backing file.
-wire::OpenOut OpenBody(const OpenReply& open);
+// `flushed`: the kernel shall report each close(2).
+wire::OpenOut OpenBody(const OpenReply& open, bool flushed);
 struct CreateBody {
   fuse_entry_out entry;
   wire::OpenOut open;
 };
-CreateBody CreateBodyOf(const EntryReply& entry, const OpenReply& open);
+CreateBody CreateBodyOf(const EntryReply& entry, const OpenReply& open, bool flushed);
 
 }  // namespace strata::fusefs

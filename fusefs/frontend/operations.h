@@ -5,9 +5,11 @@
 
 #include <fuse3/fuse_lowlevel.h>
 
+#include <atomic>
 #include <span>
 
 #include "base/error.h"
+#include "fusefs/frontend/lock_requests.h"
 #include "fusefs/frontend/request.h"
 #include "fusefs/union/engine.h"
 
@@ -21,6 +23,10 @@ class Operations {
   // Whether the kernel takes "not implemented" for an answer to OPENDIR. Set before the first
   // request after INIT.
   void set_skip_opendir(bool skip) { skip_opendir_ = skip; }
+  // Whether the kernel asks us for locks, instead of keeping them itself. Set likewise.
+  void set_keep_locks(bool keep) { keep_locks_ = keep; }
+  // Forgets all requests that wait for a lock. None may come in any more.
+  void EndWaits() { lock_requests_.End(); }
 
   Result<> Lookup(Request& request, fuse_ino_t parent, const char* name);
   Result<> Forget(Request& request, fuse_ino_t ino, std::uint64_t count);
@@ -58,6 +64,11 @@ class Operations {
                      fuse_file_info* file, unsigned flags, const void* in, std::size_t in_size,
                      std::size_t out_size);
 
+  Result<> GetLock(Request& request, fuse_ino_t ino, fuse_file_info* file, struct flock* lock);
+  Result<> SetLock(Request& request, fuse_ino_t ino, fuse_file_info* file, struct flock* lock,
+                   int wait);
+  Result<> Flock(Request& request, fuse_ino_t ino, fuse_file_info* file, int operation);
+
   Result<> OpenDir(Request& request, fuse_ino_t ino, fuse_file_info* file);
   Result<> ReadDir(Request& request, fuse_ino_t ino, std::size_t size, off_t offset,
                    fuse_file_info* file);
@@ -79,8 +90,17 @@ class Operations {
   Result<> List(Request& request, fuse_ino_t ino, std::size_t size, off_t offset, bool attributes);
   Result<> KillPrivileges(NodeId node, const Caller& who);
 
+  // operations_lock.cc: whether each close(2) of a new open file must be told to us, and the number
+  // the kernel shall know it by.
+  bool WantsFlush(NodeId node, int flags) const;
+  std::uint64_t NewHandle(std::uint64_t engine_handle, bool flushed);
+
   Engine& engine_;
   bool skip_opendir_ = false;
+  bool keep_locks_ = false;
+  std::atomic<std::uint64_t> opens_ = 0;
+  FileLocks locks_;
+  LockRequests lock_requests_{locks_};
 };
 
 // libfuse's table of them, all but INIT. The session's user data must point to an Operations.

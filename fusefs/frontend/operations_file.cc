@@ -38,7 +38,10 @@ Result<> Operations::Open(Request& request, fuse_ino_t ino, fuse_file_info* file
       return killed;
     }
   }
-  if (!request.Open(open)) engine_.Release(node, open.handle);
+  const bool flushed = WantsFlush(node, file->flags);
+  OpenReply reply = open;
+  reply.handle = NewHandle(open.handle, flushed);
+  if (!request.Open(reply, flushed)) engine_.Release(node, open.handle);
   return {};
 }
 
@@ -46,7 +49,10 @@ Result<> Operations::Create(Request& request, fuse_ino_t parent, const char* nam
                             fuse_file_info* file) {
   STRATA_TRY_ASSIGN(const Engine::Created created,
                     engine_.Create(NodeId{parent}, name, mode, file->flags, request.caller()));
-  if (!request.Create(created.entry, created.open)) {
+  const bool flushed = WantsFlush(created.entry.node, file->flags);
+  OpenReply reply = created.open;
+  reply.handle = NewHandle(created.open.handle, flushed);
+  if (!request.Create(created.entry, reply, flushed)) {
     engine_.Release(created.entry.node, created.open.handle);
     engine_.Forget(created.entry.node, 1);
   }
@@ -83,18 +89,6 @@ Result<> Operations::Write(Request& request, fuse_ino_t ino, const char* data, s
     return Fail(EIO, "write", "file capabilities could not be kept");
   }
   request.Written(done);
-  return {};
-}
-
-Result<> Operations::Flush(Request& request, fuse_ino_t /*ino*/, fuse_file_info* /*file*/) {
-  // Nothing is buffered here that close(2) could report about.
-  request.NotImplemented();
-  return {};
-}
-
-Result<> Operations::Release(Request& request, fuse_ino_t ino, fuse_file_info* file) {
-  engine_.Release(NodeId{ino}, file->fh);
-  request.Done();
   return {};
 }
 

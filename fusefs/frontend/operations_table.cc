@@ -79,6 +79,9 @@ fuse_lowlevel_ops OperationsTable() {
   ops.copy_file_range = kCallback<"copy_file_range", &Operations::CopyRange>;
   ops.lseek = kCallback<"lseek", &Operations::Seek>;
   ops.ioctl = kCallback<"ioctl", &Operations::IoControl>;
+  ops.getlk = kCallback<"getlk", &Operations::GetLock>;
+  ops.setlk = kCallback<"setlk", &Operations::SetLock>;
+  ops.flock = kCallback<"flock", &Operations::Flock>;
   ops.opendir = kCallback<"opendir", &Operations::OpenDir>;
   ops.readdir = kCallback<"readdir", &Operations::ReadDir>;
   ops.readdirplus = kCallback<"readdirplus", &Operations::ReadDirPlus>;

@@ -113,6 +113,10 @@ void Request::Offset(off_t offset) noexcept {
   if (fuse_req* raw = Take()) fuse_reply_lseek(raw, offset);
 }
 
+void Request::Lock(const struct flock& lock) noexcept {
+  if (fuse_req* raw = Take()) fuse_reply_lock(raw, &lock);
+}
+
 void Request::Negative() noexcept {
   fuse_entry_param absent{};
   absent.entry_timeout = kForever;
@@ -133,17 +137,17 @@ bool Request::Entry(const EntryReply& entry) noexcept {
   return fuse_reply_entry(raw, &param) == 0;
 }
 
-bool Request::Open(const OpenReply& open) noexcept {
+bool Request::Open(const OpenReply& open, bool flushed) noexcept {
   fuse_req* raw = Take();
   if (raw == nullptr) return false;
-  const wire::OpenOut body = OpenBody(open);
+  const wire::OpenOut body = OpenBody(open, flushed);
   return fuse_reply_buf(raw, Chars(BytesOf(body)), sizeof body) == 0;
 }
 
-bool Request::Create(const EntryReply& entry, const OpenReply& open) noexcept {
+bool Request::Create(const EntryReply& entry, const OpenReply& open, bool flushed) noexcept {
   fuse_req* raw = Take();
   if (raw == nullptr) return false;
-  const CreateBody body = CreateBodyOf(entry, open);
+  const CreateBody body = CreateBodyOf(entry, open, flushed);
   return fuse_reply_buf(raw, Chars(BytesOf(body)), sizeof body) == 0;
 }
 

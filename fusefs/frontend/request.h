@@ -1,6 +1,7 @@
 // One request of the kernel and the one reply it gets.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/statvfs.h>
 
 #include <cstddef>
@@ -31,6 +32,8 @@ class Request {
 
   Caller caller() const noexcept;
   fuse_req* raw() const noexcept { return raw_; }  // nullptr once replied
+  // Leaves the reply to the caller, who may give it later and from another thread.
+  fuse_req* Defer() noexcept { return Take(); }
 
   void Fail(const Error& error) noexcept;
   // Answers "I don't do that; don't ask again" (ENOSYS).
@@ -46,13 +49,15 @@ class Request {
   void Statfs(const struct statvfs& info) noexcept;
   void XattrSize(std::size_t size) noexcept;
   void Offset(off_t offset) noexcept;
+  void Lock(const struct flock& lock) noexcept;
   // "No such name", which the kernel remembers.
   void Negative() noexcept;
   void OpenDirectory() noexcept;  // a directory the kernel may cache
 
   bool Entry(const EntryReply& entry) noexcept;
-  bool Open(const OpenReply& open) noexcept;
-  bool Create(const EntryReply& entry, const OpenReply& open) noexcept;
+  // `flushed`: the kernel shall report each close(2) of it.
+  bool Open(const OpenReply& open, bool flushed) noexcept;
+  bool Create(const EntryReply& entry, const OpenReply& open, bool flushed) noexcept;
   bool Listing(std::span<const std::byte> entries) noexcept;
 
  private:

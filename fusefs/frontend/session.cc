@@ -58,6 +58,10 @@ struct Session::Hooks {
                     FUSE_CAP_READDIRPLUS | FUSE_CAP_DONT_MASK | FUSE_CAP_ASYNC_DIO |
                     FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE;
     if (options.acl) want |= FUSE_CAP_POSIX_ACL;
+    constexpr unsigned kLocks = FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
+    const bool locks = options.locks && (connection->capable & kLocks) == kLocks;
+    if (locks) want |= kLocks;
+    data.set_keep_locks(locks);
     // With the writeback cache a truncation within OPEN races with pages that are still to be
     // written: the file comes out longer than it is shown. A SETATTR of its own does not.
     want |= options.writeback ? FUSE_CAP_WRITEBACK_CACHE : FUSE_CAP_ATOMIC_O_TRUNC;
@@ -94,6 +98,7 @@ Session::Session(Engine& engine, Transport& transport, SessionOptions options)
       backing_(transport) {}
 
 Session::~Session() {
+  user_data_->EndWaits();
   if (session_ != nullptr) fuse_session_destroy(session_);
 }
 

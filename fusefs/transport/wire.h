@@ -26,6 +26,7 @@ inline constexpr std::size_t kInitOutSize = 64;
 
 // OPEN replies.
 inline constexpr std::uint32_t kOpenKeepCache = 1U << 1;
+inline constexpr std::uint32_t kOpenNoFlush = 1U << 5;  // send no FLUSH for it
 inline constexpr std::uint32_t kOpenPassthrough = 1U << 7;
 
 // Privilege killing, negotiated by kInitHandleKillPrivV2.

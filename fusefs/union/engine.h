@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "base/file_ops.h"
+#include "fusefs/union/file_locks.h"
 #include "fusefs/union/types.h"
 
 namespace strata::fusefs {
@@ -97,6 +98,8 @@ class Engine {
   // is honoured.
   virtual Result<OpenReply> OpenFile(NodeId node, int flags, const Caller& who) = 0;
   virtual void Release(NodeId node, std::uint64_t handle) = 0;
+  // What locks on the file belong to: the same for every node that stands for it.
+  virtual FileKey LockKey(NodeId node) = 0;
   // The descriptor to read from; valid while the handle is open.
   virtual Result<int> ReadableFd(NodeId node, std::uint64_t handle) = 0;
   // The descriptor to write to, after copy-up where that is due; valid while the handle is open.

@@ -281,6 +281,11 @@ void UnionEngine::Release(NodeId node_id, std::uint64_t) {
   }
 }
 
+FileKey UnionEngine::LockKey(NodeId node) {
+  return nodes_->With(static_cast<NodeIndex>(node.value),
+                      [](NodeRecord& r) { return FileKey{r.ino}; });
+}
+
 Result<std::shared_ptr<OpenState>> UnionEngine::StateOf(NodeIndex node) {
   auto state = open_files_.Find(node);
   if (!state) return Fail(EBADF, "open file");

@@ -75,6 +75,10 @@ enum class IoMode : std::uint8_t {
   kPassthrough,  // by `backing_id`, without us
 };
 
+// Handles of the engine keep below this bit; what a caller adds from here up comes back to the
+// engine unheeded.
+inline constexpr unsigned kHandleBits = 7;
+
 struct OpenReply {
   std::uint64_t handle = 0;
   IoMode mode = IoMode::kCached;

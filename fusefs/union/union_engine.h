@@ -94,6 +94,7 @@ class UnionEngine final : public Engine {
                          const Caller& who) override;
   Result<OpenReply> OpenFile(NodeId node, int flags, const Caller& who) override;
   void Release(NodeId node, std::uint64_t handle) override;
+  FileKey LockKey(NodeId node) override;
   Result<int> ReadableFd(NodeId node, std::uint64_t handle) override;
   Result<int> WritableFd(NodeId node, std::uint64_t handle, bool kill_privileges) override;
   Result<> Sync(NodeId node, std::uint64_t handle, bool data_only) override;

@@ -61,8 +61,7 @@ TEST_F(Sharing, PosixLocksExcludeOtherProcesses) {
   EXPECT_EQ(TryPosixLock(At("f")), 0);
 }
 
-// dpkg, rpm and sqlite lock a file that the first writer then copies up. Below the passthrough threshold: a
-// passed-through file changes its node at that moment, and the kernel keeps locks by node (docs/limits.md).
+// dpkg, rpm and sqlite lock a file that the first writer then copies up (locks_test.cc has more).
 TEST_F(Sharing, LocksHoldAcrossCopyUp) {
   if (!IsStratafs() && !IsKernel()) GTEST_SKIP() << "not promised there";
   WriteFile(Lower(0, "f"), std::string(100'000, 'x'));

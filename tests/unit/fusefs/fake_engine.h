@@ -97,6 +97,7 @@ class FakeEngine : public Engine {
   }
   Result<OpenReply> OpenFile(NodeId, int, const Caller&) override { return Give(open_reply); }
   void Release(NodeId, std::uint64_t handle) override { released.push_back(handle); }
+  FileKey LockKey(NodeId node) override { return {node.value}; }
   Result<int> ReadableFd(NodeId, std::uint64_t) override { return Give(fd); }
   Result<int> WritableFd(NodeId, std::uint64_t, bool kill_privileges) override {
     last_kill = kill_privileges;

@@ -64,6 +64,9 @@ class FakeKernel final : public Transport {
     return -1;
   }
 
+  // Names the request sent last.
+  std::uint64_t last_unique() const { return unique_; }
+
   // Sends one request and returns the one reply it must get.
   Reply Ask(std::uint32_t opcode, std::uint64_t node, std::vector<std::byte> body) {
     replies.clear();

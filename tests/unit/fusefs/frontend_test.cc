@@ -17,6 +17,10 @@ using testing::Reply;
 
 constexpr std::uint64_t kEverything = ~(std::uint64_t{1} << 31);
 
+std::uint64_t EngineHandle(std::uint64_t handle) {
+  return handle & ((std::uint64_t{1} << kHandleBits) - 1);
+}
+
 class FrontendTest : public ::testing::Test {
  protected:
   void SetUp() override { Connect({}); }
@@ -40,11 +44,12 @@ TEST_F(FrontendTest, HandshakeNegotiatesWhatTheEngineCountsOn) {
   const auto out = init_.As<fuse_init_out>();
   for (const std::uint32_t flag :
        {FUSE_PARALLEL_DIROPS, FUSE_CACHE_SYMLINKS, FUSE_DO_READDIRPLUS, FUSE_ATOMIC_O_TRUNC,
-        FUSE_DONT_MASK, FUSE_POSIX_ACL, FUSE_HANDLE_KILLPRIV_V2, FUSE_MAX_PAGES}) {
+        FUSE_DONT_MASK, FUSE_POSIX_ACL, FUSE_HANDLE_KILLPRIV_V2, FUSE_MAX_PAGES, FUSE_FLOCK_LOCKS,
+        FUSE_POSIX_LOCKS}) {
     EXPECT_TRUE((out.flags & flag) != 0) << std::hex << flag;
   }
-  for (const std::uint32_t flag : {FUSE_READDIRPLUS_AUTO, FUSE_EXPORT_SUPPORT, FUSE_AUTO_INVAL_DATA,
-                                   FUSE_FLOCK_LOCKS, FUSE_POSIX_LOCKS, FUSE_WRITEBACK_CACHE}) {
+  for (const std::uint32_t flag :
+       {FUSE_READDIRPLUS_AUTO, FUSE_EXPORT_SUPPORT, FUSE_AUTO_INVAL_DATA, FUSE_WRITEBACK_CACHE}) {
     EXPECT_TRUE((out.flags & flag) == 0) << std::hex << flag;
   }
   EXPECT_EQ(out.max_write, 1024U * 1024U);
@@ -126,6 +131,7 @@ TEST_F(FrontendTest, InterruptedCreateIsTakenBack) {
 TEST_F(FrontendTest, CreateHandsOverEntryAndHandle) {
   engine_.open_reply = {.handle = 11, .mode = IoMode::kPassthrough, .backing_id = 4};
   fuse_create_in in{};
+  in.flags = O_WRONLY;
   in.mode = S_IFREG | 0640;
   in.umask = 022;
   const Reply reply = kernel_.Ask(
@@ -134,7 +140,7 @@ TEST_F(FrontendTest, CreateHandsOverEntryAndHandle) {
   const auto out = reply.As<CreateBody>();
   EXPECT_EQ(out.entry.nodeid, 9U);
   EXPECT_EQ(out.entry.attr.mode, static_cast<std::uint32_t>(S_IFREG | 0640));
-  EXPECT_EQ(out.open.handle, 11U);
+  EXPECT_EQ(EngineHandle(out.open.handle), 11U);
   EXPECT_EQ(out.open.flags, wire::kOpenPassthrough);
   EXPECT_EQ(out.open.backing_id, 4);
   EXPECT_EQ(engine_.last_caller.uid, 1000U);
@@ -147,14 +153,14 @@ TEST_F(FrontendTest, OpenNeverKeepsTheCacheUnderPassthrough) {
   const fuse_open_in in{};
   engine_.open_reply = {.handle = 8, .mode = IoMode::kCached, .keep_cache = true};
   auto out = kernel_.Ask(FUSE_OPEN, 5, FakeKernel::Bytes(in)).As<wire::OpenOut>();
-  EXPECT_EQ(out.flags, wire::kOpenKeepCache);
+  EXPECT_EQ(out.flags, wire::kOpenKeepCache | wire::kOpenNoFlush);
   engine_.open_reply.keep_cache = false;
   out = kernel_.Ask(FUSE_OPEN, 5, FakeKernel::Bytes(in)).As<wire::OpenOut>();
-  EXPECT_EQ(out.flags, 0U);
+  EXPECT_EQ(out.flags, wire::kOpenNoFlush);
   engine_.open_reply = {
       .handle = 8, .mode = IoMode::kPassthrough, .backing_id = 3, .keep_cache = true};
   out = kernel_.Ask(FUSE_OPEN, 5, FakeKernel::Bytes(in)).As<wire::OpenOut>();
-  EXPECT_EQ(out.flags, wire::kOpenPassthrough);
+  EXPECT_EQ(out.flags, wire::kOpenPassthrough | wire::kOpenNoFlush);
   EXPECT_EQ(out.backing_id, 3);
 }
 
@@ -260,7 +266,7 @@ TEST_F(FrontendTest, ExtendedAttributesAreSizedAndBounded) {
 
 TEST_F(FrontendTest, WhatTheKernelNeedNotAskIsNotImplemented) {
   EXPECT_EQ(kernel_.Ask(FUSE_OPENDIR, 1, FakeKernel::Bytes(fuse_open_in{})).Errno(), ENOSYS);
-  EXPECT_EQ(kernel_.Ask(FUSE_FLUSH, 5, FakeKernel::Bytes(fuse_flush_in{})).Errno(), ENOSYS);
+  EXPECT_EQ(kernel_.Ask(FUSE_FLUSH, 5, FakeKernel::Bytes(fuse_flush_in{})).Errno(), 0);
   EXPECT_EQ(kernel_.Ask(FUSE_ACCESS, 5, FakeKernel::Bytes(fuse_access_in{})).Errno(), ENOSYS);
   EXPECT_EQ(kernel_.Ask(FUSE_IOCTL, 5, FakeKernel::Bytes(fuse_ioctl_in{})).Errno(), ENOTTY);
 }
