@@ -127,5 +127,9 @@ Result<> FaultFileOps::RemoveXattr(int fd, const char* name) {
 Result<std::vector<std::string>> FaultFileOps::ListXattr(int fd) {
   return Run<std::vector<std::string>>("ListXattr", nullptr, [&] { return target_.ListXattr(fd); });
 }
+Result<std::vector<std::string>> FaultFileOps::ListXattrAt(int dir, const char* name) {
+  return Run<std::vector<std::string>>("ListXattrAt", name,
+                                       [&] { return target_.ListXattrAt(dir, name); });
+}
 
 }  // namespace strata

@@ -66,6 +66,7 @@ class FaultFileOps final : public FileOps {
   Result<> SetXattr(int fd, const char* name, std::string_view value, int flags) override;
   Result<> RemoveXattr(int fd, const char* name) override;
   Result<std::vector<std::string>> ListXattr(int fd) override;
+  Result<std::vector<std::string>> ListXattrAt(int dir, const char* name) override;
 
  private:
   template <class T, class Forward>

@@ -254,20 +254,31 @@ class SystemFileOps final : public FileOps {
     return Check("removexattr", [&] { return ::removexattr(path.c_str(), name); });
   }
   Result<std::vector<std::string>> ListXattr(int fd) override {
+    return ListNames([&](std::span<char> list) {
+      const ssize_t got = ::flistxattr(fd, list.data(), list.size());
+      if (got != -1 || errno != EBADF) return got;
+      return ::listxattr(ProcFdPath(fd).c_str(), list.data(), list.size());  // O_PATH
+    });
+  }
+  Result<std::vector<std::string>> ListXattrAt(int dir, const char* name) override {
+    const std::string path = ProcFdPath(dir) + "/" + name;
+    return ListNames(
+        [&](std::span<char> list) { return ::llistxattr(path.c_str(), list.data(), list.size()); });
+  }
+
+ private:
+  // `fetch` is listxattr(2) in one of its forms.
+  template <class Fetch>
+  static Result<std::vector<std::string>> ListNames(Fetch fetch) {
     // Most lists are empty or short.
     std::array<char, 1024> small;
     std::string large;
     std::span<char> list(small);
-    const auto fetch = [&] {
-      ssize_t got = ::flistxattr(fd, list.data(), list.size());
-      if (got != -1 || errno != EBADF) return got;
-      return ::listxattr(ProcFdPath(fd).c_str(), list.data(), list.size());  // O_PATH
-    };
-    ssize_t got = fetch();
+    ssize_t got = fetch(list);
     if (got == -1 && errno == ERANGE) {
       large.resize(kXattrSizeMax);
       list = large;
-      got = fetch();
+      got = fetch(list);
     }
     if (got == -1) return FailErrno("listxattr");
     std::vector<std::string> names;

@@ -97,6 +97,8 @@ class FileOps {
   virtual Result<> SetXattr(int fd, const char* name, std::string_view value, int flags = 0) = 0;
   virtual Result<> RemoveXattr(int fd, const char* name) = 0;
   virtual Result<std::vector<std::string>> ListXattr(int fd) = 0;
+  // Of dir/name, which is not followed if it is a symbolic link.
+  virtual Result<std::vector<std::string>> ListXattrAt(int dir, const char* name) = 0;
 };
 
 // Loops over WriteAt until everything is written; ENOSPC for a write that makes no progress.

@@ -6,6 +6,7 @@
 
 #include "base/path.h"
 #include "base/try.h"
+#include "layerstore/index/marks.h"
 
 namespace strata::fusefs {
 namespace {
@@ -22,21 +23,6 @@ Result<std::optional<std::string>> ValueOf(FileOps& files, int dir,
   return std::unexpected(std::move(value).error());
 }
 
-bool ValidRedirect(std::string_view redirect) {
-  if (redirect.starts_with('/')) {
-    redirect.remove_prefix(1);
-  } else if (redirect.find('/') != std::string_view::npos) {
-    return false;
-  }
-  while (!redirect.empty()) {
-    const std::size_t slash = redirect.find('/');
-    if (!PathComponent::Valid(redirect.substr(0, slash))) return false;
-    if (slash == std::string_view::npos) return true;
-    redirect.remove_prefix(slash + 1);
-  }
-  return false;
-}
-
 }  // namespace
 
 Result<DirectoryMarks> ReadDirectoryMarks(FileOps& files, const OverlayXattrs& xattrs, int dir) {
@@ -51,7 +37,7 @@ Result<DirectoryMarks> ReadDirectoryMarks(FileOps& files, const OverlayXattrs& x
   marks.opaque = opaque == "y";
   if (marks.opaque) return marks;  // wins over a redirect, as in kernel overlayfs
   STRATA_TRY_ASSIGN(marks.redirect, ValueOf(files, dir, *listed, xattrs.Redirect()));
-  if (marks.redirect && !ValidRedirect(*marks.redirect)) {
+  if (marks.redirect && !layerstore::IsRedirect(*marks.redirect)) {
     return Fail(EINVAL, "redirect", "'" + *marks.redirect + "' is not a redirect");
   }
   return marks;

@@ -1,5 +1,6 @@
 #include "layerstore/gc/collector.h"
 
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -7,6 +8,7 @@
 
 #include "base/try.h"
 #include "layerstore/meta/database.h"
+#include "layerstore/oci/image_config.h"
 #include "layerstore/staging/store_root.h"
 #include "layerstore/store/store.h"
 
@@ -40,6 +42,7 @@ class Sweep {
   Result<> Run() {
     STRATA_TRY(DropDeadLeases());
     STRATA_TRY(SweepLayers());
+    STRATA_TRY(SweepChains());
     return SweepBlobs();
   }
 
@@ -86,6 +89,24 @@ class Sweep {
     STRATA_TRY_ASSIGN(auto kept, Set(connection_, "SELECT diff_id FROM layers"));
     kept.insert(marked.begin(), marked.end());
     return SweepDirectory(root_.layers(), kept, nullptr);
+  }
+
+  // Indexes of what is no image's chain any more. Whoever still needs one makes it again; those
+  // mounted now stay mapped.
+  Result<> SweepChains() {
+    STRATA_TRY_ASSIGN(
+        Statement rows,
+        connection_.Prepare("SELECT image, diff_id FROM image_layers ORDER BY image, position"));
+    std::map<std::string, std::vector<Digest>> images;
+    for (;;) {
+      STRATA_TRY_ASSIGN(const bool row, rows.Step());
+      if (!row) break;
+      STRATA_TRY_ASSIGN(const Digest diff_id, Digest::Parse(rows.Text(1)));
+      images[rows.Text(0)].push_back(diff_id);
+    }
+    std::set<std::string> kept;
+    for (const auto& [image, diff_ids] : images) kept.insert(ChainId(diff_ids).ToString());
+    return SweepDirectory(root_.chains(), kept, nullptr);
   }
 
   Result<> SweepBlobs() {

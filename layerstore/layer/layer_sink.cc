@@ -3,7 +3,9 @@
 #include <utility>
 
 #include "base/file_ops.h"
+#include "base/logging.h"
 #include "base/try.h"
+#include "layerstore/chain/layer_index.h"
 #include "layerstore/oci/media_types.h"
 
 namespace strata::layerstore {
@@ -111,6 +113,20 @@ Result<> LayerSinkImpl::KeepBlob() {
   return {};
 }
 
+// A layer without an index can be used all the same: one is made when it is asked for. Whoever
+// unpacks into directories that it may not read itself cannot make one.
+Result<> LayerSinkImpl::WriteIndex() {
+  STRATA_TRY_ASSIGN(const int staging, root_.staging());
+  STRATA_TRY_ASSIGN(const UniqueFd dir,
+                    root_.ops().Open(staging, staged_.c_str(), O_RDONLY | O_DIRECTORY));
+  auto written = WriteLayerIndex(root_.ops(), dir.get());
+  if (written || (written.error().code() != EACCES && written.error().code() != EMFILE)) {
+    return written;
+  }
+  log::Warn("a layer is kept without an index", {{"error", written.error().ToString()}});
+  return {};
+}
+
 Result<LayerInfo> LayerSinkImpl::Commit() {
   if (!pipeline_) STRATA_TRY(Start());
   // A wrong blob is the reason behind whatever the pipeline may have found in it.
@@ -137,6 +153,7 @@ Result<LayerInfo> LayerSinkImpl::Commit() {
     if (found.error().code() != ENOENT) {
       return Fail(found.error().code(), "find layer", std::string(found.error().detail()));
     }
+    STRATA_TRY(WriteIndex());
     STRATA_TRY(layers_.Publish(staged_, info));
   }
   STRATA_TRY(layers_.Record(info, blob_));

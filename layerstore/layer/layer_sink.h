@@ -42,6 +42,7 @@ class LayerSinkImpl final : public LayerSink {
   Result<> Pass(std::string_view data);
   Result<> VerifyReceived();
   Result<> KeepBlob();
+  Result<> WriteIndex();
   std::string MediaType() const;
 
   LayerStore& layers_;

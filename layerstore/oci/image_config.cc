@@ -182,9 +182,14 @@ std::string ImageConfig::ToJson() const {
 }
 
 Digest ChainId(std::span<const Digest> diff_ids) {
-  Digest chain;
+  return diff_ids.empty() ? Digest() : ChainIds(diff_ids).back();
+}
+
+std::vector<Digest> ChainIds(std::span<const Digest> diff_ids) {
+  std::vector<Digest> chain;
   for (const Digest& diff_id : diff_ids) {
-    chain = chain.empty() ? diff_id : Digest::Of(chain.ToString() + ' ' + diff_id.ToString());
+    chain.push_back(chain.empty() ? diff_id
+                                  : Digest::Of(chain.back().ToString() + ' ' + diff_id.ToString()));
   }
   return chain;
 }

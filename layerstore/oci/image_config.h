@@ -80,5 +80,7 @@ Result<LegacyImage> ParseLegacyImage(std::string_view json);
 // (https://github.com/opencontainers/image-spec/blob/main/config.md#layer-chainid).
 // Empty input gives the empty digest.
 Digest ChainId(std::span<const Digest> diff_ids);
+// The same of the first layer, of the first two, ... of all.
+std::vector<Digest> ChainIds(std::span<const Digest> diff_ids);
 
 }  // namespace strata::layerstore

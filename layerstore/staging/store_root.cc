@@ -119,6 +119,12 @@ Result<> StoreRoot::OpenDirectories(bool read_only) {
   STRATA_TRY(open(above.get(), "sha256", blobs_));
   STRATA_TRY(open(root_.get(), "layers", above));
   STRATA_TRY(open(above.get(), "sha256", layers_));
+  // Stores of earlier programs have none; nobody has to.
+  auto chains = open(root_.get(), "chains", above);
+  if (chains) {
+    chains = open(above.get(), "sha256", chains_);
+  }
+  if (!chains && !(read_only && chains.error().code() == ENOENT)) return chains;
   STRATA_TRY(open(root_.get(), "tmp", tmp_));
   STRATA_TRY(open(root_.get(), "trash", trash_));
   return {};

@@ -71,6 +71,8 @@ class StoreRoot {
   bool read_only() const { return !staging_.has_value(); }
   int blobs() const { return blobs_.get(); }    // blobs/sha256
   int layers() const { return layers_.get(); }  // layers/sha256
+  // chains/sha256; -1 for a read-only store that has none.
+  int chains() const { return chains_.get(); }
   // The staging directory; EROFS for a read-only store.
   Result<int> staging() const;
   // Its name in tmp/: who holds a lease. Empty if read-only.
@@ -112,6 +114,7 @@ class StoreRoot {
   UniqueFd root_;
   UniqueFd blobs_;
   UniqueFd layers_;
+  UniqueFd chains_;
   UniqueFd tmp_;
   UniqueFd trash_;
   std::string owner_;

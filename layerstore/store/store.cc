@@ -14,6 +14,7 @@ struct Store::Parts {
   std::shared_ptr<Database> database;
   std::unique_ptr<BlobStore> blobs;
   std::unique_ptr<LayerStore> layers;
+  std::unique_ptr<ChainStore> chains;
   std::unique_ptr<ImageStore> images;
 };
 
@@ -30,6 +31,7 @@ Result<std::unique_ptr<Store>> Store::Open(const StoreOptions& options) {
                                : MigrateStoreSchema(*parts->database));
   parts->blobs = std::make_unique<BlobStore>(*parts->root);
   parts->layers = std::make_unique<LayerStore>(*parts->root, *parts->blobs, parts->database);
+  parts->chains = std::make_unique<ChainStore>(*parts->root);
   STRATA_TRY_ASSIGN(parts->images, ImageStore::Open(parts->database));
   return std::unique_ptr<Store>(new Store(std::move(parts)));
 }
@@ -38,6 +40,7 @@ const std::string& Store::root() const { return parts_->root->path(); }
 FileOps& Store::ops() { return parts_->root->ops(); }
 BlobStore& Store::blobs() { return *parts_->blobs; }
 LayerStore& Store::layers() { return *parts_->layers; }
+ChainStore& Store::chains() { return *parts_->chains; }
 ImageStore& Store::images() { return *parts_->images; }
 const std::shared_ptr<Database>& Store::database() { return parts_->database; }
 StoreRoot& Store::store_root() { return *parts_->root; }

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file_ops.h"
 #include "layerstore/blob/blob_store.h"
+#include "layerstore/chain/chain_store.h"
 #include "layerstore/layer/layer_store.h"
 #include "layerstore/meta/database.h"
 #include "layerstore/meta/image_store.h"
@@ -41,6 +42,7 @@ class Store {
   BlobStore& blobs();
   LayerStore& layers();
   ImageStore& images();
+  ChainStore& chains();
   // meta.db, for tables of the manager's own (Database::Migrate).
   const std::shared_ptr<Database>& database();
 

@@ -11,6 +11,7 @@
 #include <sstream>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/file_ops.h"
 #include "layerstore/store/store.h"
@@ -46,6 +47,22 @@ class StoreTest : public ::testing::Test {
       return std::unexpected(std::move(written).error());
     }
     return (*sink)->Commit();
+  }
+
+  // An image of these layers, which must be in the store.
+  Image PutImage(const std::vector<Digest>& diff_ids, const char* name, const char* label = "") {
+    ImageConfig config;
+    config.platform = HostPlatform();
+    config.author = label;
+    config.diff_ids = diff_ids;
+    Manifest manifest;
+    manifest.media_type = "application/vnd.oci.image.manifest.v1+json";
+    manifest.config.digest = Digest::Of(config.ToJson());
+    manifest.config.size = config.ToJson().size();
+    manifest.layers.resize(diff_ids.size());
+    NewImage image{config.ToJson(), manifest.ToJson(), manifest.media_type, std::nullopt};
+    if (name != nullptr) image.name = support::Must(Reference::Parse(name)).WithDefaultTag();
+    return support::Must(store_->images().Put(image));
   }
 
   // Nothing staged, nothing in the trash, no lock files: only this process's staging directory.

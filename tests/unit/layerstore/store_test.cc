@@ -38,22 +38,6 @@ class LayerTest : public StoreTest {
     Must(writer->Write(data));
     return Must(writer->Commit(std::nullopt, std::nullopt)).digest;
   }
-
-  // An image of these layers, which must be in the store.
-  Image PutImage(const std::vector<Digest>& diff_ids, const char* name, const char* label = "") {
-    ImageConfig config;
-    config.platform = HostPlatform();
-    config.author = label;
-    config.diff_ids = diff_ids;
-    Manifest manifest;
-    manifest.media_type = "application/vnd.oci.image.manifest.v1+json";
-    manifest.config.digest = Digest::Of(config.ToJson());
-    manifest.config.size = config.ToJson().size();
-    manifest.layers.resize(diff_ids.size());
-    NewImage image{config.ToJson(), manifest.ToJson(), manifest.media_type, std::nullopt};
-    if (name != nullptr) image.name = Must(Reference::Parse(name)).WithDefaultTag();
-    return Must(store_->images().Put(image));
-  }
 };
 
 TEST_F(LayerTest, RootIsPrivate) {

@@ -1,0 +1,135 @@
+#include "layerstore/chain/chain_store.h"
+
+#include <utility>
+
+#include "base/file_ops.h"
+#include "base/logging.h"
+#include "base/try.h"
+#include "layerstore/chain/layer_index.h"
+#include "layerstore/index/chain_merge.h"
+#include "layerstore/index/layer_scan.h"
+#include "layerstore/index/metadata_index.h"
+#include "layerstore/oci/image_config.h"
+#include "layerstore/staging/store_root.h"
+
+namespace strata::layerstore {
+namespace {
+
+constexpr mode_t kPrivate = 0700;
+constexpr mode_t kIndexMode = 0600;
+constexpr int kAttempts = 3;
+
+// From a chain's directory.
+std::string PathFromChain(const Digest& diff_id) {
+  return "../../../layers/sha256/" + diff_id.Hex() + "/fs";
+}
+
+// Why an index is made again. Its absence is nothing to tell.
+void TellWhy(const char* what, const Digest& id, const Error& error) {
+  if (error.code() == ENOENT) return;
+  log::Warn("store: an index is made again",
+            {{"of", what}, {"id", id.ToString()}, {"error", error.ToString()}});
+}
+
+}  // namespace
+
+Result<> ChainStore::CheckLayers(const MetadataIndex& index, std::span<const Digest> diff_ids,
+                                 const std::vector<std::string>& paths) {
+  if (index.user_marks() != UserMarks()) return Fail(ESTALE, "index", "marks of another kind");
+  const auto layers = index.layers();
+  if (layers.size() != diff_ids.size()) return Fail(ESTALE, "index", "other layers");
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (layers[i].path != paths[i]) return Fail(ESTALE, "index", "other layers");
+    const std::string fs = diff_ids[i].Hex() + "/fs";
+    STRATA_TRY_ASSIGN(const struct stat st, root_.ops().StatAt(root_.layers(), fs.c_str()));
+    if (LayerProof::Of(st) != layers[i].proof) {
+      return Fail(ESTALE, "index", "layer " + diff_ids[i].ToString() + " was changed");
+    }
+  }
+  return index.Verify();
+}
+
+Result<ChainStore::IndexRef> ChainStore::OpenChain(const Digest& chain_id,
+                                                   std::span<const Digest> diff_ids) {
+  const std::string name = chain_id.Hex() + "/index";
+  STRATA_TRY_ASSIGN(IndexRef index, MetadataIndex::Open(root_.ops(), root_.chains(), name.c_str()));
+  if (index->kind() != MetadataIndex::Kind::kChain) return Fail(EBADMSG, "index", "not a chain's");
+  std::vector<std::string> paths;
+  for (const Digest& diff_id : diff_ids) paths.push_back(PathFromChain(diff_id));
+  STRATA_TRY(CheckLayers(*index, diff_ids, paths));
+  return index;
+}
+
+Result<ChainStore::IndexRef> ChainStore::OpenLayer(const Digest& diff_id) {
+  const std::string name = diff_id.Hex() + "/index";
+  STRATA_TRY_ASSIGN(IndexRef index, MetadataIndex::Open(root_.ops(), root_.layers(), name.c_str()));
+  if (index->kind() != MetadataIndex::Kind::kLayer) return Fail(EBADMSG, "index", "not a layer's");
+  STRATA_TRY(CheckLayers(*index, {&diff_id, 1}, {"fs"}));
+  return index;
+}
+
+Result<ChainStore::IndexRef> ChainStore::OpenOrMakeLayer(const Digest& diff_id) {
+  auto index = OpenLayer(diff_id);
+  if (index) return index;
+  TellWhy("layer", diff_id, index.error());
+  const std::string fs_name = diff_id.Hex() + "/fs";
+  STRATA_TRY_ASSIGN(const UniqueFd fs, root_.ops().Open(root_.layers(), fs_name.c_str(),
+                                                        O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  STRATA_TRY_ASSIGN(const std::string bytes, ScanLayer(root_.ops(), fs.get(), "fs", UserMarks()));
+  STRATA_TRY(Publish(root_.layers(), diff_id.Hex(), bytes));
+  return OpenLayer(diff_id);
+}
+
+Result<> ChainStore::Publish(int dir, const std::string& name, const std::string& bytes) {
+  FileOps& ops = root_.ops();
+  STRATA_TRY_ASSIGN(const int staging, root_.staging());
+  StagedName staged = root_.NewStaged("index-");
+  STRATA_TRY_ASSIGN(const UniqueFd file,
+                    ops.Open(staging, staged.c_str(), O_WRONLY | O_CREAT | O_EXCL, kIndexMode));
+  STRATA_TRY(WriteAll(ops, file.get(), bytes));
+  STRATA_TRY_ASSIGN(const UniqueFd target,
+                    ops.Open(dir, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  return root_.PublishFile(file.get(), staged, target.get(), "index");
+}
+
+Result<std::string> ChainStore::Build(std::span<const Digest> diff_ids,
+                                      std::span<const Digest> chain_ids) {
+  ChainMerge merge;
+  std::size_t done = diff_ids.size() - 1;
+  for (; done > 0; --done) {
+    auto start = OpenChain(chain_ids[done - 1], diff_ids.first(done));
+    if (!start) continue;
+    STRATA_TRY(merge.StartWith(std::move(*start)));
+    break;
+  }
+  for (; done < diff_ids.size(); ++done) {
+    STRATA_TRY_ASSIGN(IndexRef layer, OpenOrMakeLayer(diff_ids[done]));
+    STRATA_TRY(merge.Add(std::move(layer), PathFromChain(diff_ids[done])));
+  }
+  return merge.Finish();
+}
+
+Result<std::string> ChainStore::Ensure(std::span<const Digest> diff_ids) {
+  if (diff_ids.empty()) return Fail(EINVAL, "chain", "no layers");
+  const std::vector<Digest> chain_ids = ChainIds(diff_ids);
+  const Digest& chain_id = chain_ids.back();
+  const std::string name = chain_id.Hex();
+  // A collection may take a directory away between any two steps.
+  for (int attempt = 0;; ++attempt) {
+    const auto index = OpenChain(chain_id, diff_ids);
+    if (index) return root_.path() + "/chains/sha256/" + name;
+    if (attempt == kAttempts) return Fail(index.error().code(), "chain", index.error().ToString());
+    TellWhy("chain", chain_id, index.error());
+    STRATA_TRY(root_.staging());
+    STRATA_TRY_ASSIGN(const std::string bytes, Build(diff_ids, chain_ids));
+    auto made = root_.ops().MakeDir(root_.chains(), name.c_str(), kPrivate);
+    if (made) made = root_.ops().Sync(root_.chains());
+    if (!made && made.error().code() != EEXIST) return std::unexpected(std::move(made).error());
+    auto published = Publish(root_.chains(), name, bytes);
+    if (!published && published.error().code() != ENOENT) {
+      return std::unexpected(std::move(published).error());
+    }
+  }
+}
+
+}  // namespace strata::layerstore

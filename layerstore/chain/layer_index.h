@@ -1,0 +1,16 @@
+// The index beside each layer directory: layers/sha256/<diffID>/index.
+#pragma once
+
+#include "base/error.h"
+#include "base/file_ops.h"
+
+namespace strata::layerstore {
+
+// The kind of marks this process's layers have: whether user.overlay.*, as without root's rights.
+bool UserMarks();
+
+// Writes the index of a layer that is not published yet: of `layer_dir`/fs into `layer_dir`/index.
+// durability: with the layer, which is synced as a whole.
+Result<> WriteLayerIndex(FileOps& ops, int layer_dir);
+
+}  // namespace strata::layerstore

@@ -1,0 +1,22 @@
+#include "layerstore/index/marks.h"
+
+#include "base/path.h"
+
+namespace strata::layerstore {
+
+bool IsRedirect(std::string_view redirect) {
+  if (redirect.starts_with('/')) {
+    redirect.remove_prefix(1);
+  } else if (redirect.find('/') != std::string_view::npos) {
+    return false;
+  }
+  while (!redirect.empty()) {
+    const std::size_t slash = redirect.find('/');
+    if (!PathComponent::Valid(redirect.substr(0, slash))) return false;
+    if (slash == std::string_view::npos) return true;
+    redirect.remove_prefix(slash + 1);
+  }
+  return false;
+}
+
+}  // namespace strata::layerstore

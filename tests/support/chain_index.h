@@ -1,0 +1,19 @@
+// Chain indexes of directories that are in no store.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+
+namespace strata::support {
+
+// Indexes `layers` (top first, absolute) and writes the index of their chain into the existing
+// directory `chain`, for `stratafs -o chain=`. In two steps if `base` is not 0: first the chain of
+// the lowest `base` layers, then from its index the rest, as a store does for an image built on
+// another.
+Result<> WriteChainIndex(const std::vector<std::string>& layers, const std::string& chain,
+                         std::size_t base = 0);
+
+}  // namespace strata::support

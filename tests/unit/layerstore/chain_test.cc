@@ -1,0 +1,137 @@
+// Indexes in the store: when they are made, made again, and removed.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "layerstore/chain/chain_store.h"
+#include "layerstore/gc/collector.h"
+#include "layerstore/index/metadata_index.h"
+#include "layerstore/oci/image_config.h"
+#include "tests/unit/layerstore/store_fixture.h"
+
+namespace strata::layerstore {
+namespace {
+
+using support::Must;
+using support::MustCall;
+using support::TarBuilder;
+
+class ChainTest : public StoreTest {
+ protected:
+  Digest Layer(const std::string& name) {
+    return Must(PutLayer(TarBuilder().AddDirectory("d").AddFile("d/" + name, name).Finish()))
+        .diff_id;
+  }
+  static std::shared_ptr<const MetadataIndex> Index(const std::string& dir) {
+    return Must(MetadataIndex::Open(FileOps::System(), AT_FDCWD, (dir + "/index").c_str()));
+  }
+  std::string LayerDir(const Digest& diff_id) { return root_ + "/layers/sha256/" + diff_id.Hex(); }
+  // How many names the chain shows in d.
+  static std::uint32_t Shown(const std::string& chain) {
+    const auto index = Index(chain);
+    return Must(index->List(*Must(index->FindDirectory("d")))).count;
+  }
+};
+
+TEST_F(ChainTest, ALayerIsPublishedWithItsIndex) {
+  const Digest layer = Layer("a");
+  const auto index = Index(LayerDir(layer));
+  EXPECT_EQ(index->kind(), MetadataIndex::Kind::kLayer);
+  EXPECT_EQ(index->layers().front().proof, LayerProof::Of(Lstat(LayerDir(layer) + "/fs")));
+  Must(index->Verify());
+  EXPECT_EQ(index->entries(), 3U);
+}
+
+TEST_F(ChainTest, AChainIsMadeOnceAndFromAShorterOne) {
+  const std::vector<Digest> layers = {Layer("a"), Layer("b"), Layer("c")};
+  const std::string two = Must(store_->chains().Ensure(std::span(layers).first(2)));
+  EXPECT_EQ(two, root_ + "/chains/sha256/" + ChainId(std::span(layers).first(2)).Hex());
+  EXPECT_EQ(Shown(two), 2U);
+  // The lowest layer's own index is not needed any more.
+  MustCall(::unlink((LayerDir(layers[0]) + "/index").c_str()), "unlink");
+  const std::string three = Must(store_->chains().Ensure(layers));
+  EXPECT_EQ(Shown(three), 3U);
+  EXPECT_THROW(Index(LayerDir(layers[0])), std::runtime_error);
+  const ino_t made = Lstat(three + "/index").st_ino;
+  EXPECT_EQ(Must(store_->chains().Ensure(layers)), three);
+  EXPECT_EQ(Lstat(three + "/index").st_ino, made);
+  ExpectNoLeftovers();
+}
+
+TEST_F(ChainTest, LayersOfEarlierProgramsAreIndexedWhenNeeded) {
+  const std::vector<Digest> layers = {Layer("a"), Layer("b")};
+  for (const Digest& layer : layers) {
+    MustCall(::unlink((LayerDir(layer) + "/index").c_str()), "unlink");
+  }
+  std::filesystem::remove_all(root_ + "/chains");
+  Reopen();
+  EXPECT_EQ(Shown(Must(store_->chains().Ensure(layers))), 2U);
+  EXPECT_EQ(Index(LayerDir(layers[0]))->kind(), MetadataIndex::Kind::kLayer);
+}
+
+TEST_F(ChainTest, DamageIsRepaired) {
+  const std::vector<Digest> layers = {Layer("a"), Layer("b")};
+  const std::string chain = Must(store_->chains().Ensure(layers));
+  const std::string whole = ReadFile(chain + "/index");
+  for (std::size_t at = 0; at < whole.size(); at += 97) {
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(~damaged[at]);
+    WriteFile(chain + "/index", damaged);
+    if (at % 2 == 0) WriteFile(LayerDir(layers[0]) + "/index", damaged);
+    ASSERT_EQ(Must(store_->chains().Ensure(layers)), chain);
+    ASSERT_EQ(ReadFile(chain + "/index"), whole) << at;
+  }
+  WriteFile(chain + "/index", whole.substr(0, whole.size() / 2));
+  Must(store_->chains().Ensure(layers));
+  EXPECT_EQ(ReadFile(chain + "/index"), whole);
+  // One that belongs to others is damage, too.
+  const std::vector<Digest> other = {layers[1], layers[0]};
+  WriteFile(chain + "/index", ReadFile(Must(store_->chains().Ensure(other)) + "/index"));
+  Must(store_->chains().Ensure(layers));
+  EXPECT_EQ(ReadFile(chain + "/index"), whole);
+}
+
+TEST_F(ChainTest, AChangedLayerIsIndexedAgain) {
+  const std::vector<Digest> layers = {Layer("a"), Layer("b")};
+  const std::string chain = Must(store_->chains().Ensure(layers));
+  WriteFile(LayerDir(layers[1]) + "/fs/new", "x");
+  Must(store_->chains().Ensure(layers));
+  EXPECT_TRUE(Must(Index(chain)->Find(MetadataIndex::kRoot, "new")).has_value());
+  // As many names as before, in a directory of another number.
+  std::filesystem::rename(LayerDir(layers[1]) + "/fs", root_ + "/old");
+  std::filesystem::copy(root_ + "/old", LayerDir(layers[1]) + "/fs",
+                        std::filesystem::copy_options::recursive);
+  Must(store_->chains().Ensure(layers));
+  const auto index = Index(chain);
+  EXPECT_EQ(index->layers()[1].proof, LayerProof::Of(Lstat(LayerDir(layers[1]) + "/fs")));
+}
+
+TEST_F(ChainTest, CollectionRemovesWhatIsNoImagesChain) {
+  const std::vector<Digest> layers = {Layer("a"), Layer("b")};
+  PutImage(layers, "app");
+  const std::string chain = Must(store_->chains().Ensure(layers));
+  const std::string part = Must(store_->chains().Ensure(std::span(layers).first(1)));
+  Must(Collect(*store_));
+  EXPECT_TRUE(std::filesystem::exists(chain));
+  EXPECT_FALSE(std::filesystem::exists(part));
+  Must(store_->images().Remove("app", false));
+  Must(Collect(*store_));
+  EXPECT_FALSE(std::filesystem::exists(chain));
+  ExpectNoLeftovers();
+}
+
+TEST_F(ChainTest, AReadOnlyStoreUsesWhatThereIs) {
+  const std::vector<Digest> layers = {Layer("a"), Layer("b")};
+  const std::string chain = Must(store_->chains().Ensure(layers));
+  store_.reset();
+  const auto store = Must(Store::Open({.root = root_, .read_only = true}));
+  EXPECT_EQ(Must(store->chains().Ensure(layers)), chain);
+  EXPECT_TRUE(FailsWith(store->chains().Ensure(std::span(layers).first(1)), EROFS));
+  EXPECT_TRUE(FailsWith(store->chains().Ensure({}), EINVAL));
+}
+
+}  // namespace
+}  // namespace strata::layerstore
