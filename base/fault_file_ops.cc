@@ -51,6 +51,9 @@ Result<std::size_t> FaultFileOps::CopyRange(int in, off_t in_offset, int out, of
     return target_.CopyRange(in, in_offset, out, out_offset, length);
   });
 }
+Result<> FaultFileOps::Clone(int from, int to) {
+  return Run<void>("Clone", nullptr, [&] { return target_.Clone(from, to); });
+}
 Result<off_t> FaultFileOps::Seek(int fd, off_t offset, int whence) {
   return Run<off_t>("Seek", nullptr, [&] { return target_.Seek(fd, offset, whence); });
 }

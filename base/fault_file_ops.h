@@ -41,6 +41,7 @@ class FaultFileOps final : public FileOps {
   Result<std::size_t> Write(int fd, std::span<const std::byte> data) override;
   Result<std::size_t> CopyRange(int in, off_t in_offset, int out, off_t out_offset,
                                 std::size_t length) override;
+  Result<> Clone(int from, int to) override;
   Result<off_t> Seek(int fd, off_t offset, int whence) override;
   Result<> Truncate(int fd, off_t size) override;
   Result<> Allocate(int fd, int mode, off_t offset, off_t length) override;

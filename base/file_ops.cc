@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -135,6 +136,10 @@ class SystemFileOps final : public FileOps {
       return ::copy_file_range(in, &in_offset, out, &out_offset, length, 0);
     });
   }
+  Result<> Clone(int from, int to) override {
+    return Check("ioctl FICLONE", [&] { return ::ioctl(to, FICLONE, from); });
+  }
+
   Result<off_t> Seek(int fd, off_t offset, int whence) override {
     const off_t result = ::lseek(fd, offset, whence);
     if (result == -1) return FailErrno("lseek");

@@ -60,6 +60,9 @@ class FileOps {
   virtual Result<std::size_t> Write(int fd, std::span<const std::byte> data) = 0;
   virtual Result<std::size_t> CopyRange(int in, off_t in_offset, int out, off_t out_offset,
                                         std::size_t length) = 0;
+  // ioctl(2) FICLONE: `to` shares all blocks of `from` and has its size. EOPNOTSUPP, EXDEV or
+  // EINVAL where the filesystem cannot.
+  virtual Result<> Clone(int from, int to) = 0;
   virtual Result<off_t> Seek(int fd, off_t offset, int whence) = 0;
   virtual Result<> Truncate(int fd, off_t size) = 0;
   virtual Result<> Allocate(int fd, int mode, off_t offset, off_t length) = 0;

@@ -6,7 +6,8 @@
 namespace strata {
 
 Result<MountTree> OpenReadOnlyTree(const std::string& path) {
-  // Opened the plain way first: the errors of a wrong path are the clear ones, and automounts happen here.
+  // Opened the plain way first: the errors of a wrong path are the clear ones, and automounts
+  // happen here.
   UniqueFd plain(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!plain) return FailErrno("open", path);
 

@@ -46,6 +46,11 @@ Result<int> Run(std::span<const char* const> arguments) {
     std::puts("stratafs " STRATA_VERSION);
     return 0;
   }
+  if (options.finalize) {
+    STRATA_TRY(ConfigureLog(options));
+    STRATA_TRY(Finalize(options));
+    return 0;
+  }
   StartReport report;
   if (!options.foreground) {
     STRATA_TRY_ASSIGN(Forked forked, Fork());

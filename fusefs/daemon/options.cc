@@ -32,6 +32,22 @@ Result<unsigned> ParseNumber(std::string_view name, std::string_view text, unsig
   return number;
 }
 
+// A number of bytes, as "4096", "64K", "1M" or "2G".
+Result<std::uint64_t> ParseSize(std::string_view name, std::string_view text) {
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  constexpr std::string_view kUnits = "KMGT";
+  const std::size_t power = unit.empty() ? 0 : kUnits.find(unit[0]) + 1;
+  const bool valid = error == std::errc() && unit.size() <= 1 && (unit.empty() || power != 0) &&
+                     number <= (std::uint64_t{1} << 62U) >> (10 * power);
+  if (!valid) {
+    return Complain("option '" + std::string(name) + "': '" + std::string(text) +
+                    "' is not a size like 4096, 64K, 1M or 2G");
+  }
+  return number << (10 * power);
+}
+
 template <class T>
 using Words = std::span<const std::pair<std::string_view, T>>;
 
@@ -139,6 +155,21 @@ Result<> SetPassthrough(Options& options, std::string_view name, std::string_vie
   return {};
 }
 
+constexpr std::array<std::pair<std::string_view, bool>, 2> kSwitchWords{
+    {{"on", true}, {"off", false}}};
+
+template <bool EngineOptions::* kMember>
+Result<> Switch(Options& options, std::string_view name, std::string_view value) {
+  STRATA_TRY_ASSIGN(options.engine.*kMember, ParseWord(name, value, Words<bool>(kSwitchWords)));
+  return {};
+}
+
+template <std::uint64_t EngineOptions::* kMember>
+Result<> SetSize(Options& options, std::string_view name, std::string_view value) {
+  STRATA_TRY_ASSIGN(options.engine.*kMember, ParseSize(name, value));
+  return {};
+}
+
 Result<> SetThreads(Options& options, std::string_view name, std::string_view value) {
   STRATA_TRY_ASSIGN(options.threads, ParseNumber(name, value, 1, kMaxThreads));
   return {};
@@ -199,6 +230,10 @@ constexpr MountOption kMountOptions[] = {
     {"workdir", Takes::kValue, SetDirectory<&EngineOptions::work>},
     {"copyup", Takes::kValue, SetCopyUp},
     {"passthrough", Takes::kValue, SetPassthrough},
+    {"partial", Takes::kValue, Switch<&EngineOptions::partial_copy_up>},
+    {"copyup_threshold", Takes::kValue, SetSize<&EngineOptions::copy_up_threshold>},
+    {"metacopy", Takes::kValue, Switch<&EngineOptions::metacopy>},
+    {"metacopy_threshold", Takes::kValue, SetSize<&EngineOptions::metacopy_threshold>},
     {"coherent", Takes::kNothing, SetInEngine<&EngineOptions::coherent>},
     {"volatile", Takes::kNothing, SetInEngine<&EngineOptions::volatile_upper>},
     {"userxattr", Takes::kNothing, SetInEngine<&EngineOptions::user_xattr>},
@@ -328,6 +363,11 @@ constexpr CommandOption kCommandOptions[] = {
        options.log_file = value;
        return {};
      }},
+    {"", "--finalize", Takes::kNothing,
+     [](Options& options, std::string_view) -> Result<> {
+       options.finalize = true;
+       return {};
+     }},
     {"-h", "--help", Takes::kNothing,
      [](Options& options, std::string_view) -> Result<> {
        options.help = true;
@@ -411,6 +451,14 @@ Result<Options> ParseOptions(std::span<const char* const> arguments) {
   std::vector<std::string_view> positional;
   STRATA_TRY(CommandLine(arguments).Parse(options, positional));
   if (options.help || options.version) return options;
+  if (options.finalize) {
+    if (!positional.empty()) {
+      return Complain("'--finalize' mounts nothing: what is '" + std::string(positional[0]) + "'?");
+    }
+    if (options.engine.upper.empty()) return Complain("'--finalize' needs option 'upperdir'");
+    STRATA_TRY(CheckTogether(options));
+    return options;
+  }
   if (positional.empty()) return Complain("no mountpoint given (try --help)");
   if (positional.size() > 2) {
     return Complain("too many arguments: '" + std::string(positional[2]) +
@@ -427,6 +475,7 @@ Result<Options> ParseOptions(std::span<const char* const> arguments) {
 
 std::string HelpText() {
   return R"(Usage: stratafs [options] [SOURCE] MOUNTPOINT
+       stratafs --finalize -o lowerdir=...,upperdir=...,workdir=...
 
 Mounts a stack of directories as one tree. Only the top one (upperdir) is written.
 
@@ -442,6 +491,8 @@ Options:
       --log-level LEVEL  trace, debug, info, warn (default), error or off
       --log-format FORM  text (default) or json
       --log-file FILE    append the log to FILE instead of stderr
+      --finalize         mount nothing: copy up what upperdir still borrows from lower layers, so
+                         that it is a plain overlayfs layer
   -h, --help             print this help
   -V, --version          print the version
 
@@ -452,6 +503,10 @@ Layers:
   workdir=DIR            an empty directory on upperdir's filesystem; needed with upperdir
   copyup=WHEN            copy a lower file up at the first 'write' (default), at the first 'open' for
                          writing, or at the first open at all ('read')
+  partial=off            copy large files up as a whole; by default only the blocks that are written
+  copyup_threshold=SIZE  from which size on files are copied up in blocks (default 1M)
+  metacopy=off           copy the data, too, when only attributes change
+  metacopy_threshold=SIZE  from which size on a change of attributes copies no data (default 128K)
   volatile               no syncing: a crash may leave upperdir unusable
   userxattr              keep marks in user.overlay.* instead of trusted.overlay.*
 

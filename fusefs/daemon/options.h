@@ -23,6 +23,7 @@ struct Options {
   bool acl = true;
   bool locks = true;
   bool foreground = false;
+  bool finalize = false;                  // mount nothing; Engine::Finalize()
   std::optional<log::Level> log_level;    // unset: from the environment
   std::optional<log::Format> log_format;  // likewise
   std::string log_file;                   // empty: stderr while there is one
@@ -30,9 +31,9 @@ struct Options {
   bool version = false;
 };
 
-// Parses "[options] [SOURCE] MOUNTPOINT", in any order, as mount.fuse3 and people call it. EINVAL
-// with one line for the user in the detail, naming the option that is wrong. With `help` or
-// `version` nothing else is checked.
+// Parses "[options] [SOURCE] MOUNTPOINT" (no mountpoint with --finalize), in any order, as
+// mount.fuse3 and people call it. EINVAL with one line for the user in the detail, naming the
+// option that is wrong. With `help` or `version` nothing else is checked.
 Result<Options> ParseOptions(std::span<const char* const> arguments);
 
 // The text of --help.

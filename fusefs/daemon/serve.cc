@@ -164,6 +164,14 @@ Result<> TakeDown(Running& running, bool connection_ended) {
 
 }  // namespace
 
+Result<> Finalize(const Options& options) {
+  ::umask(0);
+  RaiseDescriptorLimit();
+  STRATA_TRY_ASSIGN(const auto engine,
+                    Engine::Open(options.engine, EngineEnv{.files = FileOps::System()}));
+  return engine->Finalize();
+}
+
 Result<> Serve(Options options, StartReport& report) {
   ::umask(0);
   RaiseDescriptorLimit();

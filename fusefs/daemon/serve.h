@@ -12,4 +12,7 @@ namespace strata::fusefs {
 // that it could not be taken down. Call it before there are threads; it blocks those signals.
 Result<> Serve(Options options, StartReport& report);
 
+// Engine::Finalize() on the layers of `options`; nothing is mounted.
+Result<> Finalize(const Options& options);
+
 }  // namespace strata::fusefs

@@ -1,16 +1,12 @@
 // The operations on open files.
-#include <optional>
-#include <string>
+#include <span>
 
-#include "base/file_ops.h"
 #include "base/try.h"
 #include "fusefs/frontend/operations.h"
 #include "fusefs/frontend/raw_request.h"
 
 namespace strata::fusefs {
 namespace {
-
-constexpr char kCapability[] = "security.capability";
 
 // With FUSE_HANDLE_KILLPRIV_V2 the kernel says for WRITE, but not for fallocate and
 // copy_file_range, whether setuid and setgid have to go; whoever is not root is taken to lack
@@ -61,33 +57,20 @@ Result<> Operations::Create(Request& request, fuse_ino_t parent, const char* nam
 
 Result<> Operations::Read(Request& request, fuse_ino_t ino, std::size_t size, off_t offset,
                           fuse_file_info* file) {
-  STRATA_TRY_ASSIGN(const int fd, engine_.ReadableFd(NodeId{ino}, file->fh));
-  request.File(fd, offset, size);
-  return {};
+  return engine_.ReadFile(NodeId{ino}, file->fh, offset, size,
+                          [&request](std::span<const ContentPart> parts) -> Result<> {
+                            request.Content(parts);
+                            return {};
+                          });
 }
 
 Result<> Operations::Write(Request& request, fuse_ino_t ino, const char* data, std::size_t size,
                            off_t offset, fuse_file_info* file) {
-  STRATA_TRY_ASSIGN(const int fd,
-                    engine_.WritableFd(NodeId{ino}, file->fh, CurrentRequestKillsPrivileges()));
-  // A page written back from a shared mapping: stores into memory take no privileges away, our
-  // pwrite(2) would.
-  std::optional<std::string> capability;
-  if (file->writepage != 0) {
-    if (auto value = FileOps::System().GetXattr(fd, kCapability)) capability = std::move(*value);
-  }
-  const auto bytes = std::as_bytes(std::span(data, size));
-  std::size_t done = 0;
-  while (done < size) {
-    const auto wrote =
-        FileOps::System().WriteAt(fd, bytes.subspan(done), offset + static_cast<off_t>(done));
-    if (!wrote && done == 0) return Fail(wrote.error().code(), "write");
-    if (!wrote || *wrote == 0) break;
-    done += *wrote;
-  }
-  if (capability && !FileOps::System().SetXattr(fd, kCapability, *capability)) {
-    return Fail(EIO, "write", "file capabilities could not be kept");
-  }
+  const WriteRules rules{.kill_privileges = CurrentRequestKillsPrivileges(),
+                         .from_mapping = file->writepage != 0};
+  STRATA_TRY_ASSIGN(const std::size_t done,
+                    engine_.WriteFile(NodeId{ino}, file->fh, std::as_bytes(std::span(data, size)),
+                                      offset, rules));
   request.Written(done);
   return {};
 }

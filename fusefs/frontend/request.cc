@@ -4,11 +4,13 @@
 
 #include <cassert>
 #include <memory>
+#include <new>
 #include <utility>
 
 #include "base/file_ops.h"
 #include "base/logging.h"
 #include "fusefs/frontend/conversions.h"
+#include "fusefs/union/data_copy.h"
 
 namespace strata::fusefs {
 namespace {
@@ -95,6 +97,19 @@ void Request::File(int fd, off_t offset, std::size_t length) noexcept {
   source.buf[0].fd = fd;
   source.buf[0].pos = offset;
   fuse_reply_data(raw, &source, FUSE_BUF_SPLICE_MOVE);
+}
+
+void Request::Content(std::span<const ContentPart> parts) noexcept {
+  if (parts.size() == 1 && parts[0].fd >= 0) {
+    return File(parts[0].fd, parts[0].offset, parts[0].length);
+  }
+  std::size_t length = 0;
+  for (const ContentPart& part : parts) length += part.length;
+  const std::unique_ptr<std::byte[]> buffer(new (std::nothrow) std::byte[length]);
+  if (!buffer) return FailWith(ENOMEM);
+  const auto got = GatherParts(FileOps::System(), parts, {buffer.get(), length});
+  if (!got) return Fail(got.error());
+  Bytes({buffer.get(), *got});
 }
 
 void Request::Written(std::size_t count) noexcept {

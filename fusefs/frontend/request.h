@@ -45,6 +45,7 @@ class Request {
   void Bytes(std::span<const std::byte> body) noexcept;
   void Bytes(std::string_view body) noexcept { Bytes(std::as_bytes(std::span(body))); }
   void File(int fd, off_t offset, std::size_t length) noexcept;  // file contents, spliced if long
+  void Content(std::span<const ContentPart> parts) noexcept;     // the same, of several files
   void Written(std::size_t count) noexcept;
   void Statfs(const struct statvfs& info) noexcept;
   void XattrSize(std::size_t size) noexcept;

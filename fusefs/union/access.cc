@@ -1,5 +1,6 @@
 // Nodes to files: from a node of the union to an open descriptor or the attributes of what it
 // stands for.
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -17,6 +18,8 @@ constexpr int kMaxQuietMisses = 100;
 constexpr int kYields = 16;
 constexpr int kMaxWaits = 20000;
 constexpr std::chrono::microseconds kPause{200};
+
+constexpr off_t kStatBlock = 512;  // bytes st_blocks counts in
 
 // What opening or looking up a name says when something else has taken its place: a whiteout is a
 // device nobody drives.
@@ -44,6 +47,11 @@ void UnionEngine::Present(const NodeRecord& record, struct stat& st) const {
     return;
   }
   st.st_nlink = static_cast<nlink_t>(static_cast<std::int64_t>(st.st_nlink) + record.nlink_delta);
+  if (record.Is(kNodeBorrows) || record.Is(kNodePartial)) {
+    // The blocks below count, too; holes in them do not show here.
+    const blkcnt_t all = (st.st_size + kStatBlock - 1) / kStatBlock;
+    st.st_blocks = std::max(st.st_blocks, all);
+  }
 }
 
 Result<SharedFd> UnionEngine::OpenNode(NodeIndex node, int flags) {

@@ -31,6 +31,14 @@ Result<> UnionEngine::KillPrivileges(int fd) {
 }
 
 Result<> UnionEngine::Truncate(NodeIndex node, off_t size, bool kill_privileges) {
+  if (HasAny(node, kNodePartial)) {
+    STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, Partial(node));
+    if (partial) {
+      STRATA_TRY(partial->Truncate(size, options_.volatile_upper));
+      if (size == 0) STRATA_TRY(FinishPartial(node, *partial));
+      return kill_privileges ? KillPrivileges(partial->upper()) : Result<>();
+    }
+  }
   STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, O_WRONLY));
   STRATA_TRY(env_.files.Truncate(fd->get(), size));
   return kill_privileges ? KillPrivileges(fd->get()) : Result<>();
@@ -44,7 +52,8 @@ void UnionEngine::AttributesChanged(NodeId asked, NodeIndex changed) {
 Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& change, const Caller&,
                                          bool* stable) {
   const NodeIndex node = Current(static_cast<NodeIndex>(node_id.value));
-  STRATA_TRY(EnsureUpper(node, change.size));
+  const DataNeed data = change.size ? DataNeed::kWritable : DataNeed::kNone;
+  STRATA_TRY(EnsureUpper(node, {data, change.size}));
   FileOps& files = env_.files;
   if (change.size) STRATA_TRY(Truncate(node, *change.size, change.kill_suid_sgid));
 

@@ -5,58 +5,21 @@
 // durability: after a crash the file is the lower one or the whole copy, never a part of it
 // (data_order.h; not on a volatile upper); its name is as durable as the next fsync of the file,
 // which on the filesystems we write to covers the name.
-#include <linux/fs.h>
-
 #include <algorithm>
 #include <array>
 
 #include "base/digest.h"
 #include "base/logging.h"
+#include "base/path.h"
 #include "base/try.h"
+#include "fusefs/union/data_copy.h"
 #include "fusefs/union/union_engine.h"
 
 namespace strata::fusefs {
 namespace {
 
-constexpr std::size_t kSmallCopy =
-    std::size_t{128} * 1024;  // below, one read and one write are fastest
-constexpr std::size_t kCopyChunk = std::size_t{64} << 20U;  // bytes handed to the kernel at a time
-constexpr std::size_t kFallbackChunk = std::size_t{1} << 20U;
-
-// Where copy_file_range(2) cannot help: other filesystems, special ones.
-bool NeedsPlainCopy(int code) {
-  return code == EXDEV || code == EINVAL || code == EOPNOTSUPP || code == ENOSYS || code == EBADF;
-}
-
-Result<> PlainCopy(FileOps& files, int from, int to, off_t offset, off_t end) {
-  std::vector<std::byte> buffer(std::min(kFallbackChunk, static_cast<std::size_t>(end - offset)));
-  while (offset < end) {
-    const std::size_t want = std::min(buffer.size(), static_cast<std::size_t>(end - offset));
-    STRATA_TRY_ASSIGN(const std::size_t got,
-                      files.ReadAt(from, std::span(buffer).first(want), offset));
-    if (got == 0) return {};  // shorter than its stat said: the rest stays a hole
-    STRATA_TRY(WriteAllAt(files, to, std::span(buffer).first(got), offset));
-    offset += static_cast<off_t>(got);
-  }
-  return {};
-}
-
-Result<> CopyExtent(FileOps& files, int from, int to, off_t offset, off_t end) {
-  if (static_cast<std::size_t>(end - offset) <= kSmallCopy) {
-    return PlainCopy(files, from, to, offset, end);
-  }
-  while (offset < end) {
-    const std::size_t want = std::min(kCopyChunk, static_cast<std::size_t>(end - offset));
-    auto done = files.CopyRange(from, offset, to, offset, want);
-    if (!done) {
-      if (NeedsPlainCopy(done.error().code())) return PlainCopy(files, from, to, offset, end);
-      return std::unexpected(std::move(done).error());
-    }
-    if (*done == 0) return {};
-    offset += static_cast<off_t>(*done);
-  }
-  return {};
-}
+// Below, sharing blocks costs more than copying them.
+constexpr off_t kCloneFrom = off_t{64} * 1024;
 
 // Keeps a directory's times while an entry that was visible before is put into it.
 class KeepTimes {
@@ -80,11 +43,11 @@ class KeepTimes {
 
 }  // namespace
 
-Result<> UnionEngine::EnsureUpper(NodeIndex node, std::optional<off_t> size_limit) {
+Result<> UnionEngine::EnsureUpper(NodeIndex node, CopyUpNeed need) {
   if (!layers_->writable()) return Fail(EROFS, "copy-up");
   node = Current(node);
   const bool directory = nodes_->With(node, [](NodeRecord& r) { return r.Is(kNodeDirectory); });
-  return directory ? EnsureUpperDir(node) : EnsureUpperFile(node, size_limit);
+  return directory ? EnsureUpperDir(node) : EnsureUpperFile(node, need);
 }
 
 Result<> UnionEngine::EnsureUpperDir(NodeIndex node) {
@@ -168,80 +131,148 @@ Result<> UnionEngine::CopyUpRemovedDir(Directory& dir) {
   return {};
 }
 
-Result<> UnionEngine::EnsureUpperFile(NodeIndex node, std::optional<off_t> size_limit) {
+bool UnionEngine::Serves(const NodeRecord& record, const CopyUpNeed& need) {
+  if (record.layer != kUpperLayer) return false;
+  switch (need.data) {
+    case DataNeed::kNone:
+      return true;
+    case DataNeed::kWritable:
+      return !record.Is(kNodeBorrows);
+    case DataNeed::kWhole:
+      return !record.Is(kNodeBorrows) && !record.Is(kNodePartial);
+  }
+  return false;
+}
+
+Result<> UnionEngine::EnsureUpperFile(NodeIndex node, CopyUpNeed need) {
   for (int race = 0; race < kMaxRaces; ++race) {
     node = Current(node);
     NodeView view = nodes_->View(node);
-    if (view.layer == kUpperLayer) return {};
-    if (!view.Is(kNodeOrphan)) STRATA_TRY(EnsureUpperDir(view.parent));
+    if (Serves(view, need)) return {};
+    const bool lower = view.layer != kUpperLayer;
+    if (lower && !view.Is(kNodeOrphan)) STRATA_TRY(EnsureUpperDir(view.parent));
 
     const Flights::Hold flight(flights_, node);
     view = nodes_->View(node);
-    if (view.layer == kUpperLayer) return {};
+    if (Serves(view, need)) return {};
     if (view.Is(kNodeRetired)) continue;
-    if (!view.Is(kNodeOrphan)) {
-      STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
-      if (!HasUpper(*parent)) continue;  // linked elsewhere meanwhile
+    if (view.layer != kUpperLayer) {
+      if (!view.Is(kNodeOrphan)) {
+        STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
+        if (!HasUpper(*parent)) continue;  // linked elsewhere meanwhile
+      }
+      STRATA_TRY(CopyUpFile(node, view, need));
+      if (Serves(nodes_->View(node), need)) return {};
     }
-    return CopyUpFile(node, view, size_limit);
+    return TakeData(node, need);
   }
   return Fail(EIO, "copy-up", "the file kept moving");
 }
 
-Result<> UnionEngine::CopyUpFile(NodeIndex node, const NodeView& view,
-                                 std::optional<off_t> size_limit) {
+Result<> UnionEngine::CopyUpFile(NodeIndex node, const NodeView& view, CopyUpNeed need) {
   const bool regular = view.Is(kNodeRegular);
   STRATA_TRY_ASSIGN(const SharedFd from, OpenNode(node, regular ? O_RDONLY : O_PATH));
   STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(from->get()));
+  SharedFd data = from;
+  if (view.Is(kNodeBorrows)) {
+    STRATA_TRY_ASSIGN(data, OpenLowerData(node));
+  }
 
-  std::optional<std::string> origin;
+  CopySource source{from->get(), data->get(), st, view.ino, std::nullopt, {}};
+  STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
   {
-    STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
     STRATA_TRY_ASSIGN(const SharedFd dir, Fd(*parent, view.layer));
-    origin = OriginHandle(dir->get(), view.name_text.c_str());
+    source.origin = OriginHandle(dir->get(), view.name_text.c_str());
+  }
+  if (regular) {
+    MutexLock lock(parent->stack_mu);
+    STRATA_TRY_ASSIGN(const std::string above, LowerUnionPathLocked(*parent));
+    source.lower_path = JoinPath(above, view.name_text);
   }
   std::optional<std::string> index_name;
-  if (st.st_nlink > 1 && origin) {
-    index_name =
-        HexEncode(std::span(reinterpret_cast<const std::uint8_t*>(origin->data()), origin->size()));
+  if (st.st_nlink > 1 && source.origin) {
+    index_name = HexEncode(std::span(reinterpret_cast<const std::uint8_t*>(source.origin->data()),
+                                     source.origin->size()));
   }
-  STRATA_TRY_ASSIGN(StagedFile staged, StageCopy(from->get(), st, size_limit, view.ino, origin));
+  STRATA_TRY_ASSIGN(StagedCopy staged, StageCopy(source, need));
   STRATA_TRY(PublishFile(node, std::move(staged), index_name, st.st_nlink));
   ++copy_ups_;
   return {};
 }
 
-Result<StagedFile> UnionEngine::StageCopy(int from, const struct stat& st,
-                                          std::optional<off_t> size_limit, std::uint64_t ino,
-                                          const std::optional<std::string>& origin) {
-  StagedFile staged;
-  if (S_ISREG(st.st_mode)) {
+bool UnionEngine::MayBorrow(const struct stat& st, const CopyUpNeed& need) const {
+  const auto size =
+      static_cast<std::uint64_t>(std::min(need.size.value_or(st.st_size), st.st_size));
+  switch (need.data) {
+    case DataNeed::kNone:
+      return options_.metacopy && size >= std::max<std::uint64_t>(1, options_.metacopy_threshold);
+    case DataNeed::kWritable:
+      return options_.partial_copy_up &&
+             size >= std::max<std::uint64_t>(1, options_.copy_up_threshold);
+    case DataNeed::kWhole:
+      return false;
+  }
+  return false;
+}
+
+Result<bool> UnionEngine::StageData(const CopySource& from, CopyUpNeed need, int to) {
+  FileOps& files = env_.files;
+  const off_t size = std::min(need.size.value_or(from.st.st_size), from.st.st_size);
+  // Shared blocks are as good as copied ones, and cost next to nothing.
+  if (size == from.st.st_size && size >= kCloneFrom && clones_.load(std::memory_order_relaxed)) {
+    auto cloned = files.Clone(from.data, to);
+    if (cloned) return false;
+    clones_.store(false, std::memory_order_relaxed);
+  }
+  if (MayBorrow(from.st, need)) {
+    const OverlayXattrs& xattrs = layers_->xattrs();
+    auto marked = files.SetXattr(to, xattrs.Redirect().c_str(), "/" + from.lower_path);
+    if (marked) marked = files.SetXattr(to, xattrs.Metacopy().c_str(), "");
+    if (marked) {
+      STRATA_TRY(files.Truncate(to, from.st.st_size));
+      return true;
+    }
+    // A file that cannot say where its data is must have it.
+    log::Debug("copied as a whole", {{"error", marked.error().ToString()}});
+    Ignore(files.RemoveXattr(to, xattrs.Redirect().c_str()), "half of the marks");
+  }
+  STRATA_TRY(CopyData(from.data, to, size, from.st));
+  return false;
+}
+
+Result<UnionEngine::StagedCopy> UnionEngine::StageCopy(const CopySource& from, CopyUpNeed need) {
+  StagedCopy copy;
+  StagedFile& staged = copy.file;
+  const mode_t mode = from.st.st_mode;
+  if (S_ISREG(mode)) {
     STRATA_TRY_ASSIGN(staged, work_->StageFile());
-    const off_t size = size_limit ? std::min(*size_limit, st.st_size) : st.st_size;
-    STRATA_TRY(CopyData(from, staged.fd.get(), size, st));
+    STRATA_TRY_ASSIGN(copy.borrows, StageData(from, need, staged.fd.get()));
   } else {
     const int work = work_->fd();
     staged.entry = std::make_unique<StagedEntry>(*work_, work_->TempName());
     const char* name = staged.entry->c_str();
-    if (S_ISLNK(st.st_mode)) {
-      STRATA_TRY_ASSIGN(const std::string target, env_.files.ReadLink(from, ""));
+    if (S_ISLNK(mode)) {
+      STRATA_TRY_ASSIGN(const std::string target, env_.files.ReadLink(from.attributes, ""));
       STRATA_TRY(env_.files.SymLink(target.c_str(), work, name));
     } else {
-      STRATA_TRY(env_.files.MakeNode(work, name, (st.st_mode & S_IFMT) | 0600, st.st_rdev));
+      STRATA_TRY(env_.files.MakeNode(work, name, (mode & S_IFMT) | 0600, from.st.st_rdev));
     }
     STRATA_TRY_ASSIGN(staged.fd, env_.files.Open(work, name, O_PATH | O_NOFOLLOW));
   }
-  if (origin) SetMark(staged.fd.get(), layers_->xattrs().Origin(), *origin);
+  if (from.origin) SetMark(staged.fd.get(), layers_->xattrs().Origin(), *from.origin);
   // Where the origin tells the number, a second xattr would often be the one that takes a block.
-  if (!origin || InoOfOrigin(*origin) != ino) MarkIno(staged.fd.get(), ino);
-  STRATA_TRY(CopyAttributes(from, st, staged.fd.get()));
-  if (S_ISREG(st.st_mode)) {
-    if (st.st_size > 0) STRATA_TRY(OrderData(staged.fd.get()));
+  if (!from.origin || InoOfOrigin(*from.origin) != from.shown_ino) {
+    MarkIno(staged.fd.get(), from.shown_ino);
+  }
+  STRATA_TRY(CopyAttributes(from.attributes, from.st, staged.fd.get()));
+  if (S_ISREG(mode)) {
+    const bool needs_order = copy.borrows ? data_order_ == DataOrder::kSync : from.st.st_size > 0;
+    if (needs_order) STRATA_TRY(OrderData(staged.fd.get()));
     // From here on nobody has it open for writing: it may be executed once it has its name.
     STRATA_TRY_ASSIGN(staged.fd,
                       env_.files.Open(AT_FDCWD, ProcFdPath(staged.fd.get()).c_str(), O_PATH));
   }
-  return staged;
+  return copy;
 }
 
 Result<> UnionEngine::OrderData(int file) {
@@ -259,22 +290,7 @@ Result<> UnionEngine::OrderData(int file) {
 Result<> UnionEngine::CopyData(int from, int to, off_t size, const struct stat& st) {
   if (size == 0) return {};
   copied_bytes_ += static_cast<std::uint64_t>(size);
-  constexpr off_t kStatBlock = 512;
-  if (st.st_blocks * kStatBlock >= st.st_size) return CopyExtent(env_.files, from, to, 0, size);
-
-  off_t offset = 0;
-  while (offset < size) {
-    auto data = env_.files.Seek(from, offset, SEEK_DATA);
-    if (!data) {
-      if (data.error().code() == ENXIO) break;  // a hole up to the end
-      return std::unexpected(std::move(data).error());
-    }
-    if (*data >= size) break;
-    STRATA_TRY_ASSIGN(const off_t hole, env_.files.Seek(from, *data, SEEK_HOLE));
-    offset = std::min(hole, size);
-    STRATA_TRY(CopyExtent(env_.files, from, to, *data, offset));
-  }
-  return env_.files.Truncate(to, size);
+  return CopyContent(env_.files, from, st, to, size);
 }
 
 Result<> UnionEngine::CopyAttributes(int from, const struct stat& st, int to) {
@@ -313,9 +329,10 @@ void UnionEngine::SetMark(int fd, const std::string& name, std::string_view valu
   Ignore(env_.files.SetXattr(fd, name.c_str(), value), "mark on an upper file");
 }
 
-Result<> UnionEngine::PublishFile(NodeIndex node, StagedFile staged,
+Result<> UnionEngine::PublishFile(NodeIndex node, StagedCopy copy,
                                   const std::optional<std::string>& index_name,
                                   nlink_t lower_links) {
+  StagedFile& staged = copy.file;
   STRATA_TRY_ASSIGN(const struct stat made, env_.files.Stat(staged.fd.get()));
 
   for (int race = 0; race < kMaxRaces; ++race) {
@@ -354,6 +371,8 @@ Result<> UnionEngine::PublishFile(NodeIndex node, StagedFile staged,
     nodes_->With(node, [&](NodeRecord& record) {
       record.layer = kUpperLayer;
       record.real_ino = made.st_ino;
+      record.Clear(kNodeBorrows);
+      if (copy.borrows) record.Set(kNodeBorrows);
       if (index_name) {
         record.Set(kNodeIndexed);
         // Shown: as many as before. Real: the index entry and the one name that is in the upper

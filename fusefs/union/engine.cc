@@ -36,6 +36,7 @@ Result<> UnionEngine::Start() {
       return std::unexpected(std::move(work).error().WithContext("workdir " + options_.work));
     }
     work_ = std::move(*work);
+    CollectBlockMaps();
     data_order_ = options_.volatile_upper ? DataOrder::kNone : DataOrderOf(work_->fd());
   }
   STRATA_TRY_ASSIGN(links_, LinkGroups::Open(env_.files, work_ ? work_->index_fd() : -1));

@@ -100,14 +100,17 @@ class Engine {
   virtual void Release(NodeId node, std::uint64_t handle) = 0;
   // What locks on the file belong to: the same for every node that stands for it.
   virtual FileKey LockKey(NodeId node) = 0;
-  // The descriptor to read from; valid while the handle is open.
-  virtual Result<int> ReadableFd(NodeId node, std::uint64_t handle) = 0;
-  // The descriptor to write to, after copy-up where that is due; valid while the handle is open.
-  // `kill_privileges`: clear setuid, setgid and capabilities first (FUSE_WRITE_KILL_SUIDGID).
-  virtual Result<int> WritableFd(NodeId node, std::uint64_t handle, bool kill_privileges) = 0;
+  // Calls `use` with the parts [offset, offset + length) consists of, in order, up to the end of
+  // the file; they hold during the call, whose error is passed on.
+  virtual Result<> ReadFile(NodeId node, std::uint64_t handle, off_t offset, std::size_t length,
+                            const std::function<Result<>(std::span<const ContentPart>)>& use) = 0;
+  // As pwrite(2), after copy-up where that is due.
+  virtual Result<std::size_t> WriteFile(NodeId node, std::uint64_t handle,
+                                        std::span<const std::byte> data, off_t offset,
+                                        WriteRules rules) = 0;
   virtual Result<> Sync(NodeId node, std::uint64_t handle, bool data_only) = 0;
   virtual Result<> SyncDir(NodeId node) = 0;
-  // fallocate(2) and copy_file_range(2); `kill_privileges` as for WritableFd().
+  // fallocate(2) and copy_file_range(2); `kill_privileges` as in WriteRules.
   virtual Result<> Allocate(NodeId node, std::uint64_t handle, int mode, off_t offset, off_t length,
                             bool kill_privileges) = 0;
   virtual Result<std::size_t> CopyRange(NodeId in, std::uint64_t in_handle, off_t in_offset,
@@ -124,6 +127,11 @@ class Engine {
                             bool kill_setgid) = 0;
   virtual Result<> RemoveXattr(NodeId node, const char* name) = 0;
   virtual Result<struct statvfs> StatVfs() = 0;
+
+  // Copies all that upper files still borrow from lower layers, so that the upper layer is one that
+  // any overlayfs reads. Not while the union is in use otherwise; what was done before an error
+  // stays done.
+  virtual Result<> Finalize() = 0;
 
   struct Counters {
     std::uint64_t nodes = 0;        // referenced now

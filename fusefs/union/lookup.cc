@@ -61,6 +61,9 @@ void UnionEngine::Drop(NodeIndex node, std::uint64_t lookups, std::uint32_t refs
     if (!last.Is(kNodeDirectory)) {
       links_->Erase({layers_->filesystem(last.layer), last.real_ino}, {index, last.generation});
     }
+    if (last.Is(kNodePartial) && last.Is(kNodeOrphan) && !last.Is(kNodeRetired)) {
+      if (const auto orphan = orphans_.Find(index)) DropBlockMap(orphan->get());
+    }
     dirs_.Take(index);
     open_files_.Take(index);
     orphans_.Take(index);
@@ -146,16 +149,20 @@ std::optional<std::string> UnionEngine::IndexNameOf(LayerIndex layer, int dir,
   return hex;
 }
 
-// Kernel overlayfs with metacopy=on leaves files whose data is in a lower layer: holes here. Such a
-// file in a lower layer is an upper one that was put there; not to ask for an xattr of every file
-// of every image, those are known by their blocks (docs/limits.md).
-Result<> UnionEngine::CheckNotMetacopy(LayerIndex layer, const struct stat& st, int dir,
-                                       const std::string& name) {
+// Metadata-only copies have their data in a lower layer; here, holes. In lower layers, where an
+// upper one may have been put, they are known by that: not to ask for an xattr of every file of
+// every image (docs/limits.md).
+Result<std::uint16_t> UnionEngine::DataFlagsOf(LayerIndex layer, const struct stat& st, int dir,
+                                               const std::string& name) {
   constexpr off_t kStatBlock = 512;
-  if (!S_ISREG(st.st_mode) || st.st_size == 0) return {};
-  if (layer != kUpperLayer && st.st_blocks * kStatBlock >= st.st_size) return {};
-  if (!env_.files.GetXattrAt(dir, name.c_str(), layers_->xattrs().Metacopy().c_str())) return {};
-  log::Warn("a file copied up by kernel overlayfs without its data (metacopy) cannot be served",
+  constexpr std::uint16_t kAllHere = 0;
+  if (!S_ISREG(st.st_mode) || st.st_size == 0) return kAllHere;
+  if (layer != kUpperLayer && st.st_blocks * kStatBlock >= st.st_size) return kAllHere;
+  const auto mark = env_.files.GetXattrAt(dir, name.c_str(), layers_->xattrs().Metacopy().c_str());
+  if (!mark) return kAllHere;
+  if (!IdOfMark(*mark)) return static_cast<std::uint16_t>(kNodeBorrows);
+  if (layer == kUpperLayer) return static_cast<std::uint16_t>(kNodePartial);
+  log::Warn("a half-copied file in a lower layer cannot be served: finalize the layer it was in",
             {{"name", name}});
   return Fail(EPERM, "lookup", name);
 }
@@ -173,7 +180,7 @@ Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot, cons
   record.ino = ShownIno(entry.layer, st, fd, name.c_str());
   if (S_ISREG(st.st_mode)) record.Set(kNodeRegular);
 
-  STRATA_TRY(CheckNotMetacopy(entry.layer, st, fd, name));
+  STRATA_TRY_ASSIGN(std::uint16_t data_flags, DataFlagsOf(entry.layer, st, fd, name));
   struct stat shown = st;
   std::optional<std::string> index_name;
   if (st.st_nlink > 1) {
@@ -193,6 +200,8 @@ Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot, cons
       record.layer = kUpperLayer;
       record.real_ino = shown.st_ino;
       record.Set(kNodeIndexed);
+      STRATA_TRY_ASSIGN(data_flags,
+                        DataFlagsOf(kUpperLayer, shown, work_->index_fd(), *index_name));
     }
     if (record.layer == kUpperLayer) {
       const auto delta = env_.files.GetXattrAt(index_name ? work_->index_fd() : fd,
@@ -205,6 +214,7 @@ Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot, cons
       }
     }
   }
+  record.flags = static_cast<std::uint16_t>(record.flags | data_flags);
   STRATA_TRY_ASSIGN(entry.node, AddNode(record, name));
   if (index_name) {
     index_names_.Put(entry.node.index, std::make_shared<const std::string>(*index_name));

@@ -34,6 +34,8 @@ enum NodeFlag : std::uint16_t {
   kNodeSuccessor = 1U << 8U,  // took a retired node's place
   kNodeStalePages =
       1U << 7U,  // written in passthrough mode: the kernel's own page cache may be behind
+  kNodeBorrows = 1U << 9U,   // its file has attributes only: all data is in a lower layer
+  kNodePartial = 1U << 10U,  // an upper file that has some of the data, and a block map
 };
 
 struct NodeRecord {

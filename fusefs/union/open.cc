@@ -36,6 +36,11 @@ bool UnionEngine::InUpperNow(NodeIndex node) {
   return nodes_->With(node, [](NodeRecord& r) { return r.layer == kUpperLayer; });
 }
 
+bool UnionEngine::HasDataInUpper(NodeIndex node) {
+  return nodes_->With(node,
+                      [](NodeRecord& r) { return r.layer == kUpperLayer && !r.Is(kNodeBorrows); });
+}
+
 Result<OpenReply> UnionEngine::OpenFile(NodeId node_id, int flags, const Caller& who) {
   const auto node = static_cast<NodeIndex>(node_id.value);
   if (retired_.Find(node)) return OpenRetired(node, flags, who);
@@ -43,13 +48,14 @@ Result<OpenReply> UnionEngine::OpenFile(NodeId node_id, int flags, const Caller&
   const bool writes = MayWrite(flags) || truncates;
   if (writes && !layers_->writable()) return Fail(EROFS, "open");
 
-  if (!InUpperNow(node) && layers_->writable()) {
+  if (layers_->writable() && (!InUpperNow(node) || HasAny(node, kNodeBorrows | kNodePartial))) {
     const bool at_open = options_.copy_up == CopyUpPolicy::kRead ||
                          (options_.copy_up == CopyUpPolicy::kOpen && writes);
     if (truncates) {
-      STRATA_TRY(EnsureUpper(node, 0));
+      STRATA_TRY(EnsureUpper(node, {DataNeed::kWritable, 0}));
     } else if (at_open) {
-      STRATA_TRY(EnsureUpper(node));
+      const bool read_policy = options_.copy_up == CopyUpPolicy::kRead;
+      STRATA_TRY(EnsureUpper(node, {read_policy ? DataNeed::kWhole : DataNeed::kWritable, {}}));
     }
   }
   if (truncates) STRATA_TRY(Truncate(node, 0, who.uid != 0));
@@ -82,8 +88,8 @@ Result<OpenReply> UnionEngine::OpenCurrent(NodeIndex node, int flags, std::optio
 }
 
 Result<bool> UnionEngine::WantsPassthrough(NodeIndex node, int flags, std::optional<mode_t> mode) {
-  if (backing_.load() == nullptr) return false;
-  if (InUpperNow(node)) {
+  if (backing_.load() == nullptr || HasAny(node, kNodePartial)) return false;
+  if (HasDataInUpper(node)) {
     if (!MayWrite(flags)) return true;
     // Whether a write clears these bits depends on who writes: only requests tell.
     if (!mode) {
@@ -106,17 +112,17 @@ Result<bool> UnionEngine::WantsPassthrough(NodeIndex node, int flags, std::optio
 }
 
 Result<OpenReply> UnionEngine::Join(NodeIndex node, OpenState& state, int flags, bool passthrough) {
-  const LayerIndex layer = nodes_->With(node, [](NodeRecord& r) { return r.layer; });
+  const bool upper = HasDataInUpper(node);
   if (state.handles == 0) {
     state.mode = IoMode::kCached;
     if (passthrough) {
       STRATA_TRY_ASSIGN(const bool started, StartPassthrough(node, state, flags));
       if (started) {
         state.mode = IoMode::kPassthrough;
-        state.backing_layer = layer;
+        state.backing_upper = upper;
       }
     }
-  } else if (state.mode == IoMode::kPassthrough && (!passthrough || state.backing_layer != layer)) {
+  } else if (state.mode == IoMode::kPassthrough && (!passthrough || state.backing_upper != upper)) {
     return Fail(ESTALE, "open");
   }
   ++state.handles;
@@ -141,8 +147,8 @@ Result<OpenReply> UnionEngine::Join(NodeIndex node, OpenState& state, int flags,
 Result<bool> UnionEngine::StartPassthrough(NodeIndex node, OpenState& state, int flags) {
   BackingFiles* backing = backing_.load();
   if (backing == nullptr) return false;
-  Result<int> fd =
-      InUpperNow(node) ? UpperFdLocked(node, state, MayWrite(flags)) : LowerFdLocked(node, state);
+  Result<int> fd = HasDataInUpper(node) ? UpperFdLocked(node, state, MayWrite(flags))
+                                        : LowerFdLocked(node, state);
   if (!fd) return std::unexpected(std::move(fd).error());
   auto id = backing->Register(*fd);
   if (!id) return false;  // served by requests then
@@ -160,7 +166,9 @@ Result<int> UnionEngine::UpperFdLocked(NodeIndex node, OpenState& state, bool wr
 }
 
 Result<int> UnionEngine::LowerFdLocked(NodeIndex node, OpenState& state) {
-  if (!state.lower) {
+  if (!state.lower && HasAny(node, kNodeBorrows)) {
+    STRATA_TRY_ASSIGN(state.lower, OpenLowerData(node));
+  } else if (!state.lower) {
     STRATA_TRY_ASSIGN(state.lower, OpenNode(node, O_RDONLY));
   }
   return state.lower->get();
@@ -224,12 +232,12 @@ Result<> UnionEngine::MakeWayFor(NodeIndex node, int flags) {
   STRATA_TRY_ASSIGN(const bool passthrough, WantsPassthrough(node, flags));
   const auto state = open_files_.Find(node);
   if (!state) return {};
-  const LayerIndex layer = nodes_->With(node, [](NodeRecord& r) { return r.layer; });
-  const bool copies = layer != kUpperLayer && (MayWrite(flags) || (flags & O_TRUNC) != 0);
+  const bool upper = HasDataInUpper(node);
+  const bool copies = !upper && (MayWrite(flags) || (flags & O_TRUNC) != 0);
   {
     MutexLock lock(state->mu);
     if (state->closed || state->handles == 0 || state->mode != IoMode::kPassthrough) return {};
-    if (passthrough && state->backing_layer == layer && !copies) return {};
+    if (passthrough && state->backing_upper == upper && !copies) return {};
   }
   return Retire(node);
 }
@@ -292,30 +300,6 @@ Result<std::shared_ptr<OpenState>> UnionEngine::StateOf(NodeIndex node) {
   return state;
 }
 
-Result<int> UnionEngine::ReadableFd(NodeId node_id, std::uint64_t) {
-  const auto node = static_cast<NodeIndex>(node_id.value);
-  STRATA_TRY_ASSIGN(const std::shared_ptr<OpenState> state, StateOf(node));
-  MutexLock lock(state->mu);
-  // A retired node's handles keep the file they opened.
-  if (state->mode == IoMode::kPassthrough && state->backing_layer != kUpperLayer) {
-    return LowerFdLocked(node, *state);
-  }
-  return InUpperNow(node) ? UpperFdLocked(node, *state, false) : LowerFdLocked(node, *state);
-}
-
-Result<int> UnionEngine::WritableFd(NodeId node_id, std::uint64_t, bool kill_privileges) {
-  const auto node = static_cast<NodeIndex>(node_id.value);
-  STRATA_TRY_ASSIGN(const std::shared_ptr<OpenState> state, StateOf(node));
-  if (!InUpperNow(node)) STRATA_TRY(EnsureUpper(node));
-  int fd = -1;
-  {
-    MutexLock lock(state->mu);
-    STRATA_TRY_ASSIGN(fd, UpperFdLocked(node, *state, true));
-  }
-  if (kill_privileges) STRATA_TRY(KillPrivileges(fd));
-  return fd;
-}
-
 Result<Engine::Created> UnionEngine::Create(NodeId parent, std::string_view name, mode_t mode,
                                             int flags, const Caller& who) {
   UniqueFd opened;
@@ -359,36 +343,11 @@ Result<Engine::Created> UnionEngine::Create(NodeId parent, std::string_view name
   return Fail(EIO, "create", "the file kept being replaced");
 }
 
-Result<> UnionEngine::Sync(NodeId node_id, std::uint64_t handle, bool data_only) {
-  if (options_.volatile_upper || !InUpperNow(static_cast<NodeIndex>(node_id.value))) return {};
-  STRATA_TRY_ASSIGN(const int fd, ReadableFd(node_id, handle));
-  return data_only ? env_.files.SyncData(fd) : env_.files.Sync(fd);
-}
-
 Result<> UnionEngine::SyncDir(NodeId node_id) {
   STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(static_cast<NodeIndex>(node_id.value)));
   if (options_.volatile_upper || !layers_->writable() || !HasUpper(*dir)) return {};
   STRATA_TRY_ASSIGN(const SharedFd fd, Fd(*dir, kUpperLayer));
   return env_.files.Sync(fd->get());
-}
-
-Result<> UnionEngine::Allocate(NodeId node, std::uint64_t handle, int mode, off_t offset,
-                               off_t length, bool kill_privileges) {
-  STRATA_TRY_ASSIGN(const int fd, WritableFd(node, handle, kill_privileges));
-  return env_.files.Allocate(fd, mode, offset, length);
-}
-
-Result<std::size_t> UnionEngine::CopyRange(NodeId in, std::uint64_t in_handle, off_t in_offset,
-                                           NodeId out, std::uint64_t out_handle, off_t out_offset,
-                                           std::size_t length, bool kill_privileges) {
-  STRATA_TRY_ASSIGN(const int to, WritableFd(out, out_handle, kill_privileges));
-  STRATA_TRY_ASSIGN(const int from, ReadableFd(in, in_handle));
-  return env_.files.CopyRange(from, in_offset, to, out_offset, length);
-}
-
-Result<off_t> UnionEngine::Seek(NodeId node, std::uint64_t handle, off_t offset, int whence) {
-  STRATA_TRY_ASSIGN(const int fd, ReadableFd(node, handle));
-  return env_.files.Seek(fd, offset, whence);
 }
 
 }  // namespace strata::fusefs

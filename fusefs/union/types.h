@@ -49,6 +49,12 @@ struct EngineOptions {
       false;  // write whiteouts as `.wh.` files even where device nodes can be made
   unsigned walk_ahead_threads = 4;  // that load directories before a walk asks for them; 0: none
   bool coherent = false;            // old descriptors see new data: no passthrough of lower files
+  // Files of at least copy_up_threshold bytes are copied up block by block, as they are written.
+  bool partial_copy_up = true;
+  std::uint64_t copy_up_threshold = std::uint64_t{1} << 20U;
+  // Of files of at least metacopy_threshold bytes, a change of attributes copies no data.
+  bool metacopy = true;
+  std::uint64_t metacopy_threshold = std::uint64_t{128} * 1024;
 };
 
 // An inode handed to the kernel; each one given out counts one lookup until Forget().
@@ -84,6 +90,19 @@ struct OpenReply {
   IoMode mode = IoMode::kCached;
   std::int32_t backing_id = 0;
   bool keep_cache = true;  // kCached only: what the page cache holds is still right
+};
+
+// Where a stretch of a file's content lies. The bytes may be fewer on disk where the file ends.
+struct ContentPart {
+  int fd = -1;  // -1: zeros, on no disk
+  off_t offset = 0;
+  std::size_t length = 0;
+};
+
+// What a write is about besides its data.
+struct WriteRules {
+  bool kill_privileges = false;  // clear setuid and setgid first (FUSE_WRITE_KILL_SUIDGID)
+  bool from_mapping = false;     // a page of a shared mapping: takes no privilege away
 };
 
 // One name of a directory listing.

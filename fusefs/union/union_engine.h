@@ -1,11 +1,12 @@
 // The engine's insides: what Engine (engine.h) promises, and the parts its operations share. Each
-// group of operations has a .cc file of its own: tree, lookup, access, copy_up, create, remove,
-// rename, open, attributes.
+// group of operations has a .cc file of its own: tree, lookup, access, copy_up, content, create,
+// remove, rename, open, attributes.
 //
-// Lock order, outermost first (docs/locking.md): copy-up flight 20, rename_mu_ 25, Directory::mu 30
-// (ancestors first), OpenState::mu 40, Directory::stack_mu 50 (descendants first), node stripes 60,
-// the leaf tables 65-80. A layer's directory descriptor is fetched (Fd, Fds) before any
-// Directory::mu is taken: finding one may need rename_mu_.
+// Lock order, outermost first (docs/locking.md): copy-up flight 20, PartialFiles::mu_ 22,
+// rename_mu_ 25, Directory::mu 30 (ancestors first), OpenState::mu 40, PartialFile::mu_ 45,
+// Directory::stack_mu 50 (descendants first), node stripes 60, the leaf tables 65-80. A layer's
+// directory descriptor is fetched (Fd, Fds) before any Directory::mu is taken: finding one may need
+// rename_mu_.
 #pragma once
 
 #include <atomic>
@@ -28,6 +29,7 @@
 #include "fusefs/union/layers.h"
 #include "fusefs/union/link_groups.h"
 #include "fusefs/union/node_table.h"
+#include "fusefs/union/partial_file.h"
 #include "fusefs/union/side_table.h"
 #include "fusefs/union/walk_ahead.h"
 #include "fusefs/union/work_dir.h"
@@ -46,12 +48,13 @@ struct OpenState {
   std::uint32_t handles STRATA_GUARDED_BY(mu) = 0;
   IoMode mode STRATA_GUARDED_BY(mu) = IoMode::kCached;
   std::int32_t backing_id STRATA_GUARDED_BY(mu) = 0;
-  LayerIndex backing_layer STRATA_GUARDED_BY(mu) = 0;
-  bool written STRATA_GUARDED_BY(mu) = false;  // opened for writing in passthrough mode
+  bool backing_upper STRATA_GUARDED_BY(mu) = false;  // the backing file is the upper one
+  bool written STRATA_GUARDED_BY(mu) = false;        // opened for writing in passthrough mode
   // Descriptors stay until the last handle is released: callers borrow their numbers meanwhile.
   SharedFd lower STRATA_GUARDED_BY(mu);
   SharedFd upper STRATA_GUARDED_BY(mu);
   SharedFd upper_writable STRATA_GUARDED_BY(mu);
+  std::shared_ptr<PartialFile> partial STRATA_GUARDED_BY(mu);  // of a half-copied file
 };
 
 // Of a retired node: who was told to look the name up again, and when. The same task coming back at
@@ -60,6 +63,17 @@ struct RetiredNode {
   Mutex mu;  // rank 40
   pid_t sent_away STRATA_GUARDED_BY(mu) = 0;
   std::chrono::steady_clock::time_point when STRATA_GUARDED_BY(mu);
+};
+
+// How much of a file's data must be in the upper layer.
+enum class DataNeed : std::uint8_t {
+  kNone,      // only attributes change
+  kWritable,  // every block can be written; those that nobody wrote may still be below
+  kWhole,     // all of it
+};
+struct CopyUpNeed {
+  DataNeed data = DataNeed::kNone;
+  std::optional<off_t> size = std::nullopt;  // the file is about to be cut to that
 };
 
 class UnionEngine final : public Engine {
@@ -95,8 +109,10 @@ class UnionEngine final : public Engine {
   Result<OpenReply> OpenFile(NodeId node, int flags, const Caller& who) override;
   void Release(NodeId node, std::uint64_t handle) override;
   FileKey LockKey(NodeId node) override;
-  Result<int> ReadableFd(NodeId node, std::uint64_t handle) override;
-  Result<int> WritableFd(NodeId node, std::uint64_t handle, bool kill_privileges) override;
+  Result<> ReadFile(NodeId node, std::uint64_t handle, off_t offset, std::size_t length,
+                    const std::function<Result<>(std::span<const ContentPart>)>& use) override;
+  Result<std::size_t> WriteFile(NodeId node, std::uint64_t handle, std::span<const std::byte> data,
+                                off_t offset, WriteRules rules) override;
   Result<> Sync(NodeId node, std::uint64_t handle, bool data_only) override;
   Result<> SyncDir(NodeId node) override;
   Result<> Allocate(NodeId node, std::uint64_t handle, int mode, off_t offset, off_t length,
@@ -111,6 +127,7 @@ class UnionEngine final : public Engine {
                     bool kill_setgid) override;
   Result<> RemoveXattr(NodeId node, const char* name) override;
   Result<struct statvfs> StatVfs() override;
+  Result<> Finalize() override;
   Counters Count() const override;
 
  private:
@@ -159,8 +176,9 @@ class UnionEngine final : public Engine {
   Result<Bound> Bind(Directory& dir, Slot slot, int fd) STRATA_REQUIRES(dir.mu);
   Result<Bound> BindDirectory(Directory& dir, Slot slot, const struct stat& st, int fd)
       STRATA_REQUIRES(dir.mu);
-  Result<> CheckNotMetacopy(LayerIndex layer, const struct stat& st, int dir,
-                            const std::string& name);
+  // kNodeBorrows, kNodePartial or 0: where a regular file's data is.
+  Result<std::uint16_t> DataFlagsOf(LayerIndex layer, const struct stat& st, int dir,
+                                    const std::string& name);
   Result<Bound> BindFile(Directory& dir, Slot slot, const struct stat& st, int fd)
       STRATA_REQUIRES(dir.mu);
   std::optional<std::string> IndexNameOf(LayerIndex layer, int dir, const std::string& name);
@@ -212,18 +230,36 @@ class UnionEngine final : public Engine {
   bool LookAgain(Misses& misses) const;
 
   // --- copy_up.cc -----------------------------------------------------------------------------
-  Result<> EnsureUpper(NodeIndex node, std::optional<off_t> size_limit = std::nullopt);
+  Result<> EnsureUpper(NodeIndex node, CopyUpNeed need = {});
   Result<> EnsureUpperDir(NodeIndex node);
   Result<> CopyUpRemovedDir(Directory& dir);
-  Result<> EnsureUpperFile(NodeIndex node, std::optional<off_t> size_limit);
-  Result<> CopyUpFile(NodeIndex node, const NodeView& view, std::optional<off_t> size_limit);
+  Result<> EnsureUpperFile(NodeIndex node, CopyUpNeed need);
+  static bool Serves(const NodeRecord& record, const CopyUpNeed& need);
+  Result<> CopyUpFile(NodeIndex node, const NodeView& view, CopyUpNeed need);
+  // The copy-up may leave the data where it is.
+  bool MayBorrow(const struct stat& st, const CopyUpNeed& need) const;
   // Copies everything but the data: owner, mode, xattrs and, last, times.
   Result<> CopyAttributes(int from, const struct stat& st, int to);
   Result<> CopyXattrs(int from, int to);
-  Result<StagedFile> StageCopy(int from, const struct stat& st, std::optional<off_t> size_limit,
-                               std::uint64_t ino, const std::optional<std::string>& origin);
+  // What a copy is made from.
+  struct CopySource {
+    int attributes = -1;
+    int data = -1;
+    const struct stat& st;
+    std::uint64_t shown_ino = 0;
+    std::optional<std::string> origin;
+    std::string lower_path;  // in the union of the lower layers
+  };
+  struct StagedCopy {
+    StagedFile file;
+    bool borrows = false;
+  };
+  Result<StagedCopy> StageCopy(const CopySource& from, CopyUpNeed need);
+  // Gives an empty staged file its content, or its size and the marks that say where that is; true
+  // for the latter.
+  Result<bool> StageData(const CopySource& from, CopyUpNeed need, int to);
   Result<> CopyData(int from, int to, off_t size, const struct stat& st);
-  Result<> PublishFile(NodeIndex node, StagedFile staged,
+  Result<> PublishFile(NodeIndex node, StagedCopy copy,
                        const std::optional<std::string>& index_name, nlink_t lower_links);
   Result<> OrderData(int file);
   // Our own marks on upper files; filesystems and file types that cannot carry them only lose
@@ -231,6 +267,45 @@ class UnionEngine final : public Engine {
   void SetMark(int fd, const std::string& name, std::string_view value);
   void MarkIno(int fd, std::uint64_t ino);
   void StoreLinkDelta(NodeIndex node);
+
+  // --- content.cc: open files' content, and files whose data is below, wholly or in part --------
+  // The lower file that has the data of a file which borrows it; open for reading.
+  Result<SharedFd> OpenLowerData(NodeIndex node);
+  // The same for the file at `path` in the union of the layers below `layer`.
+  Result<SharedFd> FindLowerData(LayerIndex layer, std::string path);
+  struct DataStep;
+  Result<DataStep> LookForData(int dir, const std::string& name);
+  // The object for a half-copied file; nullptr once it is whole.
+  Result<std::shared_ptr<PartialFile>> Partial(NodeIndex node);
+  // The same for an open one, kept until its last handle is released.
+  Result<std::shared_ptr<PartialFile>> PartialOf(NodeIndex node, OpenState& state);
+  // Brings an upper file that lacks data to what is needed. Its flight must be held.
+  Result<> TakeData(NodeIndex node, const CopyUpNeed& need);
+  Result<> StartPartial(NodeIndex node, const SharedFd& upper);
+  Result<> CopyRest(NodeIndex node, PartialFile& file);
+  Result<> FinishPartial(NodeIndex node, PartialFile& file);
+  // The upper file has all data: no mark says otherwise any more.
+  Result<> DropBorrowMarks(int upper);
+  // Of the file with that metacopy mark.
+  void RemoveBlockMap(std::string_view mark);
+  // The same if the file has no name left.
+  void DropBlockMap(int upper);
+  // Removes block maps whose files an earlier run left without names.
+  void CollectBlockMaps();
+  // To read a file that is not half-copied from; valid while the handle is open.
+  Result<int> DataFd(NodeIndex node, OpenState& state);
+  // To write an upper file to that has its data.
+  Result<int> WritableFd(NodeIndex node, OpenState& state);
+  // What takes a file's writes, after copy-up where that is due.
+  struct WriteTarget {
+    std::shared_ptr<PartialFile> partial;  // if it is half-copied
+    int fd = -1;                           // of the upper file
+  };
+  Result<WriteTarget> TargetOf(NodeIndex node, bool kill_privileges);
+  Result<> FinalizeBelow(NodeId dir);
+  bool HasAny(NodeIndex node, std::uint16_t flags) {
+    return nodes_->With(node, [&](NodeRecord& r) { return (r.flags & flags) != 0; });
+  }
 
   // --- create.cc, remove.cc, rename.cc
   // ------------------------------------------------------------
@@ -336,6 +411,8 @@ class UnionEngine final : public Engine {
   Result<int> LowerFdLocked(NodeIndex node, OpenState& state) STRATA_REQUIRES(state.mu);
   Result<std::shared_ptr<OpenState>> StateOf(NodeIndex node);
   bool InUpperNow(NodeIndex node);
+  // In the upper layer, with data of its own.
+  bool HasDataInUpper(NodeIndex node);
   Result<> Truncate(NodeIndex node, off_t size, bool kill_privileges);
   // Clears setuid, and setgid where it means privilege; capabilities go with the write that
   // follows.
@@ -365,6 +442,8 @@ class UnionEngine final : public Engine {
   SideTable<RetiredNode> retired_;
   SideTable<RetiredNode> successors_;
   Flights flights_;
+  PartialFiles partials_;
+  std::atomic<bool> clones_ = true;  // the upper shares blocks with lower files, as far as is known
 
   // Held exclusively by renames that move directories or cross them; shared while names lead to
   // descriptors.

@@ -13,6 +13,7 @@ namespace {
 
 constexpr char kStagingName[] = "work";
 constexpr char kIndexName[] = "index";
+constexpr char kBlocksName[] = "blocks";
 
 Result<UniqueFd> MakeAndOpen(FileOps& files, int root, const char* name) {
   auto made = files.MakeDir(root, name, 0700);
@@ -67,6 +68,7 @@ Result<> WorkDir::ProbeFileWhiteouts() {
 Result<> WorkDir::Prepare(int root) {
   STRATA_TRY_ASSIGN(staging_, MakeAndOpen(files_, root, kStagingName));
   STRATA_TRY_ASSIGN(index_, MakeAndOpen(files_, root, kIndexName));
+  STRATA_TRY_ASSIGN(blocks_, MakeAndOpen(files_, root, kBlocksName));
   STRATA_TRY_ASSIGN(const std::vector<std::string> leftovers, Names(files_, staging_.get()));
   for (const std::string& name : leftovers) {
     STRATA_TRY(RemoveTree(files_, staging_.get(), name.c_str()));

@@ -50,15 +50,16 @@ struct StagedFile {
 };
 
 // Thread-safe. Layout as kernel overlayfs has it: <workdir>/work for staging, <workdir>/index for
-// link groups.
+// link groups; and <workdir>/blocks for the block maps of half-copied files.
 class WorkDir {
  public:
-  // Makes both directories, empties work/, finds out which whiteouts can be made.
+  // Makes the directories, empties work/, finds out which whiteouts can be made.
   static Result<std::unique_ptr<WorkDir>> Open(const Layers& layers, FileOps& files,
                                                bool force_file_whiteouts);
 
   int fd() const { return staging_.get(); }
   int index_fd() const { return index_.get(); }
+  int blocks_fd() const { return blocks_.get(); }
   WhiteoutForm whiteouts() const { return form_; }
 
   // A name nothing in work/ has.
@@ -92,6 +93,7 @@ class WorkDir {
   FileOps& files_;
   UniqueFd staging_;
   UniqueFd index_;
+  UniqueFd blocks_;
   WhiteoutForm form_ = WhiteoutForm::kDevice;
   std::atomic<std::uint64_t> next_temp_ = 0;
   std::atomic<bool> nameless_ = true;  // O_TMPFILE works, as far as is known

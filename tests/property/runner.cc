@@ -47,7 +47,14 @@ class Group {
     STRATA_TRY_ASSIGN(const auto trees, Snapshots());
     watchdog_.Stop();
     if (auto stopped = mount.Stop(); !stopped) FailAll(stopped.error().ToString());
-    for (const Mounter mounter : options_.remounts) STRATA_TRY(CheckRemount(mounter, trees));
+    bool finalized = options_.mounter != Mounter::kStratafs;
+    for (const Mounter mounter : options_.remounts) {
+      // Others cannot read what is copied up in part.
+      if (mounter != Mounter::kStratafs && !std::exchange(finalized, true)) {
+        STRATA_TRY(support::FinalizeUpper(Spec()));
+      }
+      STRATA_TRY(CheckRemount(mounter, trees));
+    }
     STRATA_TRY_ASSIGN(const std::vector<Digest> after, Digests());
     if (before != after) FailAll("a lower layer was changed");
     return Take();

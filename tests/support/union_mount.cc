@@ -248,4 +248,9 @@ Result<> UnionMount::Stop() {
   return {};
 }
 
+Result<> FinalizeUpper(const UnionSpec& spec) {
+  STRATA_TRY(RunTool({StratafsPath(), "--finalize", "-o", OptionString(Mounter::kStratafs, spec)}));
+  return {};
+}
+
 }  // namespace strata::support

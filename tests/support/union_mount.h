@@ -77,6 +77,9 @@ class UnionMount {
   bool mounted_ = false;
 };
 
+// `stratafs --finalize` on the layers of `spec`: afterwards the upper is plain overlayfs form.
+Result<> FinalizeUpper(const UnionSpec& spec);
+
 // The -o argument for stratafs and fuse-overlayfs: paths with ':' ',' and '\' escaped.
 std::string OptionString(Mounter mounter, const UnionSpec& spec);
 

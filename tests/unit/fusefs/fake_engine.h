@@ -98,12 +98,22 @@ class FakeEngine : public Engine {
   Result<OpenReply> OpenFile(NodeId, int, const Caller&) override { return Give(open_reply); }
   void Release(NodeId, std::uint64_t handle) override { released.push_back(handle); }
   FileKey LockKey(NodeId node) override { return {node.value}; }
-  Result<int> ReadableFd(NodeId, std::uint64_t) override { return Give(fd); }
-  Result<int> WritableFd(NodeId, std::uint64_t, bool kill_privileges) override {
-    last_kill = kill_privileges;
-    return Give(fd);
+  Result<> ReadFile(NodeId, std::uint64_t, off_t offset, std::size_t length,
+                    const std::function<Result<>(std::span<const ContentPart>)>& use) override {
+    const ContentPart part{fd, offset, length};
+    auto given = Nothing();
+    if (!given) return given;
+    return use({&part, 1});
+  }
+  Result<std::size_t> WriteFile(NodeId, std::uint64_t, std::span<const std::byte> data,
+                                off_t offset, WriteRules rules) override {
+    last_kill = rules.kill_privileges;
+    auto given = Nothing();
+    if (!given) return std::unexpected(std::move(given).error());
+    return FileOps::System().WriteAt(fd, data, offset);
   }
   Result<> Sync(NodeId, std::uint64_t, bool) override { return Nothing(); }
+  Result<> Finalize() override { return Nothing(); }
   Result<> SyncDir(NodeId) override { return Nothing(); }
   Result<> Allocate(NodeId, std::uint64_t, int, off_t, off_t, bool) override { return Nothing(); }
   Result<std::size_t> CopyRange(NodeId, std::uint64_t, off_t, NodeId, std::uint64_t, off_t,

@@ -187,7 +187,7 @@ TEST_F(StratafsTest, RefusesWhatAKernelOverlayWrites) {
   EXPECT_EQ(::umount2(other.c_str(), 0), 0);
 }
 
-TEST_F(StratafsTest, AFileWithoutItsDataIsRefusedNotShownAsZeros) {
+TEST_F(StratafsTest, DataThatAKernelOverlayLeftBelowIsFound) {
   const std::string other = Must(root_.MakeDir("other"));
   const auto mounted =
       Must(RunProcess({"mount", "-t", "overlay", "overlay", "-o",
@@ -196,8 +196,42 @@ TEST_F(StratafsTest, AFileWithoutItsDataIsRefusedNotShownAsZeros) {
   ASSERT_EQ(::chmod((other + "/file").c_str(), 0600), 0);
   ASSERT_EQ(::umount2(other.c_str(), 0), 0);
   ChildProcess daemon = StartForeground(Layers());
-  EXPECT_EQ(::open(Mounted("file").c_str(), O_RDONLY | O_CLOEXEC), -1);
-  EXPECT_EQ(errno, EPERM);
+  EXPECT_EQ(Read(Mounted("file")), "lower\n");
+}
+
+TEST_F(StratafsTest, FinalizeMakesAnUpperThatKernelOverlayReads) {
+  const std::string options = Layers() + ",copyup_threshold=1,metacopy_threshold=1";
+  {
+    ChildProcess daemon = StartForeground(options);
+    ASSERT_EQ(::chmod(Mounted("file").c_str(), 0600), 0);
+    std::ofstream(Mounted("file"), std::ios::app) << "more\n";
+    EXPECT_EQ(Read(Mounted("file")), "lower\nmore\n");
+    ASSERT_EQ(::umount2(root_.At("mnt").c_str(), 0), 0);
+  }
+  const std::string other = Must(root_.MakeDir("other"));
+  const auto mount_kernel = [&] {
+    return Must(RunProcess({"mount", "-t", "overlay", "overlay", "-o", Layers(), other}));
+  };
+  ASSERT_EQ(mount_kernel().exit_code, 0);
+  EXPECT_EQ(::open((other + "/file").c_str(), O_RDONLY | O_CLOEXEC), -1) << "refused, not zeros";
+  ASSERT_EQ(::umount2(other.c_str(), 0), 0);
+
+  const auto finalized = Must(RunProcess({support::StratafsPath(), "--finalize", "-o", options}));
+  ASSERT_EQ(finalized.exit_code, 0) << finalized.err;
+  ASSERT_EQ(mount_kernel().exit_code, 0);
+  EXPECT_EQ(Read(other + "/file"), "lower\nmore\n");
+  ASSERT_EQ(::umount2(other.c_str(), 0), 0);
+}
+
+TEST_F(StratafsTest, FinalizeSaysWhatItNeeds) {
+  const auto no_upper = Must(
+      RunProcess({support::StratafsPath(), "--finalize", "-o", "lowerdir=" + root_.At("low")}));
+  EXPECT_EQ(no_upper.exit_code, 1);
+  EXPECT_THAT(no_upper.err, HasSubstr("upperdir"));
+  const auto mountpoint =
+      Must(RunProcess({support::StratafsPath(), "--finalize", "-o", Layers(), root_.At("mnt")}));
+  EXPECT_EQ(mountpoint.exit_code, 1);
+  EXPECT_THAT(mountpoint.err, HasSubstr("mounts nothing"));
 }
 
 TEST_F(StratafsTest, CleaningTheWorkDirectoryStaysOnItsMount) {

@@ -263,8 +263,7 @@ TEST(EngineTest, AnOpenThatMustNotSeeTheOldBackingRetiresTheNode) {
   const OpenReply opened = Must(engine.OpenFile(second.node, O_RDWR, {}));
   EXPECT_EQ(opened.mode, IoMode::kCached);
   EXPECT_FALSE(layers.Exists(0, "f")) << "nothing is written yet";
-  const int fd = Must(engine.WritableFd(second.node, opened.handle, false));
-  support::MustCall(::pwrite(fd, "new", 3, 0), "pwrite");
+  Must(fs.WriteOpen(second.node, opened.handle, "new", 0));
   EXPECT_EQ(layers.Read(0, "f"), "new");
 
   bool stable = true;
@@ -288,12 +287,8 @@ TEST(EngineTest, AnUnlinkedFileLivesWhileItIsReferenced) {
   Must(fs.Unlink("f"));
   bool stable = false;
   EXPECT_EQ(Must(fs.engine().GetAttr(file.node, &stable)).st_nlink, 0U);
-  const int fd = Must(fs.engine().WritableFd(file.node, open.handle, false));
-  support::MustCall(::pwrite(fd, "LOW", 3, 0), "pwrite");
-  char data[8] = {};
-  support::MustCall(::pread(Must(fs.engine().ReadableFd(file.node, open.handle)), data, 5, 0),
-                    "pread");
-  EXPECT_STREQ(data, "LOWer");
+  Must(fs.WriteOpen(file.node, open.handle, "LOW", 0));
+  EXPECT_EQ(Must(fs.ReadOpen(file.node, open.handle, 0, 100)), "LOWer");
   EXPECT_THAT(layers.UpperTree(), ElementsAre("!f"));
   fs.engine().Release(file.node, open.handle);
   fs.engine().Forget(file.node, 1);

@@ -24,6 +24,7 @@ void Populate(LayerDirs& layers) {
   layers.File(1, "d/g", "other");
   layers.File(1, "e/deep/x", "x");
   layers.Dir(1, "empty");
+  layers.File(1, "d/big", std::string(20000, 'b'));
   support::MustCall(::link(layers.Path(1, "d/f").c_str(), layers.Path(1, "hard").c_str()), "link");
 }
 
@@ -56,6 +57,11 @@ const std::vector<Case>& Cases() {
       {"rename directory", [](UnionDriver& fs) { return fs.Rename("e", "d/e"); }},
       {"exchange", [](UnionDriver& fs) { return fs.Rename("d", "e", RENAME_EXCHANGE); }},
       {"link", [](UnionDriver& fs) { return fs.Link("d/g", "e/g2"); }},
+      {"chmod of a large file", [](UnionDriver& fs) { return fs.Chmod("d/big", 0600); }},
+      {"append to a large file", [](UnionDriver& fs) { return fs.Append("d/big", "+"); }},
+      {"rename of a large file", [](UnionDriver& fs) { return fs.Rename("d/big", "e/big"); }},
+      {"truncation of a large file",
+       [](UnionDriver& fs) { return fs.Write("d/big", "", O_WRONLY | O_TRUNC); }},
   };
   return cases;
 }
@@ -64,6 +70,8 @@ const std::vector<Case>& Cases() {
 EngineOptions Sequential(const LayerDirs& layers) {
   EngineOptions options = layers.Options();
   options.walk_ahead_threads = 0;
+  options.metacopy_threshold = 8192;
+  options.copy_up_threshold = 8192;
   return options;
 }
 

@@ -88,9 +88,7 @@ TEST(StressTest, OneCopyUpForManyWriters) {
       threads.emplace_back([&, thread] {
         const EntryReply file = Must(fs.Walk("f"));
         const OpenReply open = Must(fs.engine().OpenFile(file.node, O_RDWR, {}));
-        const int fd = Must(fs.engine().WritableFd(file.node, open.handle, false));
-        const char mark = static_cast<char>('0' + thread);
-        support::MustCall(::pwrite(fd, &mark, 1, thread), "pwrite");
+        Must(fs.WriteOpen(file.node, open.handle, std::to_string(thread), thread));
         fs.engine().Release(file.node, open.handle);
         fs.engine().Forget(file.node, 1);
       });

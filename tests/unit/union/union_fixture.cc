@@ -10,6 +10,7 @@
 
 #include "base/path.h"
 #include "base/try.h"
+#include "fusefs/union/data_copy.h"
 
 namespace strata::fusefs {
 
@@ -140,21 +141,35 @@ Result<struct stat> UnionDriver::Stat(std::string_view path) {
 Result<std::string> UnionDriver::Read(std::string_view path) {
   STRATA_TRY_ASSIGN(const Ref ref, Find(path));
   STRATA_TRY_ASSIGN(const OpenReply open, engine_->OpenFile(ref.node(), O_RDONLY, who_));
-  std::string data(1 << 20, '\0');
-  Result<std::size_t> got = std::size_t{0};
-  auto fd = engine_->ReadableFd(ref.node(), open.handle);
-  if (fd) got = FileOps::System().ReadAt(*fd, std::as_writable_bytes(std::span(data)), 0);
+  auto data = ReadOpen(ref.node(), open.handle, 0, std::size_t{16} << 20U);
   engine_->Release(ref.node(), open.handle);
-  if (!fd) return std::unexpected(std::move(fd).error());
-  if (!got) return std::unexpected(std::move(got).error());
-  data.resize(*got);
   return data;
 }
 
-Result<> UnionDriver::WriteAt(NodeId node, std::uint64_t handle, std::string_view content,
-                              off_t offset) {
-  STRATA_TRY_ASSIGN(const int fd, engine_->WritableFd(node, handle, false));
-  return WriteAllAt(FileOps::System(), fd, std::as_bytes(std::span(content)), offset);
+Result<std::string> UnionDriver::ReadOpen(NodeId node, std::uint64_t handle, off_t offset,
+                                          std::size_t length) {
+  std::string data;
+  STRATA_TRY(engine_->ReadFile(
+      node, handle, offset, length, [&](std::span<const ContentPart> parts) -> Result<> {
+        for (const ContentPart& part : parts) {
+          const std::size_t before = data.size();
+          data.resize(before + part.length);
+          STRATA_TRY_ASSIGN(const std::size_t got,
+                            GatherParts(FileOps::System(), {&part, 1},
+                                        std::as_writable_bytes(std::span(data).subspan(before))));
+          data.resize(before + got);
+        }
+        return {};
+      }));
+  return data;
+}
+
+Result<> UnionDriver::WriteOpen(NodeId node, std::uint64_t handle, std::string_view content,
+                                off_t offset) {
+  STRATA_TRY_ASSIGN(
+      const std::size_t wrote,
+      engine_->WriteFile(node, handle, std::as_bytes(std::span(content)), offset, {}));
+  return wrote == content.size() ? Result<>() : Fail(ENOSPC, "write");
 }
 
 Result<> UnionDriver::Write(std::string_view path, std::string_view content, int flags) {
@@ -163,7 +178,7 @@ Result<> UnionDriver::Write(std::string_view path, std::string_view content, int
   STRATA_TRY_ASSIGN(const Engine::Created made,
                     engine_->Create(parent.node(), name, 0644, flags, who_));
   const Ref file(*engine_, made.entry);
-  auto written = WriteAt(file.node(), made.open.handle, content, 0);
+  auto written = WriteOpen(file.node(), made.open.handle, content, 0);
   engine_->Release(file.node(), made.open.handle);
   return written;
 }
@@ -174,7 +189,7 @@ Result<> UnionDriver::Append(std::string_view path, std::string_view content) {
                     engine_->OpenFile(file.node(), O_WRONLY | O_APPEND, who_));
   bool stable = false;
   auto st = engine_->GetAttr(file.node(), &stable);
-  Result<> written = st ? WriteAt(file.node(), open.handle, content, st->st_size)
+  Result<> written = st ? WriteOpen(file.node(), open.handle, content, st->st_size)
                         : Result<>(std::unexpected(std::move(st).error()));
   engine_->Release(file.node(), open.handle);
   return written;

@@ -54,6 +54,9 @@ class UnionDriver {
   Result<> Rename(std::string_view from, std::string_view to, unsigned flags = 0);
   Result<> Link(std::string_view from, std::string_view to);
   Result<> Chmod(std::string_view path, mode_t mode);
+  // Through an open file.
+  Result<std::string> ReadOpen(NodeId node, std::uint64_t handle, off_t offset, std::size_t length);
+  Result<> WriteOpen(NodeId node, std::uint64_t handle, std::string_view content, off_t offset);
   std::vector<std::string> List(std::string_view path);  // sorted, without "." and ".."
 
  private:
@@ -61,8 +64,6 @@ class UnionDriver {
   class Ref;
   Result<Ref> Find(std::string_view path);
   Result<Ref> Parent(std::string_view path, std::string* name);
-  Result<> WriteAt(NodeId node, std::uint64_t handle, std::string_view content, off_t offset);
-
   std::unique_ptr<Engine> engine_;
   Caller who_;
 };

@@ -1,0 +1,473 @@
+// The content of open files, and of those whose data is in a lower layer, wholly or in part.
+//
+// A change of attributes leaves the data of a larger file where it is: the upper file "borrows" it,
+// marked as kernel overlayfs marks such files (metacopy). A write to a large file gives it a block
+// map besides, and from then on it is "partial": written blocks are in the upper file, the others
+// still below (partial_file.h).
+#include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/logging.h"
+#include "base/path.h"
+#include "base/try.h"
+#include "fusefs/union/data_copy.h"
+#include "fusefs/union/redirect.h"
+#include "fusefs/union/union_engine.h"
+
+namespace strata::fusefs {
+namespace {
+
+constexpr char kCapability[] = "security.capability";
+// What copy_file_range(2) moves at a time where it goes through memory.
+constexpr std::size_t kCopyBuffer = std::size_t{1} << 20U;
+constexpr off_t kCopyStep = off_t{16} << 20U;
+
+// Room for a file handle as name_to_handle_at(2) gives it.
+class HandleBuffer {
+ public:
+  HandleBuffer() { get()->handle_bytes = MAX_HANDLE_SZ; }
+  file_handle* get() { return reinterpret_cast<file_handle*>(bytes_.data()); }
+
+ private:
+  alignas(file_handle) std::array<std::byte, sizeof(file_handle) + MAX_HANDLE_SZ> bytes_{};
+};
+
+constexpr std::size_t kTypeBytes = sizeof(file_handle::handle_type);
+
+// What finds an inode again without its name: handle type and handle. Empty where there is none.
+std::string HandleOf(int fd) {
+  HandleBuffer handle;
+  int mount = 0;
+  if (::name_to_handle_at(fd, "", handle.get(), &mount, AT_EMPTY_PATH) != 0) return {};
+  std::string text(kTypeBytes, '\0');
+  std::memcpy(text.data(), &handle.get()->handle_type, kTypeBytes);
+  text.append(reinterpret_cast<const char*>(handle.get()->f_handle), handle.get()->handle_bytes);
+  return text.size() <= BlockMap::kMaxHandle ? text : std::string();
+}
+
+// The inode such a handle names no longer exists.
+bool IsGone(int mount, std::string_view text) {
+  if (text.size() <= kTypeBytes) return false;
+  HandleBuffer handle;
+  std::memcpy(&handle.get()->handle_type, text.data(), kTypeBytes);
+  text.remove_prefix(kTypeBytes);
+  handle.get()->handle_bytes = static_cast<unsigned>(text.size());
+  std::memcpy(handle.get()->f_handle, text.data(), text.size());
+  const UniqueFd fd(::open_by_handle_at(mount, handle.get(), O_PATH | O_CLOEXEC));
+  return !fd && errno == ESTALE;
+}
+
+}  // namespace
+
+// --- where borrowed data is
+// -----------------------------------------------------------------------
+
+// One lower directory's answer to the question where a file's data is.
+struct UnionEngine::DataStep {
+  enum class Kind : std::uint8_t { kNotHere, kFound, kElsewhere } kind = Kind::kNotHere;
+  std::string redirect;  // kElsewhere: absolute, without its slash; or a sibling's name
+  bool absolute = false;
+};
+
+Result<UnionEngine::DataStep> UnionEngine::LookForData(int dir, const std::string& name) {
+  auto st = env_.files.StatAt(dir, name.c_str());
+  if (!st && st.error().code() == ENOENT) return DataStep{};
+  if (!st) return std::unexpected(std::move(st).error());
+  if (!S_ISREG(st->st_mode)) {
+    return Fail(EIO, "copied-up file", "its data is hidden: " + name + " is no file");
+  }
+  if (!env_.files.GetXattrAt(dir, name.c_str(), layers_->xattrs().Metacopy().c_str())) {
+    return DataStep{DataStep::Kind::kFound, {}, false};
+  }
+  DataStep step{DataStep::Kind::kElsewhere, name, false};
+  if (const auto redirect =
+          env_.files.GetXattrAt(dir, name.c_str(), layers_->xattrs().Redirect().c_str())) {
+    step.absolute = redirect->starts_with('/');
+    step.redirect = step.absolute ? redirect->substr(1) : *redirect;
+  }
+  return step;
+}
+
+Result<SharedFd> UnionEngine::FindLowerData(LayerIndex layer, std::string path) {
+  RedirectWalk walk(env_.files, layers_->xattrs(), std::string(DirName(path)));
+  std::string name(BaseName(path));
+  while (++layer < layers_->end()) {
+    UniqueFd inner;
+    int dir = layers_->root(layer);
+    if (!DirName(path).empty()) {
+      STRATA_TRY_ASSIGN(std::optional<RedirectWalk::Found> found, walk.In(dir));
+      if (found) {
+        inner = std::move(found->fd);
+        dir = inner.get();
+      } else {
+        dir = -1;
+      }
+    }
+    DataStep step;
+    if (dir >= 0) {
+      STRATA_TRY_ASSIGN(step, LookForData(dir, name));
+    }
+    if (step.kind == DataStep::Kind::kFound) {
+      STRATA_TRY_ASSIGN(UniqueFd fd, env_.files.Open(dir, name.c_str(), O_RDONLY | O_NOFOLLOW));
+      return std::make_shared<const UniqueFd>(std::move(fd));
+    }
+    if (step.kind == DataStep::Kind::kElsewhere && step.absolute) {
+      return FindLowerData(layer, std::move(step.redirect));
+    }
+    if (step.kind == DataStep::Kind::kElsewhere) name = std::move(step.redirect);
+    if (walk.ended()) break;
+  }
+  return Fail(EIO, "copied-up file", "no lower layer has its data, " + path);
+}
+
+Result<SharedFd> UnionEngine::OpenLowerData(NodeIndex node) {
+  STRATA_TRY_ASSIGN(const SharedFd file, OpenNode(node, O_PATH));
+  const NodeView view = nodes_->View(node);
+  auto redirect = env_.files.GetXattr(file->get(), layers_->xattrs().Redirect().c_str());
+  if (redirect && redirect->starts_with('/')) {
+    return FindLowerData(view.layer, redirect->substr(1));
+  }
+  // As kernel overlayfs leaves it where nothing was renamed: under the same name below.
+  std::string name = redirect ? *redirect : view.name_text;
+  STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
+  STRATA_TRY_ASSIGN(const std::vector<LayerFd> parts, Fds(*parent));
+  for (const LayerFd& part : parts) {
+    if (part.layer <= view.layer) continue;
+    STRATA_TRY_ASSIGN(DataStep step, LookForData(part.fd->get(), name));
+    if (step.kind == DataStep::Kind::kFound) {
+      STRATA_TRY_ASSIGN(UniqueFd fd,
+                        env_.files.Open(part.fd->get(), name.c_str(), O_RDONLY | O_NOFOLLOW));
+      return std::make_shared<const UniqueFd>(std::move(fd));
+    }
+    if (step.kind == DataStep::Kind::kElsewhere && step.absolute) {
+      return FindLowerData(part.layer, std::move(step.redirect));
+    }
+    if (step.kind == DataStep::Kind::kElsewhere) name = std::move(step.redirect);
+  }
+  return Fail(EIO, "copied-up file", "no lower layer has its data, " + name);
+}
+
+// --- from borrowing to having
+// -----------------------------------------------------------------------
+
+Result<std::shared_ptr<PartialFile>> UnionEngine::Partial(NodeIndex node) {
+  node = Current(node);
+  const NodeView view = nodes_->View(node);
+  if (!view.Is(kNodePartial)) return std::shared_ptr<PartialFile>();
+  return partials_.FindOrMake(view.real_ino, [&]() -> Result<std::shared_ptr<PartialFile>> {
+    if (!HasAny(node, kNodePartial)) return std::shared_ptr<PartialFile>();
+    STRATA_TRY_ASSIGN(const SharedFd upper, OpenNode(node, O_RDWR));
+    STRATA_TRY_ASSIGN(const SharedFd lower, OpenLowerData(node));
+    STRATA_TRY_ASSIGN(const std::string mark,
+                      env_.files.GetXattr(upper->get(), layers_->xattrs().Metacopy().c_str()));
+    const auto id = IdOfMark(mark);
+    if (!id) return Fail(EIO, "half-copied file", "it names no block map");
+    STRATA_TRY_ASSIGN(auto map, BlockMap::Open(env_.files, work_->blocks_fd(), *id, upper->get()));
+    STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(lower->get()));
+    if (map->source() != BlockMap::SourceOf(st)) {
+      return Fail(EIO, "half-copied file", "the lower file it was copied from has changed");
+    }
+    auto file = std::make_shared<PartialFile>(env_.files, upper, lower, std::move(map));
+    STRATA_TRY(file->Settle());
+    return file;
+  });
+}
+
+Result<> UnionEngine::TakeData(NodeIndex node, const CopyUpNeed& need) {
+  STRATA_TRY_ASSIGN(const SharedFd upper, OpenNode(node, O_RDWR));
+  STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(upper->get()));
+  if (HasAny(node, kNodeBorrows) && need.size != 0 && MayBorrow(st, need)) {
+    return StartPartial(node, upper);
+  }
+  if (HasAny(node, kNodePartial)) {
+    STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, Partial(node));
+    return partial ? CopyRest(node, *partial) : Result<>();
+  }
+  if (need.size == 0) {
+    // Without a size, no data is missed.
+    STRATA_TRY(env_.files.Truncate(upper->get(), 0));
+  } else {
+    STRATA_TRY_ASSIGN(const SharedFd lower, OpenLowerData(node));
+    STRATA_TRY_ASSIGN(const struct stat lower_st, env_.files.Stat(lower->get()));
+    const UnnoticedWriting unnoticed(env_.files, upper->get());
+    if (!clones_.load() || !env_.files.Clone(lower->get(), upper->get())) {
+      STRATA_TRY(CopyData(lower->get(), upper->get(), st.st_size, lower_st));
+    }
+    STRATA_TRY(OrderData(upper->get()));
+  }
+  STRATA_TRY(DropBorrowMarks(upper->get()));
+  nodes_->With(node, [](NodeRecord& r) { r.Clear(kNodeBorrows); });
+  return {};
+}
+
+Result<> UnionEngine::StartPartial(NodeIndex node, const SharedFd& upper) {
+  FileOps& files = env_.files;
+  STRATA_TRY_ASSIGN(const SharedFd lower, OpenLowerData(node));
+  STRATA_TRY_ASSIGN(const struct stat lower_st, files.Stat(lower->get()));
+  STRATA_TRY_ASSIGN(const struct stat st, files.Stat(upper->get()));
+  STRATA_TRY_ASSIGN(const BlockMapId id, NewBlockMapId());
+  STRATA_TRY_ASSIGN(auto map,
+                    BlockMap::Create(files, work_->blocks_fd(), id, BlockMap::SourceOf(lower_st),
+                                     HandleOf(upper->get())));
+  // The file must not name a map that the disk does not have.
+  auto started = OrderData(map->fd());
+  if (started && data_order_ == DataOrder::kSync) started = files.Sync(work_->blocks_fd());
+  if (started) {
+    started =
+        files.SetXattr(upper->get(), layers_->xattrs().Metacopy().c_str(), HalfCopiedMark(id));
+  }
+  if (!started) {
+    Ignore(files.Unlink(work_->blocks_fd(), BlockMapName(id).c_str()), "block map of no file");
+    return started;
+  }
+  auto file = std::make_shared<PartialFile>(files, upper, lower, std::move(map));
+  nodes_->With(node, [](NodeRecord& r) {
+    r.Clear(kNodeBorrows);
+    r.Set(kNodePartial);
+  });
+  STRATA_TRY(partials_.FindOrMake(st.st_ino,
+                                  [&]() -> Result<std::shared_ptr<PartialFile>> { return file; }));
+  return file->Settle();
+}
+
+Result<> UnionEngine::CopyRest(NodeIndex node, PartialFile& file) {
+  std::optional<off_t> next = 0;
+  while (next) {
+    const off_t from = *next;
+    STRATA_TRY_ASSIGN(next, file.CopySome(from, kCopyStep));
+    if (next) copied_bytes_ += static_cast<std::uint64_t>(*next - from);
+  }
+  return FinishPartial(node, file);
+}
+
+Result<> UnionEngine::FinishPartial(NodeIndex node, PartialFile& file) {
+  return file.Finish([&]() -> Result<> {
+    const int upper = file.upper();
+    STRATA_TRY(OrderData(upper));
+    auto mark = env_.files.GetXattr(upper, layers_->xattrs().Metacopy().c_str());
+    STRATA_TRY(DropBorrowMarks(upper));
+    if (mark) RemoveBlockMap(*mark);
+    nodes_->With(Current(node), [](NodeRecord& r) { r.Clear(kNodePartial); });
+    return {};
+  });
+}
+
+Result<> UnionEngine::DropBorrowMarks(int upper) {
+  STRATA_TRY(env_.files.RemoveXattr(upper, layers_->xattrs().Metacopy().c_str()));
+  auto dropped = env_.files.RemoveXattr(upper, layers_->xattrs().Redirect().c_str());
+  if (!dropped && dropped.error().code() != ENODATA) {
+    Ignore(dropped, "a redirect mark that nobody reads without the metacopy mark");
+  }
+  return {};
+}
+
+Result<> UnionEngine::Finalize() {
+  if (!layers_->writable()) return Fail(EROFS, "finalize");
+  return FinalizeBelow(kRootNode);
+}
+
+Result<> UnionEngine::FinalizeBelow(NodeId dir) {
+  std::vector<std::string> names;
+  STRATA_TRY(List(dir, 0, false, [&](const ListedEntry& entry) {
+    const bool may_lack = entry.type == DT_DIR || entry.type == DT_REG;
+    if (may_lack && entry.name != "." && entry.name != "..") names.emplace_back(entry.name);
+    return true;
+  }));
+  for (const std::string& name : names) {
+    STRATA_TRY_ASSIGN(const EntryReply entry, Lookup(dir, name));
+    const Held held(*this, entry);
+    if (S_ISDIR(entry.attr.st_mode)) {
+      STRATA_TRY(FinalizeBelow(entry.node));
+    } else if (InUpperNow(held.index())) {
+      STRATA_TRY(EnsureUpper(held.index(), {DataNeed::kWhole, std::nullopt}));
+    }
+  }
+  return {};
+}
+
+void UnionEngine::RemoveBlockMap(std::string_view mark) {
+  const auto id = IdOfMark(mark);
+  if (!id) return;
+  Ignore(env_.files.Unlink(work_->blocks_fd(), BlockMapName(*id).c_str()),
+         "block map that is not needed any more");
+}
+
+void UnionEngine::DropBlockMap(int upper) {
+  const auto st = env_.files.Stat(upper);
+  if (!st || st->st_nlink != 0) return;
+  if (auto mark = env_.files.GetXattr(upper, layers_->xattrs().Metacopy().c_str())) {
+    RemoveBlockMap(*mark);
+  }
+}
+
+void UnionEngine::CollectBlockMaps() {
+  const int dir = work_->blocks_fd();
+  std::vector<std::string> names;
+  const auto listed = env_.files.ReadDir(dir, [&](std::string_view name, ino_t, unsigned char) {
+    names.emplace_back(name);
+    return true;
+  });
+  Ignore(listed, "block maps of files that are gone stay");
+  for (const std::string& name : names) {
+    auto handle = BlockMap::UpperHandle(env_.files, dir, name.c_str());
+    if (!handle) {
+      log::Warn("a block map cannot be read", {{"error", handle.error().ToString()}});
+    } else if (IsGone(dir, *handle)) {
+      Ignore(env_.files.Unlink(dir, name.c_str()), "block map of a file that is gone");
+    }
+  }
+}
+
+// --- open files
+// -------------------------------------------------------------------------------------
+
+Result<std::shared_ptr<PartialFile>> UnionEngine::PartialOf(NodeIndex node, OpenState& state) {
+  {
+    MutexLock lock(state.mu);
+    if (state.partial) return state.partial;
+  }
+  STRATA_TRY_ASSIGN(std::shared_ptr<PartialFile> partial, Partial(node));
+  if (partial) {
+    MutexLock lock(state.mu);
+    state.partial = partial;
+  }
+  return partial;
+}
+
+Result<int> UnionEngine::DataFd(NodeIndex node, OpenState& state) {
+  MutexLock lock(state.mu);
+  // A retired node's handles keep the file they opened.
+  if (state.mode == IoMode::kPassthrough && !state.backing_upper) {
+    return LowerFdLocked(node, state);
+  }
+  return HasDataInUpper(node) ? UpperFdLocked(node, state, false) : LowerFdLocked(node, state);
+}
+
+Result<int> UnionEngine::WritableFd(NodeIndex node, OpenState& state) {
+  MutexLock lock(state.mu);
+  return UpperFdLocked(node, state, true);
+}
+
+// What writes go to: the half-copied file, or, without one, a descriptor.
+Result<UnionEngine::WriteTarget> UnionEngine::TargetOf(NodeIndex node, bool kill_privileges) {
+  STRATA_TRY_ASSIGN(const std::shared_ptr<OpenState> state, StateOf(node));
+  constexpr CopyUpNeed kNeed{DataNeed::kWritable, std::nullopt};
+  if (!nodes_->With(node, [&](NodeRecord& r) { return Serves(r, kNeed); })) {
+    STRATA_TRY(EnsureUpper(node, kNeed));
+  }
+  WriteTarget target;
+  if (HasAny(node, kNodePartial)) {
+    STRATA_TRY_ASSIGN(target.partial, PartialOf(node, *state));
+  }
+  if (target.partial) {
+    target.fd = target.partial->upper();
+  } else {
+    STRATA_TRY_ASSIGN(target.fd, WritableFd(node, *state));
+  }
+  if (kill_privileges) STRATA_TRY(KillPrivileges(target.fd));
+  return target;
+}
+
+Result<> UnionEngine::ReadFile(NodeId node_id, std::uint64_t, off_t offset, std::size_t length,
+                               const std::function<Result<>(std::span<const ContentPart>)>& use) {
+  const auto node = static_cast<NodeIndex>(node_id.value);
+  STRATA_TRY_ASSIGN(const std::shared_ptr<OpenState> state, StateOf(node));
+  if (HasAny(node, kNodePartial)) {
+    STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, PartialOf(node, *state));
+    if (partial) return partial->Read(offset, length, use);
+  }
+  STRATA_TRY_ASSIGN(const int fd, DataFd(node, *state));
+  const ContentPart whole{fd, offset, length};
+  return use({&whole, 1});
+}
+
+Result<std::size_t> UnionEngine::WriteFile(NodeId node_id, std::uint64_t,
+                                           std::span<const std::byte> data, off_t offset,
+                                           WriteRules rules) {
+  STRATA_TRY_ASSIGN(const WriteTarget target,
+                    TargetOf(static_cast<NodeIndex>(node_id.value), rules.kill_privileges));
+  // Stores into memory take no privileges away, our pwrite(2) of such a page would.
+  std::optional<std::string> capability;
+  if (rules.from_mapping) {
+    if (auto value = env_.files.GetXattr(target.fd, kCapability)) capability = std::move(*value);
+  }
+  std::size_t done = 0;
+  while (done < data.size()) {
+    const auto rest = data.subspan(done);
+    const off_t at = offset + static_cast<off_t>(done);
+    auto wrote =
+        target.partial ? target.partial->Write(rest, at) : env_.files.WriteAt(target.fd, rest, at);
+    if (!wrote && done == 0) return wrote;
+    if (!wrote || *wrote == 0) break;
+    done += *wrote;
+  }
+  if (capability && !env_.files.SetXattr(target.fd, kCapability, *capability)) {
+    return Fail(EIO, "write", "file capabilities could not be kept");
+  }
+  return done;
+}
+
+Result<> UnionEngine::Sync(NodeId node_id, std::uint64_t, bool data_only) {
+  const auto node = static_cast<NodeIndex>(node_id.value);
+  if (options_.volatile_upper || !InUpperNow(node)) return {};
+  STRATA_TRY_ASSIGN(const std::shared_ptr<OpenState> state, StateOf(node));
+  if (HasAny(node, kNodePartial)) {
+    STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, PartialOf(node, *state));
+    if (partial) return partial->Sync(data_only);
+  }
+  int fd = -1;
+  {
+    MutexLock lock(state->mu);
+    // A retired node's handles keep the file they opened.
+    if (state->mode == IoMode::kPassthrough && !state->backing_upper) return {};
+    STRATA_TRY_ASSIGN(fd, UpperFdLocked(node, *state, false));
+  }
+  return data_only ? env_.files.SyncData(fd) : env_.files.Sync(fd);
+}
+
+Result<> UnionEngine::Allocate(NodeId node, std::uint64_t, int mode, off_t offset, off_t length,
+                               bool kill_privileges) {
+  STRATA_TRY_ASSIGN(const WriteTarget target,
+                    TargetOf(static_cast<NodeIndex>(node.value), kill_privileges));
+  if (target.partial) return target.partial->Allocate(mode, offset, length);
+  return env_.files.Allocate(target.fd, mode, offset, length);
+}
+
+Result<std::size_t> UnionEngine::CopyRange(NodeId in, std::uint64_t in_handle, off_t in_offset,
+                                           NodeId out, std::uint64_t out_handle, off_t out_offset,
+                                           std::size_t length, bool kill_privileges) {
+  STRATA_TRY_ASSIGN(const WriteTarget target,
+                    TargetOf(static_cast<NodeIndex>(out.value), kill_privileges));
+  const auto source = static_cast<NodeIndex>(in.value);
+  if (!target.partial && !HasAny(source, kNodePartial)) {
+    STRATA_TRY_ASSIGN(const std::shared_ptr<OpenState> state, StateOf(source));
+    STRATA_TRY_ASSIGN(const int from, DataFd(source, *state));
+    return env_.files.CopyRange(from, in_offset, target.fd, out_offset, length);
+  }
+  std::vector<std::byte> buffer(std::min(length, kCopyBuffer));
+  std::size_t got = 0;
+  STRATA_TRY(ReadFile(in, in_handle, in_offset, buffer.size(),
+                      [&](std::span<const ContentPart> parts) -> Result<> {
+                        STRATA_TRY_ASSIGN(got, GatherParts(env_.files, parts, buffer));
+                        return {};
+                      }));
+  return WriteFile(out, out_handle, std::span(buffer).first(got), out_offset, {});
+}
+
+Result<off_t> UnionEngine::Seek(NodeId node_id, std::uint64_t, off_t offset, int whence) {
+  const auto node = static_cast<NodeIndex>(node_id.value);
+  STRATA_TRY_ASSIGN(const std::shared_ptr<OpenState> state, StateOf(node));
+  if (HasAny(node, kNodePartial)) {
+    STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, PartialOf(node, *state));
+    if (partial) return partial->Seek(offset, whence);
+  }
+  STRATA_TRY_ASSIGN(const int fd, DataFd(node, *state));
+  return env_.files.Seek(fd, offset, whence);
+}
+
+}  // namespace strata::fusefs
