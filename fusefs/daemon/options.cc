@@ -232,6 +232,7 @@ constexpr MountOption kMountOptions[] = {
     {"passthrough", Takes::kValue, SetPassthrough},
     {"partial", Takes::kValue, Switch<&EngineOptions::partial_copy_up>},
     {"copyup_threshold", Takes::kValue, SetSize<&EngineOptions::copy_up_threshold>},
+    {"complete", Takes::kValue, SetSize<&EngineOptions::completion_rate>},
     {"metacopy", Takes::kValue, Switch<&EngineOptions::metacopy>},
     {"metacopy_threshold", Takes::kValue, SetSize<&EngineOptions::metacopy_threshold>},
     {"coherent", Takes::kNothing, SetInEngine<&EngineOptions::coherent>},
@@ -505,6 +506,8 @@ Layers:
                          writing, or at the first open at all ('read')
   partial=off            copy large files up as a whole; by default only the blocks that are written
   copyup_threshold=SIZE  from which size on files are copied up in blocks (default 1M)
+  complete=SIZE          copy the rest of such files in the background, so many bytes a second
+                         (default 0: never)
   metacopy=off           copy the data, too, when only attributes change
   metacopy_threshold=SIZE  from which size on a change of attributes copies no data (default 128K)
   volatile               no syncing: a crash may leave upperdir unusable

@@ -174,6 +174,7 @@ Result<std::shared_ptr<PartialFile>> UnionEngine::Partial(NodeIndex node) {
     }
     auto file = std::make_shared<PartialFile>(env_.files, upper, lower, std::move(map));
     STRATA_TRY(file->Settle());
+    CompleteLater(node);
     return file;
   });
 }
@@ -232,7 +233,9 @@ Result<> UnionEngine::StartPartial(NodeIndex node, const SharedFd& upper) {
   });
   STRATA_TRY(partials_.FindOrMake(st.st_ino,
                                   [&]() -> Result<std::shared_ptr<PartialFile>> { return file; }));
-  return file->Settle();
+  STRATA_TRY(file->Settle());
+  CompleteLater(node);
+  return {};
 }
 
 Result<> UnionEngine::CopyRest(NodeIndex node, PartialFile& file) {
@@ -264,6 +267,32 @@ Result<> UnionEngine::DropBorrowMarks(int upper) {
     Ignore(dropped, "a redirect mark that nobody reads without the metacopy mark");
   }
   return {};
+}
+
+void UnionEngine::CompleteLater(NodeIndex node) {
+  if (options_.completion_rate == 0) return;
+  nodes_->Pin(node);
+  const WeakNode weak{node, nodes_->With(node, [](NodeRecord& r) { return r.generation; })};
+  if (!completion_.Add(weak)) Drop(node, 0, 1);
+}
+
+bool UnionEngine::CopyMore(WeakNode weak, std::uint64_t bytes) {
+  const auto step = [&]() -> Result<bool> {
+    STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> file, Partial(weak.index));
+    if (!file || HasAny(weak.index, kNodeOrphan)) return false;
+    STRATA_TRY_ASSIGN(const std::optional<off_t> next,
+                      file->CopySome(0, static_cast<off_t>(bytes)));
+    if (next) return true;
+    STRATA_TRY(FinishPartial(weak.index, *file));
+    return false;
+  };
+  auto more = step();
+  if (more && *more) return true;
+  if (!more) {
+    log::Warn("a half-copied file was not completed", {{"error", more.error().ToString()}});
+  }
+  Drop(weak.index, 0, 1);
+  return false;
 }
 
 Result<> UnionEngine::Finalize() {

@@ -52,6 +52,7 @@ struct EngineOptions {
   // Files of at least copy_up_threshold bytes are copied up block by block, as they are written.
   bool partial_copy_up = true;
   std::uint64_t copy_up_threshold = std::uint64_t{1} << 20U;
+  std::uint64_t completion_rate = 0;  // bytes a second; 0: what nobody writes is never copied
   // Of files of at least metacopy_threshold bytes, a change of attributes copies no data.
   bool metacopy = true;
   std::uint64_t metacopy_threshold = std::uint64_t{128} * 1024;

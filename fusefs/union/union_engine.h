@@ -22,6 +22,7 @@
 
 #include "base/file_ops.h"
 #include "base/mutex.h"
+#include "fusefs/union/completion.h"
 #include "fusefs/union/data_order.h"
 #include "fusefs/union/directory.h"
 #include "fusefs/union/engine.h"
@@ -81,6 +82,8 @@ class UnionEngine final : public Engine {
   UnionEngine(EngineOptions options, EngineEnv env)
       : options_(std::move(options)),
         env_(env),
+        completion_(options_.completion_rate,
+                    [this](WeakNode file, std::uint64_t bytes) { return CopyMore(file, bytes); }),
         walk_ahead_(options_.walk_ahead_threads, [this](WeakNode node) { LoadAhead(node); }) {}
   Result<> Start();
 
@@ -284,6 +287,10 @@ class UnionEngine final : public Engine {
   Result<> StartPartial(NodeIndex node, const SharedFd& upper);
   Result<> CopyRest(NodeIndex node, PartialFile& file);
   Result<> FinishPartial(NodeIndex node, PartialFile& file);
+  // Hands the file over to Completion, with a reference that keeps its node.
+  void CompleteLater(NodeIndex node);
+  // A step of it.
+  bool CopyMore(WeakNode node, std::uint64_t bytes);
   // The upper file has all data: no mark says otherwise any more.
   Result<> DropBorrowMarks(int upper);
   // Of the file with that metacopy mark.
@@ -462,7 +469,9 @@ class UnionEngine final : public Engine {
   std::atomic<std::uint64_t> cached_opens_ = 0;
   std::atomic<std::uint64_t> retired_nodes_ = 0;
 
-  WalkAhead walk_ahead_;  // last: its threads use all of the above
+  // Last: their threads use all of the above.
+  Completion completion_;
+  WalkAhead walk_ahead_;
 };
 
 }  // namespace strata::fusefs

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <sys/xattr.h>
 
+#include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include "tests/unit/union/union_fixture.h"
 
@@ -180,6 +182,23 @@ TEST(BorrowedDataTest, FinalizeLeavesAPlainUpper) {
   EXPECT_FALSE(Marked(layers, "d/part"));
   EXPECT_EQ(BlockMaps(layers), 0U);
   EXPECT_THAT(layers.UpperTree(), ElementsAre("d", "d/meta", "d/part"));
+}
+
+TEST(BorrowedDataTest, CompletionCopiesTheRest) {
+  LayerDirs layers(1);
+  layers.File(1, "f", Big());
+  EngineOptions options = Borrowing(layers);
+  options.completion_rate = 320 * 1024;
+  UnionDriver fs(options);
+  Must(fs.Append("f", "+"));
+  for (int i = 0; i < 500 && Marked(layers, "f"); ++i) {
+    EXPECT_EQ(Must(fs.Read("f")), Big() + "+");
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_FALSE(Marked(layers, "f"));
+  EXPECT_EQ(layers.Read(0, "f"), Big() + "+");
+  Must(fs.Append("f", "!"));
+  EXPECT_EQ(layers.Read(0, "f"), Big() + "+!");
 }
 
 TEST(BorrowedDataTest, EveryPolicyMeansWhatItSays) {
