@@ -74,6 +74,12 @@ constexpr std::array<std::pair<std::string_view, PassthroughPolicy>, 3> kPassthr
     {"off", PassthroughPolicy::kOff},
 }};
 
+constexpr std::array<std::pair<std::string_view, TransportChoice>, 3> kTransportWords{{
+    {"dev", TransportChoice::kDevice},
+    {"uring", TransportChoice::kUring},
+    {"auto", TransportChoice::kAuto},
+}};
+
 // --- the options of -o --------------------------------------------------------------------------
 
 enum class Takes : std::uint8_t { kNothing, kValue };
@@ -170,14 +176,20 @@ Result<> SetSize(Options& options, std::string_view name, std::string_view value
   return {};
 }
 
+Result<> SetTransport(Options& options, std::string_view name, std::string_view value) {
+  STRATA_TRY_ASSIGN(options.transport.choice,
+                    ParseWord(name, value, Words<TransportChoice>(kTransportWords)));
+  return {};
+}
+
 Result<> SetThreads(Options& options, std::string_view name, std::string_view value) {
-  STRATA_TRY_ASSIGN(options.threads, ParseNumber(name, value, 1, kMaxThreads));
+  STRATA_TRY_ASSIGN(options.transport.threads, ParseNumber(name, value, 1, kMaxThreads));
   return {};
 }
 
 Result<> SetSpin(Options& options, std::string_view name, std::string_view value) {
   STRATA_TRY_ASSIGN(const unsigned spin, ParseNumber(name, value, 0, kMaxSpinMicroseconds));
-  options.spin = std::chrono::microseconds(spin);
+  options.transport.spin = std::chrono::microseconds(spin);
   return {};
 }
 
@@ -243,6 +255,7 @@ constexpr MountOption kMountOptions[] = {
     {"noallow_other", Takes::kNothing, DenyOther},
     {"default_permissions", Takes::kNothing, Nothing},
     {"fsname", Takes::kValue, SetSource},
+    {"transport", Takes::kValue, SetTransport},
     {"threads", Takes::kValue, SetThreads},
     {"spin", Takes::kValue, SetSpin},
     {"walkahead", Takes::kValue, SetWalkAhead},
@@ -346,7 +359,7 @@ constexpr CommandOption kCommandOptions[] = {
      }},
     {"-s", "--single-threaded", Takes::kNothing,
      [](Options& options, std::string_view) -> Result<> {
-       options.threads = 1;
+       options.transport.threads = 1;
        return {};
      }},
     {"", "--log-level", Takes::kValue,

@@ -1,13 +1,13 @@
 // The command line of stratafs.
 #pragma once
 
-#include <chrono>
 #include <optional>
 #include <span>
 #include <string>
 
 #include "base/error.h"
 #include "base/logging.h"
+#include "fusefs/daemon/transports.h"
 #include "fusefs/transport/mount.h"
 #include "fusefs/union/types.h"
 
@@ -17,8 +17,7 @@ struct Options {
   EngineOptions engine;
   MountOptions mount;               // `mountpoint` as given, not yet absolute
   std::optional<bool> allow_other;  // unset: as root
-  unsigned threads = 4;
-  std::chrono::microseconds spin{100};
+  TransportOptions transport;
   bool writeback = false;
   bool acl = true;
   bool locks = true;

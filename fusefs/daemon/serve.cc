@@ -13,8 +13,8 @@
 #include "base/mutex.h"
 #include "base/try.h"
 #include "fusefs/daemon/mount_check.h"
+#include "fusefs/daemon/transports.h"
 #include "fusefs/frontend/session.h"
-#include "fusefs/transport/device_transport.h"
 #include "fusefs/union/engine.h"
 
 namespace strata::fusefs {
@@ -87,7 +87,7 @@ struct Running {
   Mount mount;
   UniqueFd signals;
   std::unique_ptr<Handshake> handshake;
-  std::unique_ptr<DeviceTransport> transport;
+  std::unique_ptr<Transport> transport;
   std::unique_ptr<Session> session;
   std::unique_ptr<Engine> engine;
 };
@@ -98,6 +98,7 @@ Result<std::unique_ptr<Running>> Start(Options& options) {
   options.mount.allow_other = options.allow_other.value_or(::geteuid() == 0);
   if (options.engine.upper.empty()) options.mount.read_only = true;
 
+  STRATA_TRY_ASSIGN(const bool uring, DecideOnUring(options.transport.choice));
   STRATA_TRY_ASSIGN(auto engine,
                     Engine::Open(options.engine, EngineEnv{.files = FileOps::System()}));
   // Layers may have been named relative to here; from now on nothing is, and no directory is held.
@@ -109,8 +110,7 @@ Result<std::unique_ptr<Running>> Start(Options& options) {
       std::move(mount), std::move(signals), std::move(handshake), {}, {}, std::move(engine)});
 
   STRATA_TRY_ASSIGN(running->transport,
-                    DeviceTransport::Create(running->mount.TakeDevice(),
-                                            {.threads = options.threads, .spin = options.spin}));
+                    MakeTransport(uring, running->mount.TakeDevice(), options.transport));
   SessionOptions session_options{
       .passthrough = !options.writeback,
       .writeback = options.writeback,

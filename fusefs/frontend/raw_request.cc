@@ -1,14 +1,14 @@
 #include "fusefs/frontend/raw_request.h"
 
 #include <cstring>
+#include <utility>
 
 #include "fusefs/transport/wire.h"
 
 namespace strata::fusefs {
 namespace {
 
-thread_local std::span<const std::byte> current_request;
-thread_local std::uint32_t setxattr_extra_flags = 0;
+thread_local RawRequestScope::Context current;
 
 // Takes what only the long form has out of it, and returns the request without.
 std::span<std::byte> Shorten(std::span<std::byte> request) {
@@ -20,7 +20,7 @@ std::span<std::byte> Shorten(std::span<std::byte> request) {
   if (header.opcode != FUSE_SETXATTR) return request;
   wire::SetxattrIn body{};
   std::memcpy(&body, request.data() + sizeof header, sizeof body);
-  setxattr_extra_flags = body.extra_flags;
+  current.setxattr_flags = body.extra_flags;
   header.len -= static_cast<std::uint32_t>(kNameAt - kShortNameAt);
   std::memcpy(request.data(), &header, sizeof header);
   std::memmove(request.data() + kShortNameAt, request.data() + kNameAt, request.size() - kNameAt);
@@ -30,27 +30,28 @@ std::span<std::byte> Shorten(std::span<std::byte> request) {
 std::uint32_t FlagsAt(std::size_t offset) {
   std::uint32_t flags = 0;
   const std::size_t start = sizeof(fuse_in_header) + offset;
-  if (current_request.size() < start + sizeof flags) return 0;
-  std::memcpy(&flags, current_request.data() + start, sizeof flags);
+  if (current.request.size() < start + sizeof flags) return 0;
+  std::memcpy(&flags, current.request.data() + start, sizeof flags);
   return flags;
 }
 
 }  // namespace
 
-RawRequestScope::RawRequestScope(std::span<std::byte> request, bool setxattr_extended) noexcept
-    : request_(setxattr_extended ? Shorten(request) : request) {
-  current_request = request_;
+RawRequestScope::RawRequestScope(std::span<std::byte> request, std::span<std::byte> reply_space,
+                                 bool setxattr_extended) noexcept
+    : outer_(std::exchange(current, {.request = {}, .reply_space = reply_space})),
+      request_(setxattr_extended ? Shorten(request) : request) {
+  current.request = request_;
 }
 
-RawRequestScope::~RawRequestScope() {
-  current_request = {};
-  setxattr_extra_flags = 0;
-}
+RawRequestScope::~RawRequestScope() { current = outer_; }
+
+std::span<std::byte> CurrentReplySpace() noexcept { return current.reply_space; }
 
 bool CurrentRequestKillsPrivileges() noexcept {
-  if (current_request.size() < sizeof(fuse_in_header)) return false;
+  if (current.request.size() < sizeof(fuse_in_header)) return false;
   fuse_in_header header{};
-  std::memcpy(&header, current_request.data(), sizeof header);
+  std::memcpy(&header, current.request.data(), sizeof header);
   switch (header.opcode) {
     case FUSE_WRITE:
       return (FlagsAt(offsetof(fuse_write_in, write_flags)) & wire::kWriteKillSuidGid) != 0;
@@ -62,7 +63,7 @@ bool CurrentRequestKillsPrivileges() noexcept {
 }
 
 bool CurrentRequestKillsSetgid() noexcept {
-  return (setxattr_extra_flags & wire::kSetxattrAclKillSgid) != 0;
+  return (current.setxattr_flags & wire::kSetxattrAclKillSgid) != 0;
 }
 
 }  // namespace strata::fusefs

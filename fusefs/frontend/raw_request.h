@@ -1,5 +1,5 @@
 // The request a thread is serving, as the kernel wrote it: libfuse 3.14 does not hand on every
-// field.
+// field, nor where the transport would like the reply.
 #pragma once
 
 #include <cstddef>
@@ -8,12 +8,14 @@
 
 namespace strata::fusefs {
 
-// Names `request` as the calling thread's current one for its own lifetime.
+// Names `request` as the calling thread's current one for its own lifetime. Scopes nest: a reply
+// may lead to another request being served before the first one is done with.
 class RawRequestScope {
  public:
   // `setxattr_extended`: a SETXATTR comes in the long form, which libfuse 3.14 cannot read; it is
-  // brought into the short one.
-  RawRequestScope(std::span<std::byte> request, bool setxattr_extended) noexcept;
+  // brought into the short one. `reply_space`: as for RequestSink::Process().
+  RawRequestScope(std::span<std::byte> request, std::span<std::byte> reply_space,
+                  bool setxattr_extended) noexcept;
   ~RawRequestScope();
   RawRequestScope(const RawRequestScope&) = delete;
   RawRequestScope& operator=(const RawRequestScope&) = delete;
@@ -21,9 +23,21 @@ class RawRequestScope {
   // As it is to be decoded.
   std::span<std::byte> request() const { return request_; }
 
+  // What is known of one request beside libfuse.
+  struct Context {
+    std::span<const std::byte> request;
+    std::span<std::byte> reply_space;
+    std::uint32_t setxattr_flags = 0;
+  };
+
  private:
+  const Context outer_;
   std::span<std::byte> request_;
 };
+
+// Memory from which the reply to the calling thread's current request is sent without a copy; empty
+// if there is none.
+std::span<std::byte> CurrentReplySpace() noexcept;
 
 // True if the calling thread's current request is a WRITE or an OPEN with which the kernel asks for
 // setuid, setgid and file capabilities to be cleared (FUSE_HANDLE_KILLPRIV_V2).

@@ -10,6 +10,7 @@
 #include "base/file_ops.h"
 #include "base/logging.h"
 #include "fusefs/frontend/conversions.h"
+#include "fusefs/frontend/raw_request.h"
 #include "fusefs/union/data_copy.h"
 
 namespace strata::fusefs {
@@ -18,7 +19,9 @@ namespace {
 // Below this a copy is cheaper than a pipe, two splices and the page references.
 constexpr std::size_t kSpliceFrom = std::size_t{64} * 1024;
 
+// For a reply of at most kSpliceFrom bytes, or as many as the transport has room for.
 std::span<std::byte> ReadBuffer() {
+  if (const auto space = CurrentReplySpace(); !space.empty()) return space;
   static thread_local const auto buffer = std::make_unique<std::byte[]>(kSpliceFrom);
   return {buffer.get(), kSpliceFrom};
 }
@@ -84,10 +87,10 @@ void Request::Bytes(std::span<const std::byte> body) noexcept {
 }
 
 void Request::File(int fd, off_t offset, std::size_t length) noexcept {
-  if (length <= kSpliceFrom) {
-    const auto got = FileOps::System().ReadAt(fd, ReadBuffer().first(length), offset);
+  if (const auto buffer = ReadBuffer(); length <= buffer.size()) {
+    const auto got = FileOps::System().ReadAt(fd, buffer.first(length), offset);
     if (!got) return Fail(got.error());
-    return Bytes(ReadBuffer().first(*got));
+    return Bytes(buffer.first(*got));
   }
   fuse_req* raw = Take();
   if (raw == nullptr) return;

@@ -78,10 +78,7 @@ struct Session::Hooks {
   }
 
   static ssize_t WriteV(int /*fd*/, iovec* vectors, int count, void* userdata) {
-    Session& session = UserData::From(userdata).session;
-    const std::span<const iovec> message(vectors, static_cast<std::size_t>(count));
-    if (!session.ready_.load(std::memory_order_acquire)) session.CompleteHandshake(message);
-    return session.transport_.Send(message);
+    return UserData::From(userdata).session.Send({vectors, static_cast<std::size_t>(count)});
   }
 
   static ssize_t SpliceSend(int pipe, off_t* /*pipe_offset*/, int /*fd*/, off_t* /*offset*/,
@@ -134,36 +131,55 @@ Result<> Session::SetUp() {
   return {};
 }
 
-void Session::Process(std::span<std::byte> request) noexcept {
+void Session::Process(std::span<std::byte> request, std::span<std::byte> reply_space) noexcept {
   if (!ready_.load(std::memory_order_acquire)) {
     if (auto offer = ParseInitRequest(request)) offer_ = offer;
   }
-  const RawRequestScope scope(request, setxattr_extended_.load(std::memory_order_relaxed));
+  const RawRequestScope scope(request, reply_space,
+                              setxattr_extended_.load(std::memory_order_relaxed));
   fuse_buf buffer{};
   buffer.size = scope.request().size();
   buffer.mem = scope.request().data();
   fuse_session_process_buf(session_, &buffer);
 }
 
-void Session::CompleteHandshake(std::span<const iovec> message) {
+ssize_t Session::Send(std::span<const iovec> message) {
+  if (ready_.load(std::memory_order_acquire)) return transport_.Send(message);
+  const auto handshake = CompleteHandshake(message);
+  const ssize_t sent = transport_.Send(message);
+  if (!handshake) return sent;
+  // The transport goes on once the kernel has the reply; only then does the mount work.
+  Result<> outcome;
+  if (!*handshake) {
+    outcome = Fail(handshake->error().code(), handshake->error().op());
+  } else {
+    outcome = transport_.HandshakeDone((*handshake)->over_uring);
+  }
+  if (options_.on_ready) options_.on_ready(outcome ? nullptr : &outcome.error());
+  return sent;
+}
+
+std::optional<Result<InitOutcome>> Session::CompleteHandshake(std::span<const iovec> message) {
   fuse_out_header header{};
-  if (!offer_ || message.empty() || message[0].iov_len < sizeof header) return;
+  if (!offer_ || message.empty() || message[0].iov_len < sizeof header) return std::nullopt;
   std::memcpy(&header, message[0].iov_base, sizeof header);
-  if (header.unique != offer_->unique) return;
+  if (header.unique != offer_->unique) return std::nullopt;
   if (header.error != 0 || message.size() < 2) {
-    const Error failure(header.error != 0 ? -header.error : EPROTO, "FUSE handshake");
-    if (options_.on_ready) options_.on_ready(&failure);
-    return;
+    return Fail(header.error != 0 ? -header.error : EPROTO, "FUSE handshake");
   }
   const std::span body(static_cast<std::byte*>(message[1].iov_base), message[1].iov_len);
-  const bool want_passthrough = options_.passthrough && HoldsGlobalAdmin();
-  const auto outcome = CompleteInitReply(*offer_, want_passthrough, body);
-  const bool passthrough = outcome && outcome->passthrough;
-  setxattr_extended_.store(outcome && outcome->setxattr_extended);
-  engine_.Connect(passthrough ? &backing_ : nullptr, cache_.get());
+  // A reply that cannot be completed is one to a kernel too old for all of that.
+  const InitOutcome outcome =
+      CompleteInitReply(*offer_,
+                        {.passthrough = options_.passthrough && HoldsGlobalAdmin(),
+                         .over_uring = transport_.wants_uring()},
+                        body)
+          .value_or(InitOutcome{});
+  setxattr_extended_.store(outcome.setxattr_extended);
+  engine_.Connect(outcome.passthrough ? &backing_ : nullptr, cache_.get());
   ready_.store(true, std::memory_order_release);
-  log::Info("connected", {{"passthrough", passthrough}});
-  if (options_.on_ready) options_.on_ready(nullptr);
+  log::Info("connected", {{"passthrough", outcome.passthrough}, {"io_uring", outcome.over_uring}});
+  return outcome;
 }
 
 }  // namespace strata::fusefs

@@ -35,7 +35,7 @@ class Session final : public RequestSink {
                                                  SessionOptions options);
   ~Session() override;
 
-  void Process(std::span<std::byte> request) noexcept override;
+  void Process(std::span<std::byte> request, std::span<std::byte> reply_space) noexcept override;
 
  private:
   struct Hooks;     // libfuse's callbacks
@@ -44,8 +44,10 @@ class Session final : public RequestSink {
   Session(Engine& engine, Transport& transport, SessionOptions options);
   // Puts libfuse behind `user_data_`.
   Result<> SetUp();
-  // Sees every reply before it goes out; INIT's is completed here.
-  void CompleteHandshake(std::span<const iovec> message);
+  ssize_t Send(std::span<const iovec> message);
+  // Sees every reply before it goes out until INIT's, which it completes; the handshake's outcome
+  // if it was that.
+  std::optional<Result<InitOutcome>> CompleteHandshake(std::span<const iovec> message);
 
   Engine& engine_;
   Transport& transport_;

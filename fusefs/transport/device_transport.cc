@@ -11,6 +11,7 @@
 
 #include "base/logging.h"
 #include "base/try.h"
+#include "fusefs/transport/pause.h"
 #include "fusefs/transport/spin.h"
 #include "fusefs/transport/wire.h"
 
@@ -21,20 +22,6 @@ using Clock = std::chrono::steady_clock;
 
 // So many requests in a row that were already waiting mean that one reader is not enough.
 constexpr int kBacklog = 32;
-
-// Between two looks at the device while polling: a fraction of a microsecond.
-constexpr int kPauses = 8;
-// A look takes a microsecond or two; if it took this long, somebody else had the processor.
-constexpr std::chrono::microseconds kPreempted{20};
-
-// Tells the processor that this is a polling loop.
-void Pause() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
 
 // A page-aligned buffer whose pages take memory only once touched.
 class RequestBuffer {
@@ -114,7 +101,7 @@ class DeviceTransport::Worker {
     while (Receive() == Read::kRequest) Serve();
   }
 
-  void Serve() { transport_.sink_->Process({buffer_.data(), size_}); }
+  void Serve() { transport_.sink_->Process({buffer_.data(), size_}, {}); }
 
   // Takes a request if one is waiting.
   Read Receive() {
@@ -147,7 +134,7 @@ class DeviceTransport::Worker {
     const Clock::time_point deadline = served_ + spin_.Budget();
     Clock::time_point now = Clock::now();
     while (now < deadline) {
-      for (int i = 0; i < kPauses; ++i) Pause();
+      for (int i = 0; i < kPausesPerLook; ++i) Pause();
       const Read read = Receive();
       if (read != Read::kNothing) return read;
       const Clock::time_point before = std::exchange(now, Clock::now());

@@ -27,17 +27,21 @@ class DeviceTransport final : public Transport {
   ~DeviceTransport() override;
 
   Result<> Start(RequestSink& sink) override;
+  bool wants_uring() const noexcept override { return false; }
+  Result<> HandshakeDone(bool /*over_uring*/) override { return {}; }
   void Stop() noexcept override;
   int ended() const noexcept override { return ended_.get(); }
   int device() const noexcept override { return device_.get(); }
   ssize_t Send(std::span<const iovec> message) noexcept override;
   ssize_t SendFromPipe(int pipe, std::size_t length, unsigned flags) noexcept override;
 
+  // As if the connection were over: no more requests, and ended() becomes readable.
+  void End() noexcept;
+
  private:
   class Worker;
 
   DeviceTransport(UniqueFd device, UniqueFd ended, UniqueFd stop, DeviceTransportOptions options);
-  void End() noexcept;
 
   const UniqueFd device_;
   const UniqueFd ended_;  // eventfd, see ended()

@@ -40,7 +40,7 @@ std::optional<InitOffer> ParseInitRequest(std::span<const std::byte> request) {
   return offer;
 }
 
-Result<InitOutcome> CompleteInitReply(const InitOffer& offer, bool want_passthrough,
+Result<InitOutcome> CompleteInitReply(const InitOffer& offer, const InitWishes& wishes,
                                       std::span<std::byte> reply) {
   if (reply.size() < wire::kInitOutSize) return Fail(EPROTO, "complete INIT");
   std::uint64_t flags = Load<std::uint32_t>(reply, wire::kInitOutFlagsOffset) |
@@ -56,11 +56,16 @@ Result<InitOutcome> CompleteInitReply(const InitOffer& offer, bool want_passthro
     outcome.setxattr_extended = true;
   }
   constexpr std::uint64_t kNeeded = wire::kInitPassthrough | wire::kInitExtended;
-  if (want_passthrough && (offer.flags & kNeeded) == kNeeded &&
+  if (wishes.passthrough && (offer.flags & kNeeded) == kNeeded &&
       (flags & wire::kInitWritebackCache) == 0) {
     flags |= kNeeded;
     Store(reply, wire::kInitOutMaxStackDepthOffset, kStackDepth);
     outcome.passthrough = true;
+  }
+  constexpr std::uint64_t kUring = wire::kInitOverUring | wire::kInitExtended;
+  if (wishes.over_uring && (offer.flags & kUring) == kUring) {
+    flags |= kUring;
+    outcome.over_uring = true;
   }
   Store(reply, wire::kInitOutFlagsOffset, static_cast<std::uint32_t>(flags));
   Store(reply, wire::kInitOutFlags2Offset, static_cast<std::uint32_t>(flags >> 32));

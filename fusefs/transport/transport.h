@@ -17,8 +17,9 @@ class RequestSink {
  public:
   virtual ~RequestSink() = default;
   // `request` is one whole request, fuse_in_header first; valid, and the callee's to scribble on,
-  // during the call.
-  virtual void Process(std::span<std::byte> request) noexcept = 0;
+  // during the call. `reply_space` is where the body of a reply sent by this thread during the call
+  // needs not be copied from; it may be empty, and may be the memory of the request's data.
+  virtual void Process(std::span<std::byte> request, std::span<std::byte> reply_space) noexcept = 0;
 };
 
 // One connection to the kernel. Thread-safe but for Start() and Stop(), which one thread calls.
@@ -28,6 +29,11 @@ class Transport {
 
   // Starts the threads that serve; `sink` must outlive Stop().
   virtual Result<> Start(RequestSink& sink) = 0;
+  // Whether the handshake should offer the kernel FUSE over io_uring.
+  virtual bool wants_uring() const noexcept = 0;
+  // Called once, by a serving thread, when the reply to INIT has been sent; `over_uring` is what
+  // was agreed on. An error means that there will be no requests.
+  virtual Result<> HandshakeDone(bool over_uring) = 0;
   // Stops taking requests, lets those in work finish and joins the threads. Idempotent.
   virtual void Stop() noexcept = 0;
 

@@ -1,5 +1,5 @@
 // The parts of the kernel's FUSE protocol that the installed <linux/fuse.h> or libfuse may be too
-// old to name. Values: include/uapi/linux/fuse.h of Linux 6.9.
+// old to name. Values: include/uapi/linux/fuse.h of Linux 6.14.
 #pragma once
 
 #include <linux/fuse.h>
@@ -17,6 +17,7 @@ inline constexpr std::uint64_t kInitHandleKillPrivV2 = std::uint64_t{1} << 28;
 inline constexpr std::uint64_t kInitSetxattrExtended = std::uint64_t{1} << 29;
 inline constexpr std::uint64_t kInitExtended = std::uint64_t{1} << 30;
 inline constexpr std::uint64_t kInitPassthrough = std::uint64_t{1} << 37;
+inline constexpr std::uint64_t kInitOverUring = std::uint64_t{1} << 41;
 
 // fuse_init_out from protocol 7.36 on: where the fields are that older headers call "unused".
 inline constexpr std::size_t kInitOutFlagsOffset = 12;
@@ -58,6 +59,34 @@ struct BackingMap {
 };
 inline constexpr unsigned long kBackingOpen = _IOW(229, 1, BackingMap);
 inline constexpr unsigned long kBackingClose = _IOW(229, 2, std::uint32_t);
+
+// INTERRUPT requests bear the number of the request they are about with this bit set.
+inline constexpr std::uint64_t kInterruptBit = 1;
+
+// FUSE over io_uring. A queue entry is two pieces of the server's memory: this header, and room for
+// the rest of the request, or of the reply. A request's fuse_in_header lies in `in_out`, its first
+// fixed part in `op_in`, all that follows in the payload; a reply's fuse_out_header lies in
+// `in_out`, its whole body in the payload.
+struct UringEntryHeader {
+  std::byte in_out[128];
+  std::byte op_in[128];
+  std::uint64_t flags;
+  std::uint64_t commit_id;     // names the request when it is answered
+  std::uint32_t payload_size;  // of either
+  std::uint32_t padding;
+  std::uint64_t reserved;
+};
+static_assert(sizeof(UringEntryHeader) == 288);
+// sqe->cmd_op, and what lies in sqe->cmd.
+inline constexpr std::uint32_t kUringRegister = 1;
+inline constexpr std::uint32_t kUringCommitAndFetch = 2;
+struct UringCommand {
+  std::uint64_t flags;
+  std::uint64_t commit_id;
+  std::uint16_t queue;
+  std::uint8_t padding[6];
+};
+static_assert(sizeof(UringCommand) == 24);
 
 // The smallest and the largest buffer a request is read into: headers and one MiB of data.
 inline constexpr std::size_t kMaxWrite = std::size_t{1024} * 1024;

@@ -40,6 +40,8 @@ class FakeKernel final : public Transport {
     sink_ = &sink;
     return {};
   }
+  bool wants_uring() const noexcept override { return false; }
+  Result<> HandshakeDone(bool /*over_uring*/) override { return {}; }
   void Stop() noexcept override {}
   int ended() const noexcept override { return -1; }
   int device() const noexcept override { return device_.get(); }
@@ -90,7 +92,7 @@ class FakeKernel final : public Transport {
     std::vector<std::byte> request(sizeof header);
     std::memcpy(request.data(), &header, sizeof header);
     request.insert(request.end(), body.begin(), body.end());
-    sink_->Process(request);
+    sink_->Process(request, {});
   }
   // The handshake of a current kernel that offers `flags`.
   Reply Init(std::uint64_t flags) {

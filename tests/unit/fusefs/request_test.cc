@@ -52,7 +52,8 @@ class RequestTest : public ::testing::Test {
   class Sink final : public RequestSink {
    public:
     explicit Sink(fuse_session*& session) : session_(session) {}
-    void Process(std::span<std::byte> request) noexcept override {
+    void Process(std::span<std::byte> request,
+                 std::span<std::byte> /*reply_space*/) noexcept override {
       fuse_buf buffer{};
       buffer.size = request.size();
       buffer.mem = request.data();

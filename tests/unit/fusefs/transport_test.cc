@@ -43,7 +43,8 @@ std::uint32_t StackDepthOf(std::span<const std::byte> reply) {
 
 TEST(InitReplyTest, AddsWhatTheKernelOffers) {
   auto reply = EmptyReply();
-  const auto outcome = CompleteInitReply({.unique = 1, .flags = kOffered}, true, reply);
+  const auto outcome =
+      CompleteInitReply({.unique = 1, .flags = kOffered}, {.passthrough = true}, reply);
   ASSERT_TRUE(outcome.has_value());
   EXPECT_TRUE(outcome->passthrough);
   EXPECT_TRUE(outcome->kill_privileges);
@@ -54,7 +55,7 @@ TEST(InitReplyTest, AddsWhatTheKernelOffers) {
 
 TEST(InitReplyTest, AddsNothingTheKernelDidNotOffer) {
   auto reply = EmptyReply();
-  const auto outcome = CompleteInitReply({.unique = 1, .flags = 0}, true, reply);
+  const auto outcome = CompleteInitReply({.unique = 1, .flags = 0}, {.passthrough = true}, reply);
   ASSERT_TRUE(outcome.has_value());
   EXPECT_FALSE(outcome->passthrough);
   EXPECT_FALSE(outcome->kill_privileges);
@@ -64,7 +65,7 @@ TEST(InitReplyTest, AddsNothingTheKernelDidNotOffer) {
 
 TEST(InitReplyTest, NoPassthroughUnlessWanted) {
   auto reply = EmptyReply();
-  const auto outcome = CompleteInitReply({.unique = 1, .flags = kOffered}, false, reply);
+  const auto outcome = CompleteInitReply({.unique = 1, .flags = kOffered}, {}, reply);
   ASSERT_TRUE(outcome.has_value());
   EXPECT_FALSE(outcome->passthrough);
   EXPECT_EQ(FlagsOf(reply) & wire::kInitPassthrough, 0U);
@@ -75,14 +76,16 @@ TEST(InitReplyTest, NoPassthroughWithTheWritebackCache) {
   auto reply = EmptyReply();
   const auto flags = static_cast<std::uint32_t>(wire::kInitWritebackCache);
   std::memcpy(reply.data() + wire::kInitOutFlagsOffset, &flags, sizeof flags);
-  const auto outcome = CompleteInitReply({.unique = 1, .flags = kOffered}, true, reply);
+  const auto outcome =
+      CompleteInitReply({.unique = 1, .flags = kOffered}, {.passthrough = true}, reply);
   ASSERT_TRUE(outcome.has_value());
   EXPECT_FALSE(outcome->passthrough);
 }
 
 TEST(InitReplyTest, ShortReplyIsAnError) {
   std::array<std::byte, 24> reply{};
-  const auto outcome = CompleteInitReply({.unique = 1, .flags = kOffered}, true, reply);
+  const auto outcome =
+      CompleteInitReply({.unique = 1, .flags = kOffered}, {.passthrough = true}, reply);
   ASSERT_FALSE(outcome.has_value());
   EXPECT_EQ(outcome.error().code(), EPROTO);
 }
@@ -152,7 +155,8 @@ TEST(AdaptiveSpinTest, ZeroBudgetNeverSpins) {
 
 class Sink final : public RequestSink {
  public:
-  void Process(std::span<std::byte> request) noexcept override {
+  void Process(std::span<std::byte> request,
+               std::span<std::byte> /*reply_space*/) noexcept override {
     const auto kind = static_cast<char>(request[0]);
     if (kind == 'b') {
       MutexLock lock(mutex_);
