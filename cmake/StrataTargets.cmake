@@ -79,3 +79,14 @@ function(strata_test name)
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}"
     ENVIRONMENT "STRATA_BIN_DIR=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};STRATA_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
 endfunction()
+
+# uring_run(NAME TEST arguments...): the test program TEST once more, on mounts served over io_uring; skipped where the
+# kernel has none of that.
+function(uring_run name test)
+  add_test(NAME ${name} COMMAND ${test} ${ARGN})
+  get_test_property(${test} TIMEOUT timeout)
+  get_test_property(${test} LABELS labels)
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} LABELS "${labels}"
+    SKIP_REGULAR_EXPRESSION "SKIP: the kernel has no FUSE over io_uring"
+    ENVIRONMENT "STRATA_BIN_DIR=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};STRATA_SOURCE_DIR=${CMAKE_SOURCE_DIR};STRATA_TRANSPORT=uring")
+endfunction()

@@ -1,6 +1,5 @@
 #include "fusefs/transport/uring_transport.h"
 
-#include <sched.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -9,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/affinity.h"
 #include "base/logging.h"
 #include "base/try.h"
 #include "fusefs/transport/uring_entry.h"
@@ -27,24 +27,20 @@ constexpr std::size_t kMaxEarlyInterrupts = 64;
 // The entry whose request this thread is serving.
 thread_local UringEntry* current_entry = nullptr;
 
-void PinTo(unsigned cpu) {
-  if (cpu >= CPU_SETSIZE) return;
-  cpu_set_t only;
-  CPU_ZERO(&only);
-  CPU_SET(cpu, &only);
-  if (::sched_setaffinity(0, sizeof only, &only) != 0) {
-    Ignore(FailErrno("sched_setaffinity"), "the processor is offline or not for us");
-  }
-}
-
 }  // namespace
 
 // One serving thread, its io_uring and its entry.
 class UringTransport::Worker {
  public:
+  // `begun_for`: the node of the request that left the queue without a thread; 0 if it is the
+  // queue's first.
   Worker(UringTransport& transport, Queue& queue, std::unique_ptr<UringRing> ring,
-         std::unique_ptr<UringEntry> entry)
-      : transport_(transport), queue_(queue), ring_(std::move(ring)), entry_(std::move(entry)) {}
+         std::unique_ptr<UringEntry> entry, std::uint64_t begun_for)
+      : transport_(transport),
+        queue_(queue),
+        ring_(std::move(ring)),
+        entry_(std::move(entry)),
+        begun_for_(begun_for) {}
 
   void Start() {
     thread_ = std::jthread([this] { Run(); });
@@ -57,8 +53,9 @@ class UringTransport::Worker {
 
  private:
   void Run() noexcept {
-    PinTo(queue_.number);
+    PinThread(queue_.number);
     if (const auto opened = ring_->Open(*entry_); !opened) return transport_.Broken(opened.error());
+    if (begun_for_ != 0) transport_.FetchWaiting(begun_for_);
     for (;;) {
       const auto event = ring_->Await();
       if (!event) return transport_.Broken(event.error());
@@ -74,8 +71,17 @@ class UringTransport::Worker {
       transport_.Broken(request.error());
       return false;
     }
+    fuse_in_header header{};
+    std::memcpy(&header, request->data(), sizeof header);
+    if (header.opcode == FUSE_NOTIFY_REPLY) {
+      // Our own, see FetchWaiting(): it is answered only to get the next one.
+      const fuse_out_header done{.len = sizeof done, .error = 0, .unique = header.unique};
+      const iovec message{const_cast<fuse_out_header*>(&done), sizeof done};
+      return entry_->Answer(std::span(&message, 1)) > 0;
+    }
+    node_ = header.nodeid;
     queue_.busy.fetch_add(1);
-    transport_.KeepServed(queue_);
+    transport_.KeepServed(queue_, node_);
     current_entry = entry_.get();
     transport_.sink_->Process(*request, entry_->payload());
     current_entry = nullptr;
@@ -87,7 +93,7 @@ class UringTransport::Worker {
   // Sleeps until another thread has answered the request, or the transport stops.
   void Park() {
     queue_.parked.fetch_add(1);
-    transport_.KeepServed(queue_);
+    transport_.KeepServed(queue_, node_);
     bool interrupted = false;
     bool stopping = false;
     {
@@ -109,6 +115,8 @@ class UringTransport::Worker {
   Queue& queue_;
   const std::unique_ptr<UringRing> ring_;
   const std::unique_ptr<UringEntry> entry_;
+  const std::uint64_t begun_for_;
+  std::uint64_t node_ = 0;  // of the request in work
   bool parked_ STRATA_GUARDED_BY(transport_.mutex_) = false;
   std::jthread thread_;
 };
@@ -148,19 +156,20 @@ Result<> UringTransport::HandshakeDone(bool over_uring) {
   // The kernel holds all requests back until each queue has somebody.
   for (Queue& queue : queues_) {
     queue.threads.fetch_add(1);
-    STRATA_TRY(AddWorker(queue));
+    STRATA_TRY(AddWorker(queue, 0));
   }
   return {};
 }
 
-Result<> UringTransport::AddWorker(Queue& queue) {
+Result<> UringTransport::AddWorker(Queue& queue, std::uint64_t begun_for) {
   auto ring = UringRing::Create(device_->device(), stop_.get(), queue.number, options_.spin);
   auto entry = UringEntry::Create();
   if (!ring || !entry) {
     queue.threads.fetch_sub(1);
     return std::unexpected(std::move(ring ? entry.error() : ring.error()));
   }
-  auto worker = std::make_unique<Worker>(*this, queue, std::move(*ring), std::move(*entry));
+  auto worker =
+      std::make_unique<Worker>(*this, queue, std::move(*ring), std::move(*entry), begun_for);
   MutexLock lock(mutex_);
   if (stopping_) return {};
   worker->Start();
@@ -168,7 +177,7 @@ Result<> UringTransport::AddWorker(Queue& queue) {
   return {};
 }
 
-void UringTransport::KeepServed(Queue& queue) {
+void UringTransport::KeepServed(Queue& queue, std::uint64_t node) {
   if (!queue.WantsThread(options_.threads)) return;
   {
     MutexLock lock(mutex_);
@@ -176,8 +185,25 @@ void UringTransport::KeepServed(Queue& queue) {
     if (queue.threads.load() >= kMaxThreadsPerQueue) return;
     queue.threads.fetch_add(1);
   }
-  if (const auto added = AddWorker(queue); !added) {
+  if (const auto added = AddWorker(queue, node); !added) {
     log::Error("no more threads to serve requests", {{"error", added.error().ToString()}});
+  }
+}
+
+void UringTransport::FetchWaiting(std::uint64_t node) {
+  struct {
+    fuse_out_header header;
+    fuse_notify_retrieve_out body;
+  } message{};
+  message.header.len = sizeof message;
+  message.header.error = FUSE_NOTIFY_RETRIEVE;
+  // Requests are numbered from below.
+  message.body.notify_unique = std::uint64_t{1} << 63 | fetches_.fetch_add(2);
+  message.body.nodeid = node;
+  const iovec part{&message, sizeof message};
+  if (device_->Send(std::span(&part, 1)) < 0) {
+    Ignore(FailErrno("FUSE_NOTIFY_RETRIEVE"),
+           "no regular file; what waits comes after the next reply");
   }
 }
 

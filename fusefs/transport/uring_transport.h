@@ -65,10 +65,18 @@ class UringTransport final : public Transport {
 
   UringTransport(std::unique_ptr<DeviceTransport> device, UniqueFd stop, unsigned queues,
                  UringTransportOptions options);
-  // Starts a thread that `queue` already counts; uncounts it on failure.
-  Result<> AddWorker(Queue& queue) STRATA_EXCLUDES(mutex_);
-  // Makes sure that somebody waits for the queue's next request.
-  void KeepServed(Queue& queue) STRATA_EXCLUDES(mutex_);
+  // Starts a thread that `queue` already counts; uncounts it on failure. `begun_for`: see
+  // KeepServed(); 0 for a queue's first.
+  Result<> AddWorker(Queue& queue, std::uint64_t begun_for) STRATA_EXCLUDES(mutex_);
+  // Makes sure that somebody waits for the queue's next request, now that one about `node` has
+  // taken a thread.
+  void KeepServed(Queue& queue, std::uint64_t node) STRATA_EXCLUDES(mutex_);
+  // Requests that found nobody wait in the kernel until a reply is sent to their queue; a thread
+  // that comes later is not given them. There may never be a reply if the queue's other requests
+  // all wait for what one of these does. So the new thread has the kernel send one to its
+  // processor, for nothing of the data of `node`, and answers that. It takes a regular file: what
+  // requests wait for are locks, and those are on such.
+  void FetchWaiting(std::uint64_t node);
   // Where the answer to that request goes; nullptr: over the device.
   UringEntry* Route(std::uint64_t unique) STRATA_EXCLUDES(mutex_);
   // An INTERRUPT that has come before the request it is about: libfuse answers it with "try again",
@@ -83,6 +91,7 @@ class UringTransport final : public Transport {
   std::vector<Queue> queues_;    // of fixed size
   RequestSink* sink_ = nullptr;  // set by Start(), before any thread
   std::atomic<bool> over_uring_ = false;
+  std::atomic<std::uint64_t> fetches_ = 0;
 
   Mutex mutex_;  // docs/locking.md: leaf
   bool stopping_ STRATA_GUARDED_BY(mutex_) = false;

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/affinity.h"
+
 namespace strata::fusefs {
 namespace {
 
@@ -28,6 +30,7 @@ void WalkAhead::Add(std::span<const WeakNode> directories) {
 }
 
 void WalkAhead::Run() {
+  UnpinThread();
   MutexLock lock(mu_);
   for (;;) {
     changed_.Wait(mu_, [this]() STRATA_REQUIRES(mu_) { return stopping_ || !queue_.empty(); });

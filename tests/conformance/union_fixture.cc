@@ -27,6 +27,12 @@ UnionTest::UnionTest() : root_(Must(support::TempRoot::Create())) {
 
 UnionTest::~UnionTest() = default;
 
+void UnionTest::SetUp() {
+  if (support::DefaultTransport() == "uring" && !support::KernelHasUring()) {
+    GTEST_SKIP() << support::kNoUring;
+  }
+}
+
 std::string UnionTest::Lower(std::size_t layer, std::string_view path) {
   while (layers_.size() <= layer) {
     layers_.push_back(Must(root_.MakeDir("lower" + std::to_string(layers_.size()))));

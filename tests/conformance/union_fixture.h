@@ -35,6 +35,7 @@ class UnionTest : public ::testing::Test {
  protected:
   UnionTest();
   ~UnionTest() override;
+  void SetUp() override;
   void TearDown() override;
 
   // Layers are made on first use; 0 is the bottom one. All must be filled before Mount().

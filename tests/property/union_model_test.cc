@@ -8,9 +8,9 @@
 //   [--passthrough=P]
 //                    [--mounter=M] [--remount=M,..] [--option=O] [--replay=FILE] [--out=DIR]
 //
-// STRATA_SEED and STRATA_MOUNTER do the same. Failing sequences are shrunk and written to --out
-// (default: the working directory) as text that --replay takes; those worth keeping go to
-// tests/property/regress/, which is replayed first.
+// STRATA_SEED and STRATA_MOUNTER do the same; STRATA_TRANSPORT chooses what stratafs is served by.
+// Failing sequences are shrunk and written to --out (default: the working directory) as text that
+// --replay takes; those worth keeping go to tests/property/regress/, which is replayed first.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
@@ -94,6 +94,12 @@ void Report(Runner& runner, Sequence sequence, const Failure& failure) {
 
 class UnionModel : public ::testing::Test {
  protected:
+  void SetUp() override {
+    if (support::DefaultTransport() == "uring" && !support::KernelHasUring()) {
+      GTEST_SKIP() << support::kNoUring;
+    }
+  }
+
   TempRoot root_ = Must(TempRoot::Create());
   Watchdog watchdog_{kHang};
   Runner runner_{Must(support::MountRamDisk(root_, 1024)), flags.runner, watchdog_};

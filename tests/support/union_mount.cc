@@ -122,6 +122,11 @@ Mounter DefaultMounter() {
   return name != nullptr && *name != '\0' ? Must(ParseMounter(name)) : Mounter::kStratafs;
 }
 
+std::string DefaultTransport() {
+  const char* name = std::getenv("STRATA_TRANSPORT");
+  return name != nullptr ? name : "";
+}
+
 std::string StratafsPath() {
   const char* dir = std::getenv("STRATA_BIN_DIR");
   return (dir != nullptr ? std::string(dir) + "/" : std::string()) + "stratafs";
@@ -147,6 +152,7 @@ std::string OptionString(Mounter mounter, const UnionSpec& spec) {
     add("allow_other");
     if (!spec.copy_up.empty()) add("copyup=" + spec.copy_up);
     if (!spec.passthrough.empty()) add("passthrough=" + spec.passthrough);
+    if (!spec.transport.empty()) add("transport=" + spec.transport);
   }
   for (const std::string& option : spec.options) add(option);
   return options;
@@ -173,6 +179,10 @@ Result<UnionMount> UnionMount::Start(Mounter mounter, const UnionSpec& spec) {
   }
   const std::string program =
       mounter == Mounter::kStratafs ? StratafsPath() : std::string("fuse-overlayfs");
+  if (mounter == Mounter::kStratafs && spec.transport == "uring") {
+    STRATA_TRY_ASSIGN(auto setting, UringSetting::Hold());
+    mount.uring_.emplace(std::move(setting));
+  }
   mount.log_path_ = spec.mount_point + ".log";
   STRATA_TRY_ASSIGN(
       mount.process_,
@@ -180,6 +190,9 @@ Result<UnionMount> UnionMount::Start(Mounter mounter, const UnionSpec& spec) {
                           mount.log_path_));
   STRATA_TRY(mount.WaitForMount(seconds(20)));
   mount.mounted_ = true;
+  if (mount.Log().find("declined FUSE over io_uring") != std::string::npos) {
+    return Fail(EOPNOTSUPP, "mount", mount.Log());
+  }
   return mount;
 }
 
@@ -208,6 +221,7 @@ UnionMount& UnionMount::operator=(UnionMount&& other) noexcept {
   std::swap(log_path_, other.log_path_);
   std::swap(process_, other.process_);
   std::swap(mounted_, other.mounted_);
+  uring_.swap(other.uring_);
   return *this;
 }
 

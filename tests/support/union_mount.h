@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -10,6 +11,7 @@
 
 #include "base/error.h"
 #include "tests/support/process.h"
+#include "tests/support/uring_setting.h"
 
 namespace strata::support {
 
@@ -28,6 +30,9 @@ Mounter DefaultMounter();
 // The program under test; $STRATA_BIN_DIR/stratafs.
 std::string StratafsPath();
 
+// $STRATA_TRANSPORT: what stratafs mounts are served by unless a test says otherwise.
+std::string DefaultTransport();
+
 struct UnionSpec {
   std::vector<std::string> lower = {};  // top first
   std::string upper = {};               // empty: read-only
@@ -36,6 +41,7 @@ struct UnionSpec {
   // stratafs only; empty leaves the default.
   std::string copy_up = {};
   std::string passthrough = {};
+  std::string transport = DefaultTransport();
   // Further options, as after -o for the FUSE programs; for kOverlay "key=value" replaces the
   // default of that key.
   std::vector<std::string> options = {};
@@ -75,6 +81,7 @@ class UnionMount {
   std::string log_path_;
   ChildProcess process_;
   bool mounted_ = false;
+  std::optional<UringSetting> uring_;  // while it is served by that
 };
 
 // `stratafs --finalize` on the layers of `spec`: afterwards the upper is plain overlayfs form.

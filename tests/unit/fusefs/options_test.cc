@@ -90,9 +90,8 @@ TEST(OptionsTest, ThousandLayers) {
 TEST(OptionsTest, EveryWord) {
   const auto options =
       Parse({"-f", "--log-level", "debug", "--log-format=json", "--log-file", "/l", "-o",
-             "lowerdir=A,ro,passthrough=all,coherent,userxattr,threads=7,spin=0,walkahead=0,noacl,"
-             "locks=off,"
-             "writeback,"
+             "lowerdir=A,ro,passthrough=all,coherent,userxattr,transport=auto,threads=7,spin=0,"
+             "walkahead=0,noacl,locks=off,writeback,"
              "noallow_other,default_permissions,fsname=some\\,name,context=\"a:b\"",
              "/mnt"});
   ASSERT_TRUE(options.has_value()) << options.error().ToString();
@@ -104,8 +103,9 @@ TEST(OptionsTest, EveryWord) {
   EXPECT_EQ(options->engine.passthrough, PassthroughPolicy::kAll);
   EXPECT_TRUE(options->engine.coherent);
   EXPECT_TRUE(options->engine.user_xattr);
-  EXPECT_EQ(options->threads, 7U);
-  EXPECT_EQ(options->spin.count(), 0);
+  EXPECT_EQ(options->transport.threads, 7U);
+  EXPECT_EQ(options->transport.spin, std::chrono::microseconds(0));
+  EXPECT_EQ(options->transport.choice, TransportChoice::kAuto);
   EXPECT_EQ(options->engine.walk_ahead_threads, 0U);
   EXPECT_FALSE(options->acl);
   EXPECT_FALSE(options->locks);
@@ -131,6 +131,7 @@ TEST(OptionsTest, ErrorsNameTheOption) {
   EXPECT_THAT(ErrorOf({"-o", "lowerdir=A,threads=0", "/mnt"}), HasSubstr("'threads'"));
   EXPECT_THAT(ErrorOf({"-o", "lowerdir=A,threads=4x", "/mnt"}), HasSubstr("'4x'"));
   EXPECT_THAT(ErrorOf({"-o", "lowerdir=A,spin=-1", "/mnt"}), HasSubstr("'spin'"));
+  EXPECT_THAT(ErrorOf({"-o", "lowerdir=A,transport=tcp", "/mnt"}), HasSubstr("dev, uring, auto"));
   EXPECT_THAT(ErrorOf({"-o", "lowerdir=A,ro=1", "/mnt"}), HasSubstr("'ro' takes no value"));
   EXPECT_THAT(ErrorOf({"-o", "lowerdir", "/mnt"}), HasSubstr("'lowerdir' needs a value"));
   EXPECT_THAT(ErrorOf({"-o", "lowerdir=", "/mnt"}), HasSubstr("'lowerdir' needs a value"));

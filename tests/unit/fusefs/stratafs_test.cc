@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <fstream>
 #include <functional>
+#include <optional>
 #include <sstream>
 #include <thread>
 
@@ -52,12 +53,20 @@ bool Eventually(const std::function<bool()>& condition) {
 class StratafsTest : public ::testing::Test {
  protected:
   void SetUp() override {
+    if (support::DefaultTransport() == "uring") {
+      if (!support::KernelHasUring()) GTEST_SKIP() << support::kNoUring;
+      setting_.emplace(Must(support::UringSetting::Hold()));
+    }
     for (const char* name : {"low", "up", "work", "mnt"}) Must(root_.MakeDir(name));
     Write(root_.At("low/file"), "lower\n");
   }
   std::string Layers() const {
     return "lowerdir=" + root_.At("low") + ",upperdir=" + root_.At("up") +
-           ",workdir=" + root_.At("work");
+           ",workdir=" + root_.At("work") + Transport();
+  }
+  static std::string Transport() {
+    const std::string name = support::DefaultTransport();
+    return name.empty() ? "" : ",transport=" + name;
   }
   std::string Mounted(const std::string& name) const { return root_.At("mnt/" + name); }
   bool IsMounted() const { return !Must(support::MountsBelow(root_.At("mnt"))).empty(); }
@@ -69,6 +78,7 @@ class StratafsTest : public ::testing::Test {
   }
   std::string Log() const { return Read(root_.At("log")); }
 
+  std::optional<support::UringSetting> setting_;
   TempRoot root_ = Must(TempRoot::Create());
 };
 
@@ -123,7 +133,7 @@ TEST_F(StratafsTest, TakesTheFormOfMountFuse) {
 }
 
 TEST_F(StratafsTest, WithoutAnUpperLayerItIsReadOnly) {
-  ChildProcess daemon = StartForeground("lowerdir=" + root_.At("low"));
+  ChildProcess daemon = StartForeground("lowerdir=" + root_.At("low") + Transport());
   EXPECT_EQ(Read(Mounted("file")), "lower\n");
   EXPECT_EQ(::unlink(Mounted("file").c_str()), -1);
   EXPECT_EQ(errno, EROFS);
@@ -145,7 +155,7 @@ TEST_F(StratafsTest, WritebackKeepsWhatIsWritten) {
 }
 
 TEST_F(StratafsTest, FailsWithOneLineAndMountsNothing) {
-  const std::string low = "lowerdir=" + root_.At("low");
+  const std::string low = "lowerdir=" + root_.At("low") + Transport();
   const struct {
     std::vector<std::string> arguments;
     std::string says;

@@ -23,7 +23,8 @@ using namespace std::chrono_literals;
 
 constexpr std::uint64_t kOffered = wire::kInitExtended | wire::kInitPassthrough |
                                    wire::kInitHandleKillPrivV2 | wire::kInitParallelDirOps |
-                                   wire::kInitSetxattrExtended;
+                                   wire::kInitSetxattrExtended | wire::kInitOverUring;
+constexpr InitWishes kEverything = {.passthrough = true, .over_uring = true};
 
 std::array<std::byte, wire::kInitOutSize> EmptyReply() { return {}; }
 
@@ -43,10 +44,10 @@ std::uint32_t StackDepthOf(std::span<const std::byte> reply) {
 
 TEST(InitReplyTest, AddsWhatTheKernelOffers) {
   auto reply = EmptyReply();
-  const auto outcome =
-      CompleteInitReply({.unique = 1, .flags = kOffered}, {.passthrough = true}, reply);
+  const auto outcome = CompleteInitReply({.unique = 1, .flags = kOffered}, kEverything, reply);
   ASSERT_TRUE(outcome.has_value());
   EXPECT_TRUE(outcome->passthrough);
+  EXPECT_TRUE(outcome->over_uring);
   EXPECT_TRUE(outcome->kill_privileges);
   EXPECT_TRUE(outcome->setxattr_extended);
   EXPECT_EQ(FlagsOf(reply), kOffered);
@@ -55,9 +56,10 @@ TEST(InitReplyTest, AddsWhatTheKernelOffers) {
 
 TEST(InitReplyTest, AddsNothingTheKernelDidNotOffer) {
   auto reply = EmptyReply();
-  const auto outcome = CompleteInitReply({.unique = 1, .flags = 0}, {.passthrough = true}, reply);
+  const auto outcome = CompleteInitReply({.unique = 1, .flags = 0}, kEverything, reply);
   ASSERT_TRUE(outcome.has_value());
   EXPECT_FALSE(outcome->passthrough);
+  EXPECT_FALSE(outcome->over_uring);
   EXPECT_FALSE(outcome->kill_privileges);
   EXPECT_FALSE(outcome->setxattr_extended);
   EXPECT_EQ(FlagsOf(reply), 0U);
@@ -70,6 +72,15 @@ TEST(InitReplyTest, NoPassthroughUnlessWanted) {
   EXPECT_FALSE(outcome->passthrough);
   EXPECT_EQ(FlagsOf(reply) & wire::kInitPassthrough, 0U);
   EXPECT_EQ(StackDepthOf(reply), 0U);
+}
+
+TEST(InitReplyTest, NoUringUnlessWanted) {
+  auto reply = EmptyReply();
+  const auto outcome =
+      CompleteInitReply({.unique = 1, .flags = kOffered}, {.passthrough = true}, reply);
+  ASSERT_TRUE(outcome.has_value());
+  EXPECT_FALSE(outcome->over_uring);
+  EXPECT_EQ(FlagsOf(reply) & wire::kInitOverUring, 0U);
 }
 
 TEST(InitReplyTest, NoPassthroughWithTheWritebackCache) {
