@@ -13,7 +13,7 @@ import tempfile
 import containers
 import disk
 import report
-from peers import PEERS, Strata
+from peers import PEERS, TRANSPORTS, Strata
 from trees import Tree
 from workloads import WORKLOADS, metadata
 
@@ -22,6 +22,8 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stratafs", default="stratafs", help="the program to measure")
     parser.add_argument("--options", default="", help="more -o options for stratafs")
+    parser.add_argument("--transport", default=",".join(TRANSPORTS),
+                        help="what stratafs is measured over: dev, uring or both (the default)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", default=",".join(PEERS), help="which, separated by commas")
     parser.add_argument("--workloads", default="", help="only those whose name contains this")
@@ -33,7 +35,11 @@ def arguments():
     parser.add_argument("--json", help="write all values to this file")
     parser.add_argument("--strata", default="strata", help="the client, for --image")
     parser.add_argument("--image", help="an image both strata and podman have: times `run`, too")
-    return parser.parse_args()
+    options = parser.parse_args()
+    for name in options.transport.split(","):
+        if name not in TRANSPORTS:
+            parser.error(f"--transport: '{name}' is none of {', '.join(TRANSPORTS)}")
+    return options
 
 
 def usable_peers(names, notes):
@@ -86,7 +92,9 @@ def main():
     Strata.program = shutil.which(options.stratafs) or options.stratafs
     Strata.options = options.options
     results, notes = {}, []
-    peers = usable_peers(options.peers.split(","), notes)
+    unwanted = set(TRANSPORTS.values()) - {TRANSPORTS[name] for name in options.transport.split(",")}
+    names = [name for name in options.peers.split(",") if name not in unwanted]
+    peers = usable_peers(names, notes)
     with (disk.in_place if options.in_place else disk.ext4)(options.scratch) as scratch:
         measure(options, scratch, peers, results)
     print(report.table(results, peers, options.base))

@@ -95,9 +95,12 @@ class UnionfsFuse(Peer):
 
 
 class Strata(Peer):
+    """Over /dev/fuse."""
+
     name = "stratafs"
     program = "stratafs"
     options = ""
+    transport = "dev"
 
     @classmethod
     def missing(cls):
@@ -105,10 +108,34 @@ class Strata(Peer):
 
     def start(self, tree, upper, work, mountpoint):
         lower = ":".join(map(str, tree.layers))
-        options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        options = f"lowerdir={lower},upperdir={upper},workdir={work},transport={self.transport}"
         if self.options:
             options += "," + self.options
         self.spawn([self.program, "-f", "-o", options, mountpoint], mountpoint)
 
 
-PEERS = {peer.name: peer for peer in (Native, Overlay, FuseOverlayfs, UnionfsFuse, Strata)}
+class StrataUring(Strata):
+    """Over io_uring."""
+
+    name = "stratafs-uring"
+    transport = "uring"
+    setting = Path("/sys/module/fuse/parameters/enable_uring")
+
+    @classmethod
+    def missing(cls):
+        if not cls.setting.exists():
+            return "the kernel has no FUSE over io_uring"
+        return super().missing()
+
+    def mount(self, tree):
+        before = self.setting.read_text()
+        try:
+            return super().mount(tree)  # sets it where it is off
+        finally:
+            self.setting.write_text(before)
+
+
+PEERS = {peer.name: peer
+         for peer in (Native, Overlay, FuseOverlayfs, UnionfsFuse, Strata, StrataUring)}
+# The names --transport takes, and the peers they leave.
+TRANSPORTS = {"dev": Strata.name, "uring": StrataUring.name}

@@ -534,8 +534,11 @@ Serving:
   noacl                  no POSIX ACLs
   locks=on|off           keep file locks here, so that they hold across a copy-up (default), or leave
                          them to the kernel
-  threads=N              requests served at once (default 4)
-  spin=MICROSECONDS      poll for the next request before sleeping (default 100, 0: never)
+  transport=HOW          get requests over /dev/fuse ('dev', default), io_uring ('uring', Linux 6.14),
+                         or io_uring where the system allows it already ('auto')
+  threads=N              requests served at once (default 4); with io_uring for each processor
+  spin=MICROSECONDS      poll for the next request before sleeping (default 100, with io_uring 0:
+                         never)
   walkahead=N            threads that load directories ahead of a walk (default 4, 0: none)
   allow_other            let other users in (default for root; noallow_other: don't)
   fsname=NAME            the source shown in /proc/mounts

@@ -22,8 +22,8 @@ class UringSetting {
   ~UringSetting();
 
  private:
-  explicit UringSetting(UniqueFd lock) : lock_(std::move(lock)) {}
-  UniqueFd lock_;  // shared by the holders; its file holds what is to be put back
+  explicit UringSetting(UniqueFd holders) : holders_(std::move(holders)) {}
+  UniqueFd holders_;  // locked by all of them; the file holds what is to be put back
 };
 
 }  // namespace strata::support

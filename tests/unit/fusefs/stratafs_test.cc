@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -60,10 +61,11 @@ class StratafsTest : public ::testing::Test {
     for (const char* name : {"low", "up", "work", "mnt"}) Must(root_.MakeDir(name));
     Write(root_.At("low/file"), "lower\n");
   }
-  std::string Layers() const {
+  std::string Directories() const {
     return "lowerdir=" + root_.At("low") + ",upperdir=" + root_.At("up") +
-           ",workdir=" + root_.At("work") + Transport();
+           ",workdir=" + root_.At("work");
   }
+  std::string Layers() const { return Directories() + Transport(); }
   static std::string Transport() {
     const std::string name = support::DefaultTransport();
     return name.empty() ? "" : ",transport=" + name;
@@ -188,7 +190,7 @@ TEST_F(StratafsTest, ControlCharactersInMessagesAreEscaped) {
 TEST_F(StratafsTest, RefusesWhatAKernelOverlayWrites) {
   const std::string other = Must(root_.MakeDir("other"));
   const auto mounted =
-      Must(RunProcess({"mount", "-t", "overlay", "overlay", "-o", Layers(), other}));
+      Must(RunProcess({"mount", "-t", "overlay", "overlay", "-o", Directories(), other}));
   ASSERT_EQ(mounted.exit_code, 0) << mounted.err;
   const auto result = Must(RunProcess({support::StratafsPath(), "-o", Layers(), root_.At("mnt")}));
   EXPECT_EQ(result.exit_code, 1);
@@ -201,7 +203,7 @@ TEST_F(StratafsTest, DataThatAKernelOverlayLeftBelowIsFound) {
   const std::string other = Must(root_.MakeDir("other"));
   const auto mounted =
       Must(RunProcess({"mount", "-t", "overlay", "overlay", "-o",
-                       Layers() + ",metacopy=on,redirect_dir=on,index=off", other}));
+                       Directories() + ",metacopy=on,redirect_dir=on,index=off", other}));
   ASSERT_EQ(mounted.exit_code, 0) << mounted.err;
   ASSERT_EQ(::chmod((other + "/file").c_str(), 0600), 0);
   ASSERT_EQ(::umount2(other.c_str(), 0), 0);
@@ -291,6 +293,94 @@ TEST_F(StratafsTest, WorksInAUserNamespace) {
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out, "lower\n");
   EXPECT_EQ(Read(root_.At("up/new")), "inside\n");
+}
+
+TEST_F(StratafsTest, AKilledDaemonLeavesNothingHung) {
+  ChildProcess daemon = StartForeground(Layers());
+  ASSERT_TRUE(IsMounted()) << Log();
+  // Users with requests in the air all the time.
+  std::vector<ChildProcess> users;
+  for (int i = 0; i < 4; ++i) {
+    users.push_back(Must(ChildProcess::Fork([path = Mounted("none")] {
+      struct stat info;
+      for (int number = 0;; ++number) {
+        if (::stat((path + std::to_string(number)).c_str(), &info) != 0 && errno != ENOENT)
+          return 7;
+      }
+    })));
+  }
+  std::this_thread::sleep_for(100ms);
+  Must(daemon.Signal(SIGKILL));
+  for (ChildProcess& user : users) EXPECT_EQ(Must(user.Wait(10s)), 7);
+  EXPECT_EQ(Must(daemon.Wait(10s)), 128 + SIGKILL);
+  EXPECT_EQ(::umount2(root_.At("mnt").c_str(), 0), 0);
+}
+
+TEST_F(StratafsTest, EndsWhenTheConnectionIsAborted) {
+  ChildProcess daemon = StartForeground(Layers());
+  ASSERT_TRUE(IsMounted()) << Log();
+  const std::string control = Must(root_.MakeDir("control"));
+  ASSERT_EQ(::mount("none", control.c_str(), "fusectl", 0, nullptr), 0);
+  struct stat info;
+  ASSERT_EQ(::stat(root_.At("mnt").c_str(), &info), 0);
+  Write(control + "/" + std::to_string(minor(info.st_dev)) + "/abort", "1");
+  EXPECT_EQ(Must(daemon.Wait(10s)), 0);
+  EXPECT_EQ(::umount2(control.c_str(), 0), 0);
+}
+
+// Runs stratafs where the system's setting for io_uring is the file `setting`, which mount(8) has
+// bound there with `options`.
+support::ProcessResult RunWithSetting(const std::string& setting, const std::string& options,
+                                      const std::vector<std::string>& arguments) {
+  std::vector<std::string> command{
+      "unshare",
+      "-m",
+      "sh",
+      "-c",
+      "mount --bind \"$0\" \"$1\" && mount -o remount,bind,$2 \"$1\" && shift 2 && \"$@\"",
+      setting,
+      "/sys/module/fuse/parameters/enable_uring",
+      options,
+      support::StratafsPath()};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return Must(RunProcess(command));
+}
+
+TEST_F(StratafsTest, NamesTheSettingThatForbidsIoUring) {
+  if (!support::KernelHasUring()) GTEST_SKIP() << support::kNoUring;
+  Write(root_.At("setting"), "N\n");
+  const std::string low = "lowerdir=" + root_.At("low");
+  const auto result =
+      RunWithSetting(root_.At("setting"), "ro", {"-o", low + ",transport=uring", root_.At("mnt")});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("/sys/module/fuse/parameters/enable_uring is N"));
+  EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+  EXPECT_FALSE(IsMounted());
+}
+
+TEST_F(StratafsTest, AutoLeavesTheSettingAlone) {
+  if (!support::KernelHasUring()) GTEST_SKIP() << support::kNoUring;
+  Write(root_.At("setting"), "N\n");
+  const std::string low = "lowerdir=" + root_.At("low");
+  const auto result = RunWithSetting(root_.At("setting"), "rw",
+                                     {"--log-level", "info", "--log-file", root_.At("log"), "-o",
+                                      low + ",transport=auto", root_.At("mnt")});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(Log(), HasSubstr("serving over /dev/fuse"));
+  EXPECT_EQ(Read(root_.At("setting")), "N\n");
+}
+
+TEST_F(StratafsTest, UringSetsTheSetting) {
+  if (!support::KernelHasUring()) GTEST_SKIP() << support::kNoUring;
+  const auto held = Must(support::UringSetting::Hold());  // what the kernel itself goes by
+  Write(root_.At("setting"), "N\n");
+  const std::string low = "lowerdir=" + root_.At("low");
+  const auto result = RunWithSetting(root_.At("setting"), "rw",
+                                     {"--log-level", "info", "--log-file", root_.At("log"), "-o",
+                                      low + ",transport=uring", root_.At("mnt")});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(Read(root_.At("setting")), ::testing::StartsWith("Y"));
+  EXPECT_THAT(Log(), HasSubstr("io_uring=true"));
 }
 
 // Gives everybody access to /dev/fuse, as udev does on ordinary machines, for its own lifetime.
