@@ -49,7 +49,6 @@ class UringTransport::Worker {
     if (thread_.joinable()) thread_.join();
   }
   UringEntry& entry() { return *entry_; }
-  bool parked() const STRATA_REQUIRES(transport_.mutex_) { return parked_; }
 
  private:
   void Run() noexcept {
@@ -98,7 +97,7 @@ class UringTransport::Worker {
     bool stopping = false;
     {
       MutexLock lock(transport_.mutex_);
-      parked_ = true;
+      transport_.parked_.push_back(entry_->unique());
       stopping = transport_.stopping_;
       interrupted = std::erase(transport_.early_interrupts_, entry_->unique()) != 0;
     }
@@ -106,7 +105,7 @@ class UringTransport::Worker {
     if (!stopping) entry_->Wait();
     {
       MutexLock lock(transport_.mutex_);
-      parked_ = false;
+      std::erase(transport_.parked_, entry_->unique());
     }
     queue_.parked.fetch_sub(1);
   }
@@ -117,7 +116,6 @@ class UringTransport::Worker {
   const std::unique_ptr<UringEntry> entry_;
   const std::uint64_t begun_for_;
   std::uint64_t node_ = 0;  // of the request in work
-  bool parked_ STRATA_GUARDED_BY(transport_.mutex_) = false;
   std::jthread thread_;
 };
 
@@ -284,9 +282,7 @@ ssize_t UringTransport::SendFromPipe(int pipe, std::size_t length, unsigned flag
 void UringTransport::PostponeInterrupt(std::uint64_t target) {
   {
     MutexLock lock(mutex_);
-    const bool waits = std::ranges::any_of(workers_, [&](const auto& worker) {
-      return worker->entry().unique() == target && worker->parked();
-    });
+    const bool waits = std::ranges::find(parked_, target) != parked_.end();
     if (!waits) {
       if (early_interrupts_.size() == kMaxEarlyInterrupts) {
         early_interrupts_.erase(early_interrupts_.begin());

@@ -97,6 +97,8 @@ class UringTransport final : public Transport {
   bool stopping_ STRATA_GUARDED_BY(mutex_) = false;
   // Threads and their entries stay until the end: a late answer finds its entry even after Stop().
   std::vector<std::unique_ptr<Worker>> workers_ STRATA_GUARDED_BY(mutex_);
+  // Requests whose threads sleep until they are answered, and those whose INTERRUPT came too early.
+  std::vector<std::uint64_t> parked_ STRATA_GUARDED_BY(mutex_);
   std::vector<std::uint64_t> early_interrupts_ STRATA_GUARDED_BY(mutex_);
 };
 
