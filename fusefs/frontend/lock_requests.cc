@@ -5,6 +5,8 @@
 #include <atomic>
 #include <utility>
 
+#include "base/affinity.h"
+
 namespace strata::fusefs {
 namespace {
 
@@ -89,6 +91,7 @@ void LockRequests::Try(Request& request, FileKey file, const FileLock& lock,
 }
 
 void LockRequests::AnswerLate() {
+  UnpinThread();
   for (;;) {
     std::shared_ptr<Waiting> due;
     {

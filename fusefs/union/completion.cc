@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/affinity.h"
+
 namespace strata::fusefs {
 namespace {
 
@@ -31,6 +33,7 @@ bool Completion::Add(WeakNode file) {
 }
 
 void Completion::Run() {
+  UnpinThread();
   MutexLock lock(mu_);
   for (;;) {
     changed_.Wait(mu_, [this]() STRATA_REQUIRES(mu_) { return stopping_ || !queue_.empty(); });
