@@ -238,6 +238,7 @@ constexpr MountOption kMountOptions[] = {
     // the union
     {"lowerdir", Takes::kValue, AddLowerList},
     {"lowerdir+", Takes::kValue, AddLower},
+    {"chain", Takes::kValue, SetDirectory<&EngineOptions::chain>},
     {"upperdir", Takes::kValue, SetDirectory<&EngineOptions::upper>},
     {"workdir", Takes::kValue, SetDirectory<&EngineOptions::work>},
     {"copyup", Takes::kValue, SetCopyUp},
@@ -446,7 +447,7 @@ class CommandLine {
 
 Result<> CheckTogether(const Options& options) {
   const EngineOptions& engine = options.engine;
-  if (engine.lower.empty() && engine.upper.empty()) {
+  if (engine.lower.empty() && engine.chain.empty() && engine.upper.empty()) {
     return Complain("no layer given: use -o lowerdir=DIR[:DIR...] (try --help)");
   }
   if (!engine.upper.empty() && engine.work.empty()) {
@@ -513,6 +514,7 @@ Options:
 Layers:
   lowerdir=DIR[:DIR...]  read-only layers, topmost first; \: \, and \\ stand for themselves
   lowerdir+=DIR          one more lower layer, below those given before
+  chain=DIR              the layers of an image in a store, below all others; DIR has their index
   upperdir=DIR           the layer that takes all changes; without it the mount is read-only
   workdir=DIR            an empty directory on upperdir's filesystem; needed with upperdir
   copyup=WHEN            copy a lower file up at the first 'write' (default), at the first 'open' for

@@ -93,8 +93,7 @@ Result<SharedFd> UnionEngine::OpenNode(NodeIndex node, int flags) {
       return std::unexpected(std::move(opened).error());
     }
   } while (LookAgain(misses));
-  return Fail(EIO, "open",
-              "the file is not where the union put it: a layer was changed from outside");
+  return Fail(EIO, "open", kChangedOutside);
 }
 
 Result<struct stat> UnionEngine::StatNode(NodeIndex node) {
@@ -103,7 +102,10 @@ Result<struct stat> UnionEngine::StatNode(NodeIndex node) {
     node = Current(node);
     const NodeView view = nodes_->View(node);
     Result<struct stat> st = Fail(ENOENT, "stat");
-    if (view.Is(kNodeDirectory)) {
+    if (layers_->InChain(view.layer)) {
+      STRATA_TRY_ASSIGN(const auto entry, layers_->index().At(view.entry));
+      st = AttributesOf(entry);
+    } else if (view.Is(kNodeDirectory)) {
       STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(node));
       STRATA_TRY_ASSIGN(const SharedFd fd, Fd(*dir, view.layer));
       st = env_.files.Stat(fd->get());
@@ -126,8 +128,21 @@ Result<struct stat> UnionEngine::StatNode(NodeIndex node) {
     }
     if (!st && !MayHaveMoved(st.error().code())) return st;
   } while (LookAgain(misses));
-  return Fail(EIO, "stat",
-              "the file is not where the union put it: a layer was changed from outside");
+  return Fail(EIO, "stat", kChangedOutside);
+}
+
+Result<std::optional<ChainEntry>> UnionEngine::EntryInChain(NodeIndex node) {
+  const auto [layer, entry] = nodes_->With(
+      Current(node), [](NodeRecord& r) { return std::pair(LayerIndex{r.layer}, r.entry); });
+  if (!layers_->InChain(layer)) return std::optional<ChainEntry>();
+  STRATA_TRY_ASSIGN(auto found, layers_->index().At(entry));
+  return std::optional(found);
+}
+
+struct stat UnionEngine::AttributesOf(const ChainEntry& entry) {
+  struct stat st = entry.attr;
+  if (entry.merged) st.st_nlink = 1;
+  return st;
 }
 
 bool UnionEngine::IsMerged(Directory& dir) {

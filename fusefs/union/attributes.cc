@@ -18,6 +18,8 @@ Result<struct stat> UnionEngine::GetAttr(NodeId node, bool* stable) {
 }
 
 Result<std::string> UnionEngine::ReadLink(NodeId node) {
+  STRATA_TRY_ASSIGN(const auto indexed, EntryInChain(static_cast<NodeIndex>(node.value)));
+  if (indexed && S_ISLNK(indexed->attr.st_mode)) return std::string(indexed->target);
   STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(static_cast<NodeIndex>(node.value), O_PATH));
   return env_.files.ReadLink(fd->get(), "");
 }
@@ -82,12 +84,25 @@ std::string UnionEngine::StoredXattrName(const char* name) const {
   return overlay.IsPrivate(name) ? overlay.Escape(name) : std::string(name);
 }
 
+// Without asking the file: most have none, and every exec(2) and `ls -l` asks for some. What the
+// filesystem would say of names outside of these, only it knows.
+Result<bool> UnionEngine::KnownToLack(NodeIndex node, std::string_view name) {
+  STRATA_TRY_ASSIGN(const auto indexed, EntryInChain(node));
+  if (!indexed || indexed->has_xattrs) return false;
+  if (name == kAccessAcl || name == kDefaultAcl) return !S_ISLNK(indexed->attr.st_mode);
+  return name.starts_with("user.") || name.starts_with("trusted.") || name.starts_with("security.");
+}
+
 Result<std::string> UnionEngine::GetXattr(NodeId node, const char* name) {
+  STRATA_TRY_ASSIGN(const bool lacks, KnownToLack(static_cast<NodeIndex>(node.value), name));
+  if (lacks) return Fail(ENODATA, "getxattr");
   STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(static_cast<NodeIndex>(node.value), O_PATH));
   return env_.files.GetXattr(fd->get(), StoredXattrName(name).c_str());
 }
 
 Result<std::vector<std::string>> UnionEngine::ListXattr(NodeId node) {
+  STRATA_TRY_ASSIGN(const auto indexed, EntryInChain(static_cast<NodeIndex>(node.value)));
+  if (indexed && !indexed->has_xattrs) return std::vector<std::string>();
   STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(static_cast<NodeIndex>(node.value), O_PATH));
   STRATA_TRY_ASSIGN(const std::vector<std::string> stored, env_.files.ListXattr(fd->get()));
   const OverlayXattrs& overlay = layers_->xattrs();

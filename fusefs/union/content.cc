@@ -16,6 +16,7 @@
 #include "base/path.h"
 #include "base/try.h"
 #include "fusefs/union/data_copy.h"
+#include "fusefs/union/long_path.h"
 #include "fusefs/union/redirect.h"
 #include "fusefs/union/union_engine.h"
 
@@ -97,8 +98,15 @@ Result<SharedFd> UnionEngine::FindLowerData(LayerIndex layer, std::string path) 
   RedirectWalk walk(env_.files, layers_->xattrs(), std::string(DirName(path)));
   std::string name(BaseName(path));
   while (++layer < layers_->end()) {
+    if (layer == layers_->first_in_chain()) {
+      STRATA_TRY_ASSIGN(const auto parent, layers_->index().FindDirectory(walk.path()));
+      if (!parent) break;
+      STRATA_TRY_ASSIGN(const SharedFd data, FindDataInChain(*parent, name));
+      if (data) return data;
+    }
     UniqueFd inner;
-    int dir = layers_->root(layer);
+    STRATA_TRY_ASSIGN(const SharedFd root, layers_->Root(layer));
+    int dir = root->get();
     if (!DirName(path).empty()) {
       STRATA_TRY_ASSIGN(std::optional<RedirectWalk::Found> found, walk.In(dir));
       if (found) {
@@ -125,6 +133,26 @@ Result<SharedFd> UnionEngine::FindLowerData(LayerIndex layer, std::string path) 
   return Fail(EIO, "copied-up file", "no lower layer has its data, " + path);
 }
 
+// Null if the chain's topmost file of that name has no data of its own: the layers below it must
+// be asked one by one.
+Result<SharedFd> UnionEngine::FindDataInChain(ChainDirectory directory, std::string_view name) {
+  const layerstore::MetadataIndex& index = layers_->index();
+  STRATA_TRY_ASSIGN(const auto number, index.Find(directory, name));
+  if (!number) return Fail(EIO, "copied-up file", "no lower layer has its data");
+  STRATA_TRY_ASSIGN(const ChainEntry entry, index.At(*number));
+  if (!S_ISREG(entry.attr.st_mode)) {
+    return Fail(EIO, "copied-up file", "its data is hidden: " + std::string(name) + " is no file");
+  }
+  if (entry.metacopy) return SharedFd();
+  STRATA_TRY_ASSIGN(const SharedFd root, layers_->Root(layers_->FromChain(entry.layer)));
+  STRATA_TRY_ASSIGN(const std::string path, index.PathInLayer(entry));
+  STRATA_TRY_ASSIGN(SharedFd fd,
+                    OpenLongPath(env_.files, root->get(), path, O_RDONLY | O_NOFOLLOW));
+  STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(fd->get()));
+  if (st.st_ino != entry.attr.st_ino) return Fail(EIO, "open", kChangedOutside);
+  return fd;
+}
+
 Result<SharedFd> UnionEngine::OpenLowerData(NodeIndex node) {
   STRATA_TRY_ASSIGN(const SharedFd file, OpenNode(node, O_PATH));
   const NodeView view = nodes_->View(node);
@@ -137,7 +165,21 @@ Result<SharedFd> UnionEngine::OpenLowerData(NodeIndex node) {
   STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
   STRATA_TRY_ASSIGN(const std::vector<LayerFd> parts, Fds(*parent));
   for (const LayerFd& part : parts) {
+    if (layers_->InChain(view.layer) && layers_->InChain(part.layer)) {
+      // Below a file of the chain: its layers one by one.
+      STRATA_TRY_ASSIGN(
+          const std::string above,
+          layers_->index().PathInLayer(parent->in_chain, layers_->ToChain(view.layer)));
+      return FindLowerData(view.layer, JoinPath(above, name));
+    }
     if (part.layer <= view.layer) continue;
+    if (layers_->InChain(part.layer)) {
+      STRATA_TRY_ASSIGN(const SharedFd data, FindDataInChain(parent->in_chain, name));
+      if (data) return data;
+      STRATA_TRY_ASSIGN(const std::string above, layers_->index().PathOf(parent->in_chain));
+      return FindLowerData(static_cast<LayerIndex>(layers_->first_in_chain() - 1),
+                           JoinPath(above, name));
+    }
     STRATA_TRY_ASSIGN(DataStep step, LookForData(part.fd->get(), name));
     if (step.kind == DataStep::Kind::kFound) {
       STRATA_TRY_ASSIGN(UniqueFd fd,

@@ -18,8 +18,6 @@
 
 namespace strata::fusefs {
 
-using SharedFd = std::shared_ptr<const UniqueFd>;
-
 // One name. "Negative" ones are upper whiteouts: not shown, but a new file of that name must
 // replace them.
 struct DirSlot {
@@ -83,6 +81,10 @@ struct StackEntry {
   SharedFd fd;  // cached; see DirectoryFds
 };
 
+// A directory in the chain's index.
+using ChainDirectory = layerstore::MetadataIndex::Directory;
+inline constexpr ChainDirectory kNotInChain = ~ChainDirectory{0};
+
 // Shared by all operations on the directory; kept while the node is.
 struct Directory {
   Directory(NodeIndex node, std::vector<LayerIndex> layers)
@@ -106,7 +108,14 @@ struct Directory {
 
   Mutex stack_mu;  // rank 50, descendants before ancestors
   bool resolved STRATA_GUARDED_BY(stack_mu) = false;
-  std::vector<StackEntry> stack STRATA_GUARDED_BY(stack_mu);  // topmost first
+  // Topmost first. All layers of the chain together are its last entry, under the number of the
+  // topmost of them that has the directory.
+  std::vector<StackEntry> stack STRATA_GUARDED_BY(stack_mu);
+  // Directories of single layers of the chain, for the files in them.
+  std::vector<StackEntry> chain_fds STRATA_GUARDED_BY(stack_mu);
+  // Its number in the chain's index; set when it is resolved and never changed, as the chain is
+  // not.
+  std::atomic<ChainDirectory> in_chain = kNotInChain;
   // Of a directory that was renamed: where the union of the lower layers alone shows it, without a
   // leading slash.
   std::optional<std::string> lower_union_path STRATA_GUARDED_BY(stack_mu);

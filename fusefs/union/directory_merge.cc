@@ -53,6 +53,16 @@ Result<bool> DirectoryMerge::Add(LayerIndex layer, int fd) {
   return opaque;
 }
 
+Result<> DirectoryMerge::AddChain(const Layers& layers, ChainDirectory directory) {
+  const layerstore::MetadataIndex& index = layers.index();
+  STRATA_TRY_ASSIGN(const auto listed, index.List(directory));
+  for (auto number = listed.first; number < listed.end(); ++number) {
+    STRATA_TRY_ASSIGN(const auto entry, index.NameAt(number));
+    AddName(layers.FromChain(entry.layer), entry.name, TypeOf(entry.attr));
+  }
+  return {};
+}
+
 void DirectoryMerge::AddName(LayerIndex layer, std::string_view name, unsigned char type) {
   NameTable::Slot slot = names_.Find(name);
   if (slot == NameTable::kNone) {

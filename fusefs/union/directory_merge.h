@@ -17,6 +17,8 @@ class DirectoryMerge {
   // Reads one layer's part (a descriptor of its own position). True if that part hides all below it
   // (`.wh..wh..opq`).
   Result<bool> Add(LayerIndex layer, int fd);
+  // The same for the part of all layers of a chain.
+  Result<> AddChain(const Layers& layers, ChainDirectory directory);
   // Drops what only served the merge. Nothing may be added afterwards.
   void Finish();
 

@@ -43,9 +43,13 @@ Result<> UnionEngine::Start() {
   STRATA_TRY_ASSIGN(nodes_, NodeTable::Create());
 
   std::vector<LayerIndex> all;
-  for (LayerIndex layer = layers_->first(); layer < layers_->end(); ++layer) all.push_back(layer);
+  for (LayerIndex layer = layers_->first(); layer < layers_->first_in_chain(); ++layer) {
+    all.push_back(layer);
+  }
+  if (layers_->first_in_chain() < layers_->end()) all.push_back(layers_->first_in_chain());
   const LayerIndex top = all.front();
-  STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(layers_->root(top)));
+  STRATA_TRY_ASSIGN(const SharedFd top_root, layers_->Root(top));
+  STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(top_root->get()));
 
   NodeRecord root;
   root.lookups = 1;
@@ -55,7 +59,8 @@ Result<> UnionEngine::Start() {
   root.Set(kNodeDirectory);
   if (top == kUpperLayer && all.size() > 1) {
     // The root keeps the number of the topmost image layer's, as any directory that was copied up.
-    STRATA_TRY_ASSIGN(const struct stat lower, env_.files.Stat(layers_->root(all[1])));
+    STRATA_TRY_ASSIGN(const SharedFd lower_root, layers_->Root(all[1]));
+    STRATA_TRY_ASSIGN(const struct stat lower, env_.files.Stat(lower_root->get()));
     root.ino = layers_->ShownIno(all[1], lower.st_ino);
   } else {
     root.ino = layers_->ShownIno(top, st.st_ino);
@@ -66,8 +71,12 @@ Result<> UnionEngine::Start() {
   {
     MutexLock lock(directory->stack_mu);
     for (const LayerIndex layer : all) {
-      STRATA_TRY_ASSIGN(UniqueFd fd,
-                        env_.files.Open(layers_->root(layer), ".", O_RDONLY | O_DIRECTORY));
+      if (layers_->InChain(layer)) {
+        STRATA_TRY(AddChainPart(*directory, layerstore::MetadataIndex::kRoot));
+        continue;
+      }
+      STRATA_TRY_ASSIGN(const SharedFd root_fd, layers_->Root(layer));
+      STRATA_TRY_ASSIGN(UniqueFd fd, env_.files.Open(root_fd->get(), ".", O_RDONLY | O_DIRECTORY));
       directory->stack.push_back(
           {layer, std::string(), std::make_shared<const UniqueFd>(std::move(fd))});
     }
@@ -84,7 +93,8 @@ void UnionEngine::Connect(BackingFiles* backing, KernelCache* cache) {
 }
 
 Result<struct statvfs> UnionEngine::StatVfs() {
-  STRATA_TRY_ASSIGN(struct statvfs st, env_.files.StatVfs(layers_->root(layers_->first())));
+  STRATA_TRY_ASSIGN(const SharedFd root, layers_->Root(layers_->first()));
+  STRATA_TRY_ASSIGN(struct statvfs st, env_.files.StatVfs(root->get()));
   // The union lives in memory beside the layers: its own identity and limits, the upper's space.
   st.f_fsid = 0;
   st.f_namemax = NAME_MAX;

@@ -29,15 +29,22 @@ bool Contains(std::string_view outer, std::string_view inner) {
   return inner.size() == outer.size() || outer == "/" || inner[outer.size()] == '/';
 }
 
-Result<> CheckOverlap(const EngineOptions& options) {
+Result<> CheckOverlap(const EngineOptions& options, const ChainLayers* chain) {
   if (options.upper.empty()) return {};
   STRATA_TRY_ASSIGN(const std::string upper, RealPath(options.upper));
   STRATA_TRY_ASSIGN(const std::string work, RealPath(options.work));
   if (Contains(upper, work) || Contains(work, upper)) {
     return Fail(EINVAL, "workdir", "upperdir " + upper + " and workdir " + work + " overlap");
   }
+  std::vector<std::string> lowers;
   for (const std::string& path : options.lower) {
-    STRATA_TRY_ASSIGN(const std::string lower, RealPath(path));
+    STRATA_TRY_ASSIGN(lowers.emplace_back(), RealPath(path));
+  }
+  if (chain != nullptr) {
+    STRATA_TRY_ASSIGN(const std::vector<std::string> paths, chain->RealPaths());
+    lowers.insert(lowers.end(), paths.begin(), paths.end());
+  }
+  for (const std::string& lower : lowers) {
     if (Contains(lower, upper) || Contains(upper, lower)) {
       return Fail(EINVAL, "upperdir", "upperdir " + upper + " and lowerdir " + lower + " overlap");
     }
@@ -71,73 +78,88 @@ std::string OverlayXattrs::Unescape(std::string_view name) const {
   return prefix_ + std::string(name.substr(prefix_.size() + std::string_view("overlay.").size()));
 }
 
+std::uint16_t Layers::FilesystemOf(dev_t device) {
+  auto found = std::ranges::find(devices_, device);
+  if (found == devices_.end()) found = devices_.insert(devices_.end(), device);
+  return static_cast<std::uint16_t>(found - devices_.begin());
+}
+
 Result<> Layers::AddRoot(UniqueFd fd, FileOps& files) {
-  if (!fd) {
-    roots_.push_back({});
-    return {};
-  }
   STRATA_TRY_ASSIGN(const struct stat st, files.Stat(fd.get()));
-  auto device = std::ranges::find(devices_, st.st_dev);
-  if (device == devices_.end()) device = devices_.insert(devices_.end(), st.st_dev);
-  roots_.push_back({std::move(fd), static_cast<std::uint16_t>(device - devices_.begin())});
+  roots_.push_back({std::make_shared<const UniqueFd>(std::move(fd)), FilesystemOf(st.st_dev)});
+  return {};
+}
+
+Result<> Layers::OpenChain(const EngineOptions& options, FileOps& files) {
+  first_in_chain_ = end();
+  if (options.chain.empty()) return {};
+  STRATA_TRY_ASSIGN(chain_, ChainLayers::Open(options.chain, user_xattr_, files));
+  if (roots_.size() + chain_->size() >= kMaxLayers) {
+    return Fail(E2BIG, "lowerdir", "too many lower layers");
+  }
+  for (std::size_t layer = chain_->size(); layer > 0; --layer) {
+    roots_.push_back({nullptr, FilesystemOf(chain_->device(layer - 1))});
+  }
+  return {};
+}
+
+Result<> Layers::OpenUpper(const EngineOptions& options, FileOps& files) {
+  auto upper = files.Open(AT_FDCWD, options.upper.c_str(), O_RDONLY | O_DIRECTORY);
+  if (!upper) {
+    return std::unexpected(std::move(upper).error().WithContext("upperdir " + options.upper));
+  }
+  auto work = files.Open(AT_FDCWD, options.work.c_str(), O_RDONLY | O_DIRECTORY);
+  if (!work) return std::unexpected(std::move(work).error().WithContext("workdir " + options.work));
+  work_ = std::move(*work);
+  STRATA_TRY_ASSIGN(const struct stat upper_stat, files.Stat(upper->get()));
+  STRATA_TRY_ASSIGN(const struct stat work_stat, files.Stat(work_.get()));
+  if (upper_stat.st_dev != work_stat.st_dev) {
+    return Fail(
+        EXDEV, "workdir",
+        "workdir " + options.work + " is not on the filesystem of upperdir " + options.upper);
+  }
+  STRATA_TRY(LockDirectory(upper->get(), "upperdir", options.upper));
+  STRATA_TRY(LockDirectory(work_.get(), "workdir", options.work));
+  STRATA_TRY(CheckUnusedByOverlay(upper_stat, options.upper, work_stat, options.work));
+  roots_[kUpperLayer] = {std::make_shared<const UniqueFd>(std::move(*upper)),
+                         FilesystemOf(upper_stat.st_dev)};
+  writable_ = true;
   return {};
 }
 
 Result<std::unique_ptr<Layers>> Layers::Open(const EngineOptions& options, FileOps& files) {
-  if (options.lower.empty()) return Fail(EINVAL, "lowerdir", "no lowerdir given");
+  if (options.lower.empty() && options.chain.empty()) {
+    return Fail(EINVAL, "lowerdir", "no lowerdir given");
+  }
   if (options.lower.size() >= kMaxLayers) return Fail(E2BIG, "lowerdir", "too many lower layers");
   if (options.upper.empty() != options.work.empty()) {
     return Fail(EINVAL, "mount options", "upperdir and workdir are needed together");
   }
   std::unique_ptr<Layers> layers(new Layers(options.user_xattr || !HoldsGlobalAdmin()));
+  layers->roots_.push_back({});  // the upper's place
 
   // Lower layers first decide the filesystem numbers, so that they do not change when an upper is
   // added.
-  std::vector<UniqueFd> lower;
   for (const std::string& path : options.lower) {
     STRATA_TRY_ASSIGN(MountTree tree, OpenReadOnlyTree(path));
     // Reopened for reading through the read-only mount: the root is listed like any other
     // directory.
     auto readable = files.Open(tree.fd.get(), ".", O_RDONLY | O_DIRECTORY);
-    if (!readable)
+    if (!readable) {
       return std::unexpected(std::move(readable).error().WithContext("lowerdir " + path));
-    lower.push_back(std::move(*readable));
-  }
-  STRATA_TRY(CheckOverlap(options));
-
-  UniqueFd upper;
-  if (!options.upper.empty()) {
-    auto opened = files.Open(AT_FDCWD, options.upper.c_str(), O_RDONLY | O_DIRECTORY);
-    if (!opened) {
-      return std::unexpected(std::move(opened).error().WithContext("upperdir " + options.upper));
     }
-    upper = std::move(*opened);
-    auto work = files.Open(AT_FDCWD, options.work.c_str(), O_RDONLY | O_DIRECTORY);
-    if (!work)
-      return std::unexpected(std::move(work).error().WithContext("workdir " + options.work));
-    layers->work_ = std::move(*work);
-    STRATA_TRY_ASSIGN(const struct stat upper_stat, files.Stat(upper.get()));
-    STRATA_TRY_ASSIGN(const struct stat work_stat, files.Stat(layers->work_.get()));
-    if (upper_stat.st_dev != work_stat.st_dev) {
-      return Fail(
-          EXDEV, "workdir",
-          "workdir " + options.work + " is not on the filesystem of upperdir " + options.upper);
-    }
-    STRATA_TRY(LockDirectory(upper.get(), "upperdir", options.upper));
-    STRATA_TRY(LockDirectory(layers->work_.get(), "workdir", options.work));
-    STRATA_TRY(CheckUnusedByOverlay(upper_stat, options.upper, work_stat, options.work));
-    layers->writable_ = true;
+    STRATA_TRY(layers->AddRoot(std::move(*readable), files));
   }
-
-  layers->roots_.reserve(lower.size() + 1);
-  layers->roots_.push_back({});
-  for (UniqueFd& fd : lower) STRATA_TRY(layers->AddRoot(std::move(fd), files));
-  if (upper) {
-    STRATA_TRY(layers->AddRoot(std::move(upper), files));
-    layers->roots_[kUpperLayer] = std::move(layers->roots_.back());
-    layers->roots_.pop_back();
-  }
+  STRATA_TRY(layers->OpenChain(options, files));
+  STRATA_TRY(CheckOverlap(options, layers->chain_.get()));
+  if (!options.upper.empty()) STRATA_TRY(layers->OpenUpper(options, files));
   return layers;
+}
+
+Result<SharedFd> Layers::Root(LayerIndex layer) const {
+  if (InChain(layer)) return chain_->Root(ToChain(layer));
+  if (!roots_[layer].fd) return Fail(ENOENT, "layer root");
+  return roots_[layer].fd;
 }
 
 std::uint64_t Layers::ShownIno(LayerIndex layer, std::uint64_t real) const {

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "base/file_ops.h"
+#include "fusefs/union/chain_layers.h"
 #include "fusefs/union/types.h"
+#include "layerstore/index/metadata_index.h"
 
 namespace strata::fusefs {
 
@@ -58,8 +60,21 @@ class Layers {
   // One more than the lowest layer's index.
   LayerIndex end() const { return static_cast<LayerIndex>(roots_.size()); }
   LayerIndex first() const { return writable_ ? kUpperLayer : LayerIndex{1}; }
-  // The layer's root directory; readable and searchable. -1 for an absent upper.
-  int root(LayerIndex layer) const { return roots_[layer].fd.get(); }
+  // The layer's root directory; readable and searchable. ENOENT for an absent upper.
+  Result<SharedFd> Root(LayerIndex layer) const;
+
+  // The lowest layers may be a chain: their index says what is in them, already merged. To the
+  // union they are one part of a directory, but each keeps its number, which says where a file is.
+  // end() without one.
+  LayerIndex first_in_chain() const { return first_in_chain_; }
+  bool InChain(LayerIndex layer) const { return layer >= first_in_chain_; }
+  // Only with a chain.
+  const layerstore::MetadataIndex& index() const { return chain_->index(); }
+  // Of a layer as the index counts them, and back.
+  LayerIndex FromChain(std::uint16_t layer) const {
+    return static_cast<LayerIndex>(roots_.size() - 1 - layer);
+  }
+  std::uint16_t ToChain(LayerIndex layer) const { return FromChain(layer); }
   // Which filesystem: equal numbers, equal filesystems.
   std::uint16_t filesystem(LayerIndex layer) const { return roots_[layer].filesystem; }
   // The st_ino to show for an inode of a layer: unique over all layers.
@@ -68,18 +83,24 @@ class Layers {
   const OverlayXattrs& xattrs() const { return xattrs_; }
 
  private:
-  struct Root {
-    UniqueFd fd;
+  struct RootDirectory {
+    SharedFd fd;  // null in the chain, and for an absent upper
     std::uint16_t filesystem = 0;
   };
-  explicit Layers(bool user_xattr) : xattrs_(user_xattr) {}
+  explicit Layers(bool user_xattr) : user_xattr_(user_xattr), xattrs_(user_xattr) {}
 
+  Result<> OpenUpper(const EngineOptions& options, FileOps& files);
+  Result<> OpenChain(const EngineOptions& options, FileOps& files);
   Result<> AddRoot(UniqueFd fd, FileOps& files);
+  std::uint16_t FilesystemOf(dev_t device);
 
-  std::vector<Root> roots_;
+  std::vector<RootDirectory> roots_;
+  std::unique_ptr<ChainLayers> chain_;
+  LayerIndex first_in_chain_ = 0;
   std::vector<dev_t> devices_;  // by filesystem number
   UniqueFd work_;
   bool writable_ = false;
+  const bool user_xattr_;
   OverlayXattrs xattrs_;
 };
 

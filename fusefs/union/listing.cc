@@ -84,11 +84,16 @@ Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset
 
   std::vector<LayerFd> fds;
   for (const Item& item : items) {
-    if (std::ranges::any_of(fds, [&](const LayerFd& fd) { return fd.layer == item.layer; }))
-      continue;
-    auto fd = Fd(dir, item.layer);
+    const auto known = std::ranges::find(fds, item.layer, &LayerFd::layer);
+    if (known != fds.end() && (known->fd || !layers_->InChain(item.layer))) continue;
+    auto fd = FdToBind(dir, item.layer, item.name);
     if (!fd && fd.error().code() != ENOENT) return std::unexpected(std::move(fd).error());
-    if (fd) fds.push_back({item.layer, std::move(*fd)});
+    if (!fd) continue;
+    if (known == fds.end()) {
+      fds.push_back({item.layer, std::move(*fd)});
+    } else {
+      known->fd = std::move(*fd);
+    }
   }
   {
     WriteLock lock(dir.mu);
@@ -99,7 +104,7 @@ Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset
       const DirSlot& entry = dir.names.at(item.slot);
       const auto fd = std::ranges::find(fds, entry.layer, &LayerFd::layer);
       if (entry.whiteout || fd == fds.end()) continue;
-      auto bound = Bind(dir, item.slot, fd->fd->get());
+      auto bound = Bind(dir, item.slot, fd->fd ? fd->fd->get() : -1);
       if (!bound) continue;  // the stat(2) of that name will say what is wrong with it
       item.bound = std::move(*bound);
       item.valid = true;
@@ -132,6 +137,7 @@ Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset
 
 void UnionEngine::LoadAheadOf(const Directory& dir, const NodeView& self) {
   if (options_.walk_ahead_threads == 0 || self.parent == 0) return;
+  if (layers_->InChain(dir.candidates.front())) return;  // it is in memory
   const DirectoryRef parent = dirs_.Find(self.parent);
   if (!parent || dir.candidates.size() * kAhead > max_cached_fds_ / 2) return;
 
@@ -189,6 +195,7 @@ Result<> UnionEngine::Warm(NodeIndex node) {
   SharedFd fd;
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const auto& [layer, name] = entries[i];
+    if (layers_->InChain(layer)) break;  // and so are all that follow
     if (i == 0 || layer != entries[i - 1].first) {
       STRATA_TRY_ASSIGN(fd, Fd(*dir, layer));
     }

@@ -100,12 +100,37 @@ Result<UnionEngine::Bound> UnionEngine::Bind(Directory& dir, Slot slot, int fd) 
   if (nodes_->TryLookup(known)) return Bound{known, std::nullopt};
 
   const std::string name(dir.names.NameOf(slot));
-  STRATA_TRY_ASSIGN(const struct stat st, env_.files.StatAt(fd, name.c_str()));
-  return S_ISDIR(st.st_mode) ? BindDirectory(dir, slot, st, fd) : BindFile(dir, slot, st, fd);
+  FoundName found;
+  if (layers_->InChain(dir.names.at(slot).layer)) {
+    STRATA_TRY_ASSIGN(const ChainEntry entry, FindInChain(dir, name));
+    found = {AttributesOf(entry), fd, entry.number};
+  } else {
+    STRATA_TRY_ASSIGN(const struct stat st, env_.files.StatAt(fd, name.c_str()));
+    found = {st, fd, 0};
+  }
+  return S_ISDIR(found.st.st_mode) ? BindDirectory(dir, slot, found) : BindFile(dir, slot, found);
+}
+
+Result<ChainEntry> UnionEngine::FindInChain(Directory& dir, std::string_view name) {
+  STRATA_TRY_ASSIGN(const auto number, layers_->index().Find(dir.in_chain, name));
+  if (!number) return Fail(EIO, "lookup", std::string(name) + " is not in the chain's index");
+  return layers_->index().At(*number);
+}
+
+// The index says all about most names of a chain. Not where a file's data is if not in it, nor by
+// which handle a link group is known to the upper layer.
+Result<SharedFd> UnionEngine::FdToBind(Directory& dir, LayerIndex layer, std::string_view name) {
+  if (layers_->InChain(layer)) {
+    STRATA_TRY_ASSIGN(const ChainEntry entry, FindInChain(dir, name));
+    const bool group = entry.attr.st_nlink > 1 && !S_ISDIR(entry.attr.st_mode);
+    if (!entry.metacopy && !(group && layers_->writable())) return SharedFd();
+  }
+  return Fd(dir, layer);
 }
 
 Result<UnionEngine::Bound> UnionEngine::BindDirectory(Directory& dir, Slot slot,
-                                                      const struct stat& st, int fd) {
+                                                      const FoundName& found) {
+  const struct stat& st = found.st;
   DirSlot& entry = dir.names.at(slot);
   const std::string name(dir.names.NameOf(slot));
   NodeRecord record;
@@ -113,7 +138,8 @@ Result<UnionEngine::Bound> UnionEngine::BindDirectory(Directory& dir, Slot slot,
   record.parent = dir.index;
   record.layer = entry.layer;
   record.real_ino = st.st_ino;
-  record.ino = ShownIno(entry.layer, st, fd, name.c_str());
+  record.ino = ShownIno(entry.layer, st, found.dir, name.c_str());
+  record.entry = found.entry;
   record.Set(kNodeDirectory);
   STRATA_TRY_ASSIGN(entry.node, AddNode(record, name));
   auto child = std::make_shared<Directory>(entry.node.index, dir.names.MergedLayers(slot));
@@ -158,6 +184,7 @@ Result<std::uint16_t> UnionEngine::DataFlagsOf(LayerIndex layer, const struct st
   constexpr std::uint16_t kAllHere = 0;
   if (!S_ISREG(st.st_mode) || st.st_size == 0) return kAllHere;
   if (layer != kUpperLayer && st.st_blocks * kStatBlock >= st.st_size) return kAllHere;
+  if (dir < 0) return kAllHere;  // see FdToBind()
   const auto mark = env_.files.GetXattrAt(dir, name.c_str(), layers_->xattrs().Metacopy().c_str());
   if (!mark) return kAllHere;
   if (!IdOfMark(*mark)) return static_cast<std::uint16_t>(kNodeBorrows);
@@ -167,8 +194,10 @@ Result<std::uint16_t> UnionEngine::DataFlagsOf(LayerIndex layer, const struct st
   return Fail(EPERM, "lookup", name);
 }
 
-Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot, const struct stat& st,
-                                                 int fd) {
+Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot,
+                                                 const FoundName& found) {
+  const struct stat& st = found.st;
+  const int fd = found.dir;
   DirSlot& entry = dir.names.at(slot);
   const std::string name(dir.names.NameOf(slot));
   const RealInode inode{layers_->filesystem(entry.layer), st.st_ino};
@@ -178,6 +207,7 @@ Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot, cons
   record.layer = entry.layer;
   record.real_ino = st.st_ino;
   record.ino = ShownIno(entry.layer, st, fd, name.c_str());
+  record.entry = found.entry;
   if (S_ISREG(st.st_mode)) record.Set(kNodeRegular);
 
   STRATA_TRY_ASSIGN(std::uint16_t data_flags, DataFlagsOf(entry.layer, st, fd, name));
@@ -261,14 +291,14 @@ Result<EntryReply> UnionEngine::Lookup(NodeId parent, std::string_view name) {
       if (!retired && nodes_->TryLookup(known)) hit = known;
     }
     if (hit) return Reply({*hit, std::nullopt});
-    STRATA_TRY_ASSIGN(const SharedFd fd, Fd(*dir, layer));
+    STRATA_TRY_ASSIGN(const SharedFd fd, FdToBind(*dir, layer, name));
     Bound bound;
     {
       WriteLock lock(dir->mu);
       const Slot slot = dir->names.Find(name);
       if (slot == NameTable::kNone || dir->names.at(slot).whiteout) return Fail(ENOENT, "lookup");
       if (dir->names.at(slot).layer != layer) continue;
-      STRATA_TRY_ASSIGN(bound, Bind(*dir, slot, fd->get()));
+      STRATA_TRY_ASSIGN(bound, Bind(*dir, slot, fd ? fd->get() : -1));
     }
     return Reply(bound);
   }

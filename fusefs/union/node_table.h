@@ -49,6 +49,7 @@ struct NodeRecord {
   NodeIndex successor = 0;  // of a retired node; a reference is held on it
   std::int32_t nlink_delta =
       0;                    // shown links minus links of the upper inode (docs/formats/upper.md)
+  std::uint32_t entry = 0;  // in the chain's index, while `layer` is one of the chain's
   std::uint16_t layer = 0;  // where it lives; for directories the topmost layer
   std::uint16_t flags = 0;
 

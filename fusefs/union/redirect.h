@@ -35,6 +35,8 @@ class RedirectWalk {
 
   // The directory in the next layer, if that has it.
   Result<std::optional<Found>> In(int layer_root);
+  // Under which path the layers further down are asked.
+  const std::string& path() const { return path_; }
   // No layer further down can have it.
   bool ended() const { return ended_; }
 

@@ -4,6 +4,7 @@
 #include "base/path.h"
 #include "base/try.h"
 #include "fusefs/union/directory_merge.h"
+#include "fusefs/union/long_path.h"
 #include "fusefs/union/redirect.h"
 #include "fusefs/union/union_engine.h"
 
@@ -11,21 +12,6 @@ namespace strata::fusefs {
 namespace {
 
 constexpr int kOpenDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
-
-// Opens a path of any length below `root`, component by component where it is too long for one
-// call.
-Result<SharedFd> OpenLongPath(FileOps& files, int root, std::string_view path) {
-  if (path.size() < kPathMax) {
-    const std::string text(path.empty() ? std::string_view(".") : path);
-    STRATA_TRY_ASSIGN(UniqueFd fd, files.OpenConfined(root, text.c_str(), kOpenDirectory, 0,
-                                                      RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
-                                                          RESOLVE_NO_MAGICLINKS));
-    return std::make_shared<const UniqueFd>(std::move(fd));
-  }
-  const std::size_t cut = path.rfind('/', kPathMax - 2);
-  STRATA_TRY_ASSIGN(const SharedFd head, OpenLongPath(files, root, path.substr(0, cut)));
-  return OpenLongPath(files, head->get(), path.substr(cut + 1));
-}
 
 }  // namespace
 
@@ -53,7 +39,10 @@ Result<std::vector<UnionEngine::LayerFd>> UnionEngine::Fds(Directory& dir) {
     STRATA_TRY(ResolveLocked(dir));
     fds.reserve(dir.stack.size());
     for (StackEntry& entry : dir.stack) {
-      STRATA_TRY_ASSIGN(SharedFd fd, OpenEntryLocked(dir, entry));
+      SharedFd fd;
+      if (!layers_->InChain(entry.layer)) {
+        STRATA_TRY_ASSIGN(fd, OpenEntryLocked(dir, entry));
+      }
       fds.push_back({entry.layer, std::move(fd)});
     }
   }
@@ -67,15 +56,37 @@ bool UnionEngine::HasUpper(const Directory& dir) {
 
 Result<SharedFd> UnionEngine::FdLocked(Directory& dir, LayerIndex layer) {
   STRATA_TRY(ResolveLocked(dir));
+  if (layers_->InChain(layer)) return ChainFdLocked(dir, layer);
   const auto entry = std::ranges::lower_bound(dir.stack, layer, {}, &StackEntry::layer);
   if (entry == dir.stack.end() || entry->layer != layer) return Fail(ENOENT, "layer directory");
   return OpenEntryLocked(dir, *entry);
 }
 
+Result<SharedFd> UnionEngine::ChainFdLocked(Directory& dir, LayerIndex layer) {
+  if (dir.in_chain == kNotInChain) return Fail(ENOENT, "layer directory");
+  const auto known = std::ranges::lower_bound(dir.chain_fds, layer, {}, &StackEntry::layer);
+  if (known != dir.chain_fds.end() && known->layer == layer) return known->fd;
+  const layerstore::MetadataIndex& index = layers_->index();
+  STRATA_TRY_ASSIGN(const std::string path,
+                    index.PathInLayer(dir.in_chain, layers_->ToChain(layer)));
+  STRATA_TRY_ASSIGN(const SharedFd root, layers_->Root(layer));
+  STRATA_TRY_ASSIGN(SharedFd fd, OpenLongPath(env_.files, root->get(), path, kOpenDirectory));
+  STRATA_TRY_ASSIGN(const auto number, index.EntryOf(dir.in_chain));
+  STRATA_TRY_ASSIGN(const auto entry, index.At(number));
+  if (layers_->FromChain(entry.layer) == layer) {
+    STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(fd->get()));
+    if (st.st_ino != entry.attr.st_ino) return Fail(EIO, "open", kChangedOutside);
+  }
+  dir.chain_fds.insert(known, {layer, std::nullopt, fd});
+  RememberFd(dir, layer);
+  return fd;
+}
+
 Result<SharedFd> UnionEngine::OpenEntryLocked(Directory& dir, StackEntry& entry) {
   if (entry.fd) return entry.fd;
   if (entry.path) {
-    STRATA_TRY_ASSIGN(entry.fd, OpenLongPath(env_.files, layers_->root(entry.layer), *entry.path));
+    STRATA_TRY_ASSIGN(const SharedFd root, layers_->Root(entry.layer));
+    STRATA_TRY_ASSIGN(entry.fd, OpenLongPath(env_.files, root->get(), *entry.path, kOpenDirectory));
   } else {
     const NodeView view = nodes_->View(dir.index);
     STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
@@ -109,6 +120,13 @@ void UnionEngine::EvictFds() {
     if (!dir || nodes_->With(dir->index, [](NodeRecord& r) { return r.Is(kNodeOrphan); })) continue;
     SharedFd closing;  // closed outside the lock
     MutexLock lock(dir->stack_mu);
+    if (layers_->InChain(oldest.second)) {
+      const auto known = std::ranges::find(dir->chain_fds, oldest.second, &StackEntry::layer);
+      if (known == dir->chain_fds.end()) continue;
+      closing = std::move(known->fd);
+      dir->chain_fds.erase(known);
+      continue;
+    }
     const auto entry = std::ranges::lower_bound(dir->stack, oldest.second, {}, &StackEntry::layer);
     if (entry != dir->stack.end() && entry->layer == oldest.second) closing = std::move(entry->fd);
   }
@@ -121,6 +139,11 @@ Result<> UnionEngine::ResolveLocked(Directory& dir) {
   const LayerIndex last_layer = static_cast<LayerIndex>(layers_->end() - 1);
   dir.stack.clear();
   for (const LayerIndex layer : dir.candidates) {
+    if (layers_->InChain(layer)) {
+      // What its marks say was done when the index was made.
+      STRATA_TRY(ResolveInChain(dir, *parent, view.name_text));
+      break;
+    }
     if (layer == last_layer && dir.candidates.size() == 1) {
       dir.stack.push_back(
           {layer, std::nullopt, nullptr});  // nothing below to hide or to redirect to
@@ -159,6 +182,28 @@ Result<> UnionEngine::ResolveLocked(Directory& dir) {
   return {};
 }
 
+Result<> UnionEngine::ResolveInChain(Directory& dir, Directory& parent, const std::string& name) {
+  {
+    MutexLock lock(parent.stack_mu);
+    STRATA_TRY(ResolveLocked(parent));
+  }
+  const layerstore::MetadataIndex& index = layers_->index();
+  STRATA_TRY_ASSIGN(const auto number, index.Find(parent.in_chain, name));
+  if (!number) return Fail(EIO, "directory", name + " is not in the chain's index");
+  STRATA_TRY_ASSIGN(const auto entry, index.NameAt(*number));
+  if (!entry.directory) return Fail(EIO, "directory", name + " is none in the chain's index");
+  return AddChainPart(dir, *entry.directory);
+}
+
+Result<> UnionEngine::AddChainPart(Directory& dir, ChainDirectory number) {
+  const layerstore::MetadataIndex& index = layers_->index();
+  STRATA_TRY_ASSIGN(const auto entry_number, index.EntryOf(number));
+  STRATA_TRY_ASSIGN(const auto entry, index.NameAt(entry_number));
+  dir.in_chain = number;
+  dir.stack.push_back({layers_->FromChain(entry.layer), std::nullopt, nullptr});
+  return {};
+}
+
 Result<> UnionEngine::FollowRedirect(Directory& dir, DirectoryRef parent, LayerIndex layer,
                                      std::string redirect) {
   // A relative redirect names a sibling: it counts in the layers the parent has. An absolute one
@@ -170,12 +215,22 @@ Result<> UnionEngine::FollowRedirect(Directory& dir, DirectoryRef parent, LayerI
     MutexLock lock(parent->stack_mu);
     const auto below = std::ranges::upper_bound(parent->stack, layer, {}, &StackEntry::layer);
     if (below == parent->stack.end()) return {};
-    STRATA_TRY_ASSIGN(const std::string parent_path, LowerPathLocked(*parent, below->layer));
+    std::string parent_path;
+    if (layers_->InChain(below->layer)) {
+      STRATA_TRY_ASSIGN(parent_path, layers_->index().PathOf(parent->in_chain));
+    } else {
+      STRATA_TRY_ASSIGN(parent_path, LowerPathLocked(*parent, below->layer));
+    }
     path = JoinPath(parent_path, redirect);
   }
   RedirectWalk walk(env_.files, layers_->xattrs(), std::move(path));
   for (LayerIndex below = static_cast<LayerIndex>(layer + 1); below < layers_->end(); ++below) {
-    STRATA_TRY_ASSIGN(std::optional<RedirectWalk::Found> found, walk.In(layers_->root(below)));
+    if (layers_->InChain(below)) {
+      STRATA_TRY_ASSIGN(const auto number, layers_->index().FindDirectory(walk.path()));
+      return number ? AddChainPart(dir, *number) : Result<>();
+    }
+    STRATA_TRY_ASSIGN(const SharedFd root, layers_->Root(below));
+    STRATA_TRY_ASSIGN(std::optional<RedirectWalk::Found> found, walk.In(root->get()));
     if (found) {
       dir.stack.push_back(
           {below, std::move(found->path), std::make_shared<const UniqueFd>(std::move(found->fd))});
@@ -187,6 +242,9 @@ Result<> UnionEngine::FollowRedirect(Directory& dir, DirectoryRef parent, LayerI
 
 Result<std::string> UnionEngine::LowerPathLocked(Directory& dir, LayerIndex layer) {
   STRATA_TRY(ResolveLocked(dir));
+  if (layers_->InChain(layer)) {
+    return layers_->index().PathInLayer(dir.in_chain, layers_->ToChain(layer));
+  }
   const auto entry = std::ranges::lower_bound(dir.stack, layer, {}, &StackEntry::layer);
   if (entry == dir.stack.end() || entry->layer != layer) return Fail(ENOENT, "lower path");
   if (entry->path) return *entry->path;
@@ -222,6 +280,10 @@ Result<> UnionEngine::EnsureLoaded(Directory& dir) {
 Result<> UnionEngine::Load(Directory& dir, const std::vector<LayerFd>& parts) {
   DirectoryMerge merge(env_.files, dir.names);
   for (const LayerFd& part : parts) {
+    if (layers_->InChain(part.layer)) {
+      STRATA_TRY(merge.AddChain(*layers_, dir.in_chain));
+      break;
+    }
     STRATA_TRY_ASSIGN(const bool opaque, merge.Add(part.layer, part.fd->get()));
     if (opaque) break;
   }

@@ -35,9 +35,11 @@ enum class CopyUpPolicy : std::uint8_t { kWrite, kOpen, kRead };
 enum class PassthroughPolicy : std::uint8_t { kAll, kLarge, kOff };
 
 struct EngineOptions {
-  std::vector<std::string> lower;  // top first; at least one unless there is an upper
-  std::string upper;               // empty: a read-only union
-  std::string work;  // same filesystem as upper, empty directory or a former work directory
+  std::vector<std::string> lower;  // top first; at least one unless there is a chain
+  // Holds the merged index of further layers, below all of `lower` (docs/formats/index.md).
+  std::string chain;
+  std::string upper;  // empty: a read-only union
+  std::string work;   // same filesystem as upper, empty directory or a former work directory
   CopyUpPolicy copy_up = CopyUpPolicy::kWrite;
   PassthroughPolicy passthrough = PassthroughPolicy::kLarge;
   // Lower files of at least this many bytes are passed through under kLarge.

@@ -40,6 +40,8 @@ namespace strata::fusefs {
 // Names move while they are followed; what keeps moving that often is an error, not bad luck.
 inline constexpr int kMaxRaces = 1000;
 inline constexpr mode_t kPermissions = 07777;
+inline constexpr char kChangedOutside[] =
+    "the file is not where the union put it: a layer was changed from outside";
 inline constexpr char kDefaultAcl[] = "system.posix_acl_default";
 
 // What open handles of one node share. A node is in one I/O mode at a time (FACTS §2).
@@ -76,6 +78,8 @@ struct CopyUpNeed {
   DataNeed data = DataNeed::kNone;
   std::optional<off_t> size = std::nullopt;  // the file is about to be cut to that
 };
+
+using ChainEntry = layerstore::MetadataIndex::Entry;
 
 class UnionEngine final : public Engine {
  public:
@@ -147,7 +151,8 @@ class UnionEngine final : public Engine {
   Result<DirectoryRef> Dir(NodeIndex node);
   // The directory's part in one layer; ENOENT if it has none there. No directory lock may be held.
   Result<SharedFd> Fd(Directory& dir, LayerIndex layer);
-  // All its parts, topmost first. No directory lock may be held.
+  // All its parts, topmost first, that of a chain without a descriptor. No directory lock may be
+  // held.
   Result<std::vector<LayerFd>> Fds(Directory& dir);
   bool HasUpper(const Directory& dir);
   Result<> EnsureLoaded(Directory& dir);
@@ -155,6 +160,7 @@ class UnionEngine final : public Engine {
   Result<> ResolveLocked(Directory& dir) STRATA_REQUIRES(dir.stack_mu);
   Result<SharedFd> FdLocked(Directory& dir, LayerIndex layer) STRATA_REQUIRES(dir.stack_mu);
   Result<SharedFd> OpenEntryLocked(Directory& dir, StackEntry& entry) STRATA_REQUIRES(dir.stack_mu);
+  Result<SharedFd> ChainFdLocked(Directory& dir, LayerIndex layer) STRATA_REQUIRES(dir.stack_mu);
   // Where the directory is in a lower layer, from the layer's root, without a leading slash.
   Result<std::string> LowerPathLocked(Directory& dir, LayerIndex layer)
       STRATA_REQUIRES(dir.stack_mu);
@@ -164,6 +170,10 @@ class UnionEngine final : public Engine {
   Result<std::string> LowerUnionPathLocked(Directory& dir) STRATA_REQUIRES(dir.stack_mu);
   Result<> FollowRedirect(Directory& dir, DirectoryRef parent, LayerIndex layer,
                           std::string redirect) STRATA_REQUIRES(dir.stack_mu);
+  // The chain's part of a directory that has the same name in its parent's, or that number.
+  Result<> ResolveInChain(Directory& dir, Directory& parent, const std::string& name)
+      STRATA_REQUIRES(dir.stack_mu);
+  Result<> AddChainPart(Directory& dir, ChainDirectory number) STRATA_REQUIRES(dir.stack_mu);
   void RememberFd(Directory& dir, LayerIndex layer);
   void EvictFds();
   Result<> Load(Directory& dir, const std::vector<LayerFd>& parts) STRATA_REQUIRES(dir.mu);
@@ -175,15 +185,22 @@ class UnionEngine final : public Engine {
     std::optional<struct stat> attr;
   };
   // The node behind a name, made if need be. `fd` is the directory's part in the name's topmost
-  // layer.
+  // layer, as FdToBind() gave it, or -1.
   Result<Bound> Bind(Directory& dir, Slot slot, int fd) STRATA_REQUIRES(dir.mu);
-  Result<Bound> BindDirectory(Directory& dir, Slot slot, const struct stat& st, int fd)
+  // No directory lock may be held.
+  Result<SharedFd> FdToBind(Directory& dir, LayerIndex layer, std::string_view name);
+  Result<ChainEntry> FindInChain(Directory& dir, std::string_view name);
+  struct FoundName {
+    struct stat st = {};
+    int dir = -1;             // in which it is, if that is open
+    std::uint32_t entry = 0;  // in the chain's index
+  };
+  Result<Bound> BindDirectory(Directory& dir, Slot slot, const FoundName& found)
       STRATA_REQUIRES(dir.mu);
   // kNodeBorrows, kNodePartial or 0: where a regular file's data is.
   Result<std::uint16_t> DataFlagsOf(LayerIndex layer, const struct stat& st, int dir,
                                     const std::string& name);
-  Result<Bound> BindFile(Directory& dir, Slot slot, const struct stat& st, int fd)
-      STRATA_REQUIRES(dir.mu);
+  Result<Bound> BindFile(Directory& dir, Slot slot, const FoundName& found) STRATA_REQUIRES(dir.mu);
   std::optional<std::string> IndexNameOf(LayerIndex layer, int dir, const std::string& name);
   // A known node of the link group of a file, if there is one.
   std::optional<WeakNode> TryLinked(RealInode inode);
@@ -210,6 +227,9 @@ class UnionEngine final : public Engine {
   Result<SharedFd> OpenNode(NodeIndex node, int flags);
   Result<struct stat> StatNode(NodeIndex node);
   bool IsMerged(Directory& dir);
+  static struct stat AttributesOf(const ChainEntry& entry);
+  // What the chain's index says of the node, if it is one of the chain's.
+  Result<std::optional<ChainEntry>> EntryInChain(NodeIndex node);
   // Turns a real stat into the one shown.
   void Present(const NodeRecord& record, struct stat& st) const;
 
@@ -276,6 +296,7 @@ class UnionEngine final : public Engine {
   Result<SharedFd> OpenLowerData(NodeIndex node);
   // The same for the file at `path` in the union of the layers below `layer`.
   Result<SharedFd> FindLowerData(LayerIndex layer, std::string path);
+  Result<SharedFd> FindDataInChain(ChainDirectory directory, std::string_view name);
   struct DataStep;
   Result<DataStep> LookForData(int dir, const std::string& name);
   // The object for a half-copied file; nullptr once it is whole.
@@ -425,6 +446,7 @@ class UnionEngine final : public Engine {
   // follows.
   Result<> KillPrivileges(int fd);
   std::string StoredXattrName(const char* name) const;
+  Result<bool> KnownToLack(NodeIndex node, std::string_view name);
   Result<> CheckXattrChange(NodeIndex node, const std::string& name, int flags);
   // Checks, copies up, and does `change` to the upper file; `flags` as for setxattr(2).
   Result<> ChangeXattr(NodeId node, const std::string& stored, int flags,

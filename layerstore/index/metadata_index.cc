@@ -283,8 +283,7 @@ Result<std::vector<MetadataIndex::Place>> MetadataIndex::Moves(Directory directo
   return places;
 }
 
-Result<std::string> MetadataIndex::DirectoryInLayer(Directory directory,
-                                                    std::uint16_t layer) const {
+Result<std::string> MetadataIndex::PathInLayer(Directory directory, std::uint16_t layer) const {
   std::vector<std::string_view> parts;
   std::string path;
   while (directory != kRoot) {
@@ -305,8 +304,8 @@ Result<std::string> MetadataIndex::DirectoryInLayer(Directory directory,
 }
 
 Result<std::string> MetadataIndex::PathInLayer(const Entry& entry) const {
-  if (entry.directory) return DirectoryInLayer(*entry.directory, entry.layer);
-  STRATA_TRY_ASSIGN(const std::string directory, DirectoryInLayer(entry.parent, entry.layer));
+  if (entry.directory) return PathInLayer(*entry.directory, entry.layer);
+  STRATA_TRY_ASSIGN(const std::string directory, PathInLayer(entry.parent, entry.layer));
   return JoinPath(directory, entry.name);
 }
 

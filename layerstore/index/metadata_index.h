@@ -109,6 +109,8 @@ class MetadataIndex {
   Result<std::string> PathOf(Directory directory) const;
   // Where an entry is in the layer it comes from.
   Result<std::string> PathInLayer(const Entry& entry) const;
+  // Where a layer has a directory, if it has it.
+  Result<std::string> PathInLayer(Directory directory, std::uint16_t layer) const;
   // Where the layers have a directory if not under PathOf().
   Result<std::vector<Place>> Moves(Directory directory) const;
 
@@ -127,7 +129,6 @@ class MetadataIndex {
                                  std::uint64_t count) const;
   Result<std::string_view> String(std::uint64_t at, std::uint64_t length) const;
   Result<Entry> Decode(const format::EntryRecord& record, Number number) const;
-  Result<std::string> DirectoryInLayer(Directory directory, std::uint16_t layer) const;
 
   const std::byte* const data_;
   const std::uint64_t size_;

@@ -14,6 +14,7 @@
 #include "tests/property/layer_builder.h"
 #include "tests/property/sequence_text.h"
 #include "tests/property/session.h"
+#include "tests/support/chain_index.h"
 #include "tests/support/flatten.h"
 #include "tests/support/temp_root.h"
 #include "tests/support/tree_snapshot.h"
@@ -54,6 +55,9 @@ class Group {
         STRATA_TRY(support::FinalizeUpper(Spec()));
       }
       STRATA_TRY(CheckRemount(mounter, trees));
+      if (options_.chain && mounter == options_.mounter) {
+        STRATA_TRY(CheckRemount(mounter, trees, false));
+      }
     }
     STRATA_TRY_ASSIGN(const std::vector<Digest> after, Digests());
     if (before != after) FailAll("a lower layer was changed");
@@ -77,6 +81,10 @@ class Group {
     }
     for (std::size_t i = 0; i < sequences_.size(); ++i) STRATA_TRY(BuildLayers(i));
     std::vector<std::string> stack = Spec().lower;
+    if (options_.chain) {
+      if (::mkdir(At("chain").c_str(), 0755) != 0) return FailErrno("mkdir", At("chain"));
+      STRATA_TRY(support::WriteChainIndex(stack, At("chain"), layers_ / 2));
+    }
     stack.insert(stack.begin(), At("upper"));
     STRATA_TRY_ASSIGN(hidden_, support::Flatten(stack, At("model")));
     return {};
@@ -97,6 +105,7 @@ class Group {
   UnionSpec Spec() const {
     UnionSpec spec;
     for (std::size_t i = layers_; i > 0; --i) spec.lower.push_back(LayerPath(i - 1));
+    if (options_.chain) spec.chain = At("chain");
     spec.upper = At("upper");
     spec.work = At("work");
     spec.mount_point = At("mnt");
@@ -198,8 +207,10 @@ class Group {
     }
   }
 
-  Result<> CheckRemount(Mounter mounter, const std::map<std::string, TreeSnapshot>& before) {
+  Result<> CheckRemount(Mounter mounter, const std::map<std::string, TreeSnapshot>& before,
+                        bool chain = true) {
     UnionSpec spec = Spec();
+    if (!chain) spec.chain.clear();
     if (mounter != options_.mounter) spec.options.clear();
     auto mount = UnionMount::Start(mounter, spec);
     const std::string name(support::MounterName(mounter));

@@ -17,6 +17,8 @@ struct RunnerOptions {
   std::string copy_up;
   std::string passthrough;
   std::vector<std::string> mount_options;
+  // Mounts the layers through an index; then once more one by one, which must show the same.
+  bool chain = false;
   // Mounted one after the other on the layers and the upper that the sequences left: each must show
   // the same tree. The mounter that ran the sequences must show the same st_ino, too.
   std::vector<support::Mounter> remounts;

@@ -58,7 +58,7 @@ constexpr std::chrono::seconds kHang{20};
 
 std::string Name(const RunnerOptions& options) {
   return std::string(support::MounterName(options.mounter)) + " copyup=" + options.copy_up +
-         " passthrough=" + options.passthrough;
+         " passthrough=" + options.passthrough + (options.chain ? " --chain" : "");
 }
 
 std::string ReadFile(const std::string& path) {
@@ -188,6 +188,8 @@ bool ParseFlag(const std::string& argument) {
     flags.runner.mounter = Must(support::ParseMounter(value));
   } else if (TakeFlag(argument, "remount", value)) {
     flags.runner.remounts = ParseMounters(value);
+  } else if (argument == "--chain") {
+    flags.runner.chain = true;
   } else if (TakeFlag(argument, "option", value)) {
     flags.runner.mount_options.push_back(value);
   } else {

@@ -138,7 +138,9 @@ std::string OptionString(Mounter mounter, const UnionSpec& spec) {
     if (!options.empty()) options += ',';
     options += option;
   };
-  if (!spec.lower.empty()) {
+  if (!spec.chain.empty()) {
+    add("chain=" + Escape(spec.chain));
+  } else if (!spec.lower.empty()) {
     std::string lower;
     for (const std::string& layer : spec.lower) {
       if (!lower.empty()) lower += ':';

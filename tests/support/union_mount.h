@@ -35,6 +35,8 @@ std::string DefaultTransport();
 
 struct UnionSpec {
   std::vector<std::string> lower = {};  // top first
+  // stratafs only: has the index of all of `lower`, which then are not named one by one.
+  std::string chain = {};
   std::string upper = {};               // empty: read-only
   std::string work = {};
   std::string mount_point = {};
