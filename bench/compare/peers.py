@@ -106,9 +106,11 @@ class Strata(Peer):
     def missing(cls):
         return None if shutil.which(cls.program) else f"{cls.program} not found (see --stratafs)"
 
+    def lower(self, tree):
+        return "lowerdir=" + ":".join(map(str, tree.layers))
+
     def start(self, tree, upper, work, mountpoint):
-        lower = ":".join(map(str, tree.layers))
-        options = f"lowerdir={lower},upperdir={upper},workdir={work},transport={self.transport}"
+        options = f"{self.lower(tree)},upperdir={upper},workdir={work},transport={self.transport}"
         if self.options:
             options += "," + self.options
         self.spawn([self.program, "-f", "-o", options, mountpoint], mountpoint)
@@ -135,7 +137,30 @@ class StrataUring(Strata):
             self.setting.write_text(before)
 
 
+class StrataChain(Strata):
+    """The same through the index of the layers, as images of a store are mounted."""
+
+    name = "stratafs-index"
+
+    @classmethod
+    def missing(cls):
+        if not cls.indexer().exists():
+            return f"{cls.indexer()} is not built"
+        return super().missing()
+
+    @classmethod
+    def indexer(cls):
+        return Path(shutil.which(Strata.program) or Strata.program).parent / "index_chain"
+
+    def lower(self, tree):
+        chain = self.scratch / f"chain{len(tree.layers)}"
+        if not chain.exists():
+            chain.mkdir(parents=True)
+            subprocess.run([self.indexer(), chain, *tree.layers], check=True, stdout=subprocess.DEVNULL)
+        return f"chain={chain}"
+
+
 PEERS = {peer.name: peer
-         for peer in (Native, Overlay, FuseOverlayfs, UnionfsFuse, Strata, StrataUring)}
+         for peer in (Native, Overlay, FuseOverlayfs, UnionfsFuse, Strata, StrataUring, StrataChain)}
 # The names --transport takes, and the peers they leave.
 TRANSPORTS = {"dev": Strata.name, "uring": StrataUring.name}

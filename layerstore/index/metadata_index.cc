@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/logging.h"
 #include "base/path.h"
 #include "base/try.h"
 #include "layerstore/index/format.h"
@@ -116,7 +117,10 @@ Result<> MetadataIndex::CheckBlock(std::uint64_t block) const {
   }
   format::Little<std::uint64_t> expected;
   std::memcpy(&expected, data_ + sums_at_ + block * sizeof expected, sizeof expected);
-  if (XXH3_64bits(data_ + start, length) != expected) return Damaged("wrong checksum");
+  if (XXH3_64bits(data_ + start, length) != expected) {
+    log::Error("an index is damaged", {{"block", std::to_string(block)}});
+    return Damaged("wrong checksum");
+  }
   good_[block].store(true, std::memory_order_release);
   return {};
 }

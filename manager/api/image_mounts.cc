@@ -13,6 +13,7 @@
 #include "base/path.h"
 #include "base/try.h"
 #include "layerstore/store/store.h"
+#include "manager/container/image_layers.h"
 #include "manager/container/names.h"
 #include "manager/image/image_service.h"
 #include "manager/volume/volume_store.h"
@@ -147,7 +148,8 @@ Result<ImageMount> ImageMounts::Mount(const std::string& image, const std::strin
   ImageMount mount{id, image, target, read_write,
                    read_write ? JoinPath(directory, "upper") : std::string()};
   RootFsRequest request;
-  request.layers = defaults.lower_dirs;
+  STRATA_TRY_ASSIGN(const layerstore::ImageDetail detail, store_.images().Inspect(defaults.image));
+  STRATA_TRY(AddImageLayers(store_, detail.image.diff_ids, request));
   request.upper = mount.upper;
   if (read_write) request.work = JoinPath(directory, "work");
   request.target = target;

@@ -33,10 +33,15 @@ const char* CopyUpOption(CopyUp policy) {
 }
 
 std::string OptionText(const RootFsRequest& request) {
-  std::string text = "lowerdir=";
-  for (std::size_t i = 0; i < request.layers.size(); ++i) {
-    if (i > 0) text.push_back(':');
+  const std::size_t named =
+      request.layers.size() - (request.chain.empty() ? 0 : request.chain_layers);
+  std::string text;
+  for (std::size_t i = 0; i < named; ++i) {
+    text += i == 0 ? "lowerdir=" : ":";
     text += EscapeOption(request.layers[i]);
+  }
+  if (!request.chain.empty()) {
+    text += (text.empty() ? "chain=" : ",chain=") + EscapeOption(request.chain);
   }
   if (!request.upper.empty()) {
     text += ",upperdir=" + EscapeOption(request.upper);
@@ -68,6 +73,16 @@ std::string EscapeOption(const std::string& text) {
 
 Result<> RootFsMounter::Mount(const RootFsRequest& request) const {
   if (request.layers.empty()) return Fail(EINVAL, "mount", "an image without layers");
+  auto mounted = MountOnce(request);
+  if (mounted || request.chain.empty()) return mounted;
+  // Made a moment ago, it can have been collected, or a layer changed, since.
+  log::Warn("mounting without the index", {{"error", mounted.error().ToString()}});
+  RootFsRequest one_by_one = request;
+  one_by_one.chain.clear();
+  return MountOnce(one_by_one);
+}
+
+Result<> RootFsMounter::MountOnce(const RootFsRequest& request) const {
   std::vector<std::string> argv{stratafs_, "-o", OptionText(request), request.target};
   CommandOptions options;
   options.stderr_file = request.log_file;

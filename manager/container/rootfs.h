@@ -12,9 +12,12 @@ namespace strata::manager {
 
 struct RootFsRequest {
   std::vector<std::string> layers;  // directories, top first; at least one
-  std::string upper;                // "" mounts read-only
-  std::string work;                 // on the same filesystem as upper
-  std::string target;               // an existing directory
+  // The directory with the index of the lowest `chain_layers` of them; "" if there is none.
+  std::string chain;
+  std::size_t chain_layers = 0;
+  std::string upper;   // "" mounts read-only
+  std::string work;    // on the same filesystem as upper
+  std::string target;  // an existing directory
   CopyUp copy_up = CopyUp::kWrite;
   std::string log_file;  // where the process's stderr goes
 };
@@ -28,7 +31,8 @@ class RootFsMounter {
 
   const std::string& program() const { return stratafs_; }
 
-  // Returns when the mount answers. EIO with what stratafs said.
+  // Returns when the mount answers. EIO with what stratafs said. If the index is of no use, the
+  // layers are mounted one by one.
   Result<> Mount(const RootFsRequest& request) const;
   // Takes the mount away; lazily if something still uses it. Succeeds when there is none.
   static Result<> Unmount(const std::string& target);
@@ -36,6 +40,8 @@ class RootFsMounter {
   static MountState State(const std::string& target);
 
  private:
+  Result<> MountOnce(const RootFsRequest& request) const;
+
   std::string stratafs_;
 };
 

@@ -18,6 +18,7 @@
 #include "manager/container/create_request.h"
 #include "manager/container/error_text.h"
 #include "manager/container/etc_files.h"
+#include "manager/container/image_layers.h"
 #include "manager/runtime/monitor.h"
 #include "manager/runtime/oci_runtime.h"
 #include "manager/volume/volume_store.h"
@@ -131,7 +132,7 @@ Result<> ContainerService::MountRootLocked(const ContainerPtr& container,
     STRATA_TRY_ASSIGN(diff_ids.emplace_back(), Digest::Parse(layer));
   }
   RootFsRequest request;
-  STRATA_TRY_ASSIGN(request.layers, deps_.store.layers().LowerDirs(diff_ids));
+  STRATA_TRY(AddImageLayers(deps_.store, diff_ids, request));
   STRATA_TRY_ASSIGN(const bool init, PrepareEtcLayer(paths_.Init(container->id), request.layers));
   if (init) request.layers.insert(request.layers.begin(), paths_.Init(container->id));
   request.upper = paths_.Upper(container->id);

@@ -176,7 +176,6 @@ Result<ContainerDefaults> ImageService::Defaults(std::string_view name_or_id) {
   STRATA_TRY_ASSIGN(layerstore::ImageDetail detail, store_.images().Inspect(name_or_id));
   layerstore::ImageConfig& config = detail.config;
   ContainerDefaults result;
-  STRATA_TRY_ASSIGN(result.lower_dirs, store_.LowerDirs(detail.image));
   result.image = detail.image.id;
   result.user = std::move(config.user);
   result.env = std::move(config.env);

@@ -92,7 +92,6 @@ struct ContainerDefaults {
   std::string stop_signal;                   // "SIGTERM" if the image does not say
   std::optional<std::int64_t> stop_timeout;  // seconds
   std::optional<layerstore::HealthCheck> health_check;
-  std::vector<std::string> lower_dirs;  // the image's layers, top first
 };
 
 // Thread-safe; one per daemon. The store must outlive it. Errors keep the codes of the registry

@@ -3,8 +3,10 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "base/path.h"
+#include "tests/support/chain_index.h"
 #include "tests/support/tree_snapshot.h"
 
 namespace strata::conformance {
@@ -45,23 +47,38 @@ std::string UnionTest::Upper(std::string_view path) const { return Below(root_.A
 std::string UnionTest::At(std::string_view path) const { return Below(root_.At("mnt"), path); }
 
 UnionSpec UnionTest::Spec(UnionSpec spec) const {
-  if (spec.lower.empty()) spec.lower.assign(layers_.rbegin(), layers_.rend());
+  if (spec.lower.empty()) {
+    spec.lower.assign(layers_.rbegin(), layers_.rend());
+    spec.chain = chain_;
+  }
   if (spec.upper.empty()) spec.upper = Upper();
   if (spec.work.empty()) spec.work = Work();
   if (spec.mount_point.empty()) spec.mount_point = At();
   return spec;
 }
 
+// With $STRATA_CHAIN set, all mounts are made through the index of the lower layers.
+void UnionTest::Index() {
+  if (std::getenv("STRATA_CHAIN") == nullptr) return;
+  if (support::DefaultMounter() != support::Mounter::kStratafs) return;
+  Must(root_.MakeDir("chain"));
+  const std::vector<std::string> layers(layers_.rbegin(), layers_.rend());
+  Must(support::WriteChainIndex(layers, root_.At("chain")));
+  chain_ = root_.At("chain");
+}
+
 void UnionTest::Mount(UnionSpec spec) {
   Lower(0);  // there is always one
   if (digests_.empty()) {
     for (const std::string& layer : layers_) digests_.push_back(Must(support::LayerDigest(layer)));
+    Index();
   }
   mount_ = Must(UnionMount::Start(support::DefaultMounter(), Spec(std::move(spec))));
 }
 
 void UnionTest::MountReadOnly() {
   Lower(0);
+  Index();
   UnionSpec spec = Spec();
   spec.upper.clear();
   spec.work.clear();

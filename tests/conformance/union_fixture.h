@@ -64,7 +64,10 @@ class UnionTest : public ::testing::Test {
   std::vector<std::string> layers_;  // bottom first
 
  private:
+  void Index();
+
   std::vector<Digest> digests_;
+  std::string chain_;  // has the index of the lower layers, if they are to be mounted through it
 };
 
 }  // namespace strata::conformance

@@ -54,6 +54,18 @@ TEST(OptionsTest, OwnForm) {
   EXPECT_FALSE(options->foreground);
 }
 
+TEST(OptionsTest, AChainIsEnoughToMount) {
+  const auto options = Parse({"-o", "chain=C", "/mnt"});
+  ASSERT_TRUE(options.has_value());
+  EXPECT_EQ(options->engine.chain, "C");
+  EXPECT_TRUE(options->engine.lower.empty());
+  const auto above = Parse({"-o", "lowerdir=A,chain=C\\,D,upperdir=U,workdir=W", "/mnt"});
+  ASSERT_TRUE(above.has_value());
+  EXPECT_EQ(above->engine.chain, "C,D");
+  EXPECT_THAT(above->engine.lower, ElementsAre("A"));
+  EXPECT_THAT(ErrorOf({"-o", "chain=C,chain=D", "/mnt"}), HasSubstr("twice"));
+}
+
 TEST(OptionsTest, FormOfMountFuse) {
   const auto options = Parse(
       {"image", "/mnt", "-o", "rw,nosuid,dev,noatime,_netdev,x-systemd.automount,lowerdir=A"});

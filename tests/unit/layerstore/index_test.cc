@@ -23,6 +23,7 @@
 #include "tests/property/generator.h"
 #include "tests/property/layer_builder.h"
 #include "tests/property/random.h"
+#include "tests/property/redirects.h"
 #include "tests/support/chain_index.h"
 #include "tests/support/files.h"
 #include "tests/support/flatten.h"
@@ -154,35 +155,6 @@ class IndexTest : public ::testing::Test {
   int count_ = 0;
 };
 
-// Directories that were renamed by a layer: a new name leads to a directory of the layers below.
-void AddRedirects(const std::string& layer, const std::vector<std::string>& below, Random& random,
-                  const std::string& scratch) {
-  MakeDir(scratch);
-  Must(support::Flatten(below, scratch));
-  std::vector<std::string> directories;
-  for (const std::string& path : support::ListAll(scratch)) {
-    if (S_ISDIR(Lstat(scratch + "/" + path).st_mode)) directories.push_back(path);
-  }
-  Must(support::RemoveTree(scratch));
-  if (directories.empty()) return;
-  for (std::uint64_t i = random.Below(4); i > 0; --i) {
-    const std::string target = random.Pick(directories);
-    const std::string parent(DirName(target));
-    const bool sibling = random.Chance(30) && support::Exists(layer + "/" + parent);
-    const std::string moved = layer + "/" + (sibling && !parent.empty() ? parent + "/" : "") +
-                              "moved" + std::to_string(random.Below(5));
-    if (::mkdir(moved.c_str(), 0755) != 0) continue;
-    SetMark(moved, kRedirect, sibling ? std::string(BaseName(target)) : "/" + target);
-    // The way a rename leaves it; without a whiteout the directory shows twice.
-    const std::string old = layer + "/" + target;
-    if (random.Chance(60) && !support::Exists(old)) {
-      ::mknod(old.c_str(), S_IFCHR, 0);
-    }
-    if (random.Chance(50)) WriteFile(moved + "/added", "new");
-    if (random.Chance(20)) SetMark(moved, kOpaque, "y");
-  }
-}
-
 TEST_F(IndexTest, SaysOfRandomLayersWhatTheyMergeTo) {
   const char* given = std::getenv("STRATA_SEED");
   const std::uint64_t first = given == nullptr ? 20261124 : std::strtoull(given, nullptr, 10);
@@ -195,7 +167,7 @@ TEST_F(IndexTest, SaysOfRandomLayersWhatTheyMergeTo) {
     for (const auto& commands : sequence.layers) {
       const std::string layer = MakeLayer();
       Must(property::BuildLayer(layer, "t", commands));
-      if (!below.empty()) AddRedirects(layer, below, random, At("scratch"));
+      if (!below.empty()) property::AddRedirects(layer, below, random, At("scratch"));
       below.insert(below.begin(), layer);
     }
     const auto base = static_cast<std::size_t>(random.Below(below.size()));

@@ -1,0 +1,27 @@
+#include "manager/container/image_layers.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/logging.h"
+#include "base/try.h"
+#include "layerstore/store/store.h"
+
+namespace strata::manager {
+
+Result<> AddImageLayers(layerstore::Store& store, std::span<const Digest> diff_ids,
+                        RootFsRequest& request) {
+  STRATA_TRY_ASSIGN(const std::vector<std::string> layers, store.layers().LowerDirs(diff_ids));
+  request.layers.insert(request.layers.end(), layers.begin(), layers.end());
+  request.chain_layers = layers.size();
+  auto chain = store.chains().Ensure(diff_ids);
+  if (chain) {
+    request.chain = std::move(*chain);
+  } else {
+    log::Warn("an image is mounted without an index", {{"error", chain.error().ToString()}});
+  }
+  return {};
+}
+
+}  // namespace strata::manager

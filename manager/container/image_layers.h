@@ -1,0 +1,21 @@
+// What a root filesystem needs of an image: its layer directories and the index of their chain.
+#pragma once
+
+#include <span>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "manager/container/rootfs.h"
+
+namespace strata::layerstore {
+class Store;
+}
+
+namespace strata::manager {
+
+// Appends the layers (base first) to the request's, and has the store make the index of their chain
+// if need be. Where that cannot be done, the layers alone will do. ENOENT if a layer is missing.
+Result<> AddImageLayers(layerstore::Store& store, std::span<const Digest> diff_ids,
+                        RootFsRequest& request);
+
+}  // namespace strata::manager

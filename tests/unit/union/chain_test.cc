@@ -1,0 +1,303 @@
+// Lower layers mounted through the index of their chain: the same union as of the directories, and
+// nothing wrong shown when directories or index are not what they were.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/path.h"
+#include "tests/property/generator.h"
+#include "tests/property/layer_builder.h"
+#include "tests/property/random.h"
+#include "tests/property/redirects.h"
+#include "tests/support/chain_index.h"
+#include "tests/support/files.h"
+#include "tests/support/must.h"
+#include "tests/support/ram_disk.h"
+#include "tests/support/temp_root.h"
+#include "tests/unit/union/union_fixture.h"
+
+namespace strata::fusefs {
+namespace {
+
+using support::MakeDir;
+using support::Must;
+using support::MustCall;
+using support::WriteFile;
+
+std::size_t OpenDescriptors() {
+  return static_cast<std::size_t>(std::distance(
+      std::filesystem::directory_iterator("/proc/self/fd"), std::filesystem::directory_iterator()));
+}
+
+class ChainTest : public ::testing::Test {
+ protected:
+  std::string At(const std::string& name) { return disk_ + "/" + name; }
+  std::string Lower(const std::string& path = "", int layer = 0) {
+    while (static_cast<int>(layers_.size()) <= layer) {
+      layers_.push_back(At("l" + std::to_string(layers_.size())));
+      MakeDir(layers_.back());
+    }
+    return JoinPath(layers_[static_cast<std::size_t>(layer)], path);
+  }
+  // Top first.
+  std::vector<std::string> Layers() { return {layers_.rbegin(), layers_.rend()}; }
+
+  EngineOptions Options(bool writable = true) {
+    EngineOptions options;
+    if (!support::Exists(At("chain"))) {
+      MakeDir(At("chain"));
+      Must(support::WriteChainIndex(Layers(), At("chain")));
+    }
+    options.chain = At("chain");
+    if (writable) AddUpper(options);
+    return options;
+  }
+  EngineOptions PlainOptions(bool writable = true) {
+    EngineOptions options;
+    options.lower = Layers();
+    if (writable) AddUpper(options);
+    return options;
+  }
+  void AddUpper(EngineOptions& options) {
+    for (const char* name : {"upper", "work"}) {
+      if (!support::Exists(At(name))) MakeDir(At(name));
+    }
+    options.upper = At("upper");
+    options.work = At("work");
+  }
+
+  // All that a union shows, as text by path.
+  static std::map<std::string, std::string> Show(UnionDriver& driver) {
+    std::map<std::string, std::string> shown;
+    ShowBelow(driver, "", shown);
+    return shown;
+  }
+  static void ShowBelow(UnionDriver& driver, const std::string& dir,
+                        std::map<std::string, std::string>& shown) {
+    for (const std::string& name : driver.List(dir)) {
+      const std::string path = JoinPath(dir, name);
+      const EntryReply entry = Must(driver.Walk(path));
+      const struct stat& st = entry.attr;
+      std::string text;
+      // T1 of the model test: not promised of directories.
+      const bool directory = S_ISDIR(st.st_mode);
+      for (const auto value :
+           {std::uint64_t{st.st_ino}, std::uint64_t{st.st_mode}, std::uint64_t{st.st_uid},
+            std::uint64_t{st.st_gid}, static_cast<std::uint64_t>(directory ? 0 : st.st_size),
+            directory ? 0 : std::uint64_t{st.st_nlink}, std::uint64_t{st.st_rdev},
+            static_cast<std::uint64_t>(st.st_mtim.tv_sec),
+            static_cast<std::uint64_t>(st.st_mtim.tv_nsec),
+            static_cast<std::uint64_t>(directory ? 0 : st.st_blocks)}) {
+        text += std::to_string(value) + " ";
+      }
+      if (S_ISREG(st.st_mode)) text += Digest::Of(Must(driver.Read(path))).Short();
+      if (S_ISLNK(st.st_mode)) text += Must(driver.engine().ReadLink(entry.node));
+      for (const std::string& xattr : Must(driver.engine().ListXattr(entry.node))) {
+        text += " " + xattr + "=" + Must(driver.engine().GetXattr(entry.node, xattr.c_str()));
+      }
+      driver.engine().Forget(entry.node, 1);
+      shown[path] = text;
+      if (directory) ShowBelow(driver, path, shown);
+    }
+  }
+
+  support::TempRoot root_ = Must(support::TempRoot::Create());
+  std::string disk_ = Must(support::MountRamDisk(root_, 512));
+  std::vector<std::string> layers_;  // base first
+};
+
+TEST_F(ChainTest, ShowsWhatTheDirectoriesShow) {
+  const char* given = std::getenv("STRATA_SEED");
+  const std::uint64_t first = given == nullptr ? 20261124 : std::strtoull(given, nullptr, 10);
+  for (std::uint64_t seed = first; seed < first + 60; ++seed) {
+    SCOPED_TRACE("STRATA_SEED=" + std::to_string(seed));
+    property::Random random(seed);
+    const auto sequence =
+        property::Generate(seed, {.layers = static_cast<int>(seed % 6 + 1), .operations = 0});
+    std::vector<std::string> below;
+    for (const auto& commands : sequence.layers) {
+      const std::string layer = Lower("", static_cast<int>(layers_.size()));
+      Must(property::BuildLayer(layer, "t", commands));
+      if (!below.empty()) property::AddRedirects(layer, below, random, At("scratch"));
+      below.insert(below.begin(), layer);
+    }
+    std::map<std::string, std::string> plain;
+    {
+      UnionDriver driver(PlainOptions());
+      plain = Show(driver);
+    }
+    UnionDriver chain(Options());
+    EXPECT_EQ(Show(chain), plain);
+    if (HasFailure()) return;
+    for (const auto& entry : std::filesystem::directory_iterator(disk_)) {
+      if (entry.path().filename() != "lost+found") Must(support::RemoveTree(entry.path()));
+    }
+    layers_.clear();
+  }
+}
+
+TEST_F(ChainTest, LayersMayStandAboveAChain) {
+  MakeDir(Lower("etc"));
+  WriteFile(Lower("etc/base"), "base");
+  WriteFile(Lower("etc/both"), "base");
+  MakeDir(Lower("etc", 1));
+  WriteFile(Lower("etc/top", 1), "top");
+  EngineOptions options = Options();
+  MakeDir(At("init"));
+  MakeDir(At("init/etc"));
+  WriteFile(At("init/etc/both"), "init");
+  options.lower = {At("init")};
+  UnionDriver driver(options);
+  EXPECT_EQ(driver.List("etc"), (std::vector<std::string>{"base", "both", "top"}));
+  EXPECT_EQ(Must(driver.Read("etc/both")), "init");
+  Must(driver.Append("etc/base", "+"));
+  EXPECT_EQ(support::ReadFile(At("upper/etc/base")), "base+");
+}
+
+TEST_F(ChainTest, RenamedDirectoriesFindTheirPartsInAChain) {
+  MakeDir(Lower("a"));
+  MakeDir(Lower("a/sub"));
+  WriteFile(Lower("a/sub/low"), "low");
+  MakeDir(Lower("a", 1));
+  WriteFile(Lower("a/top", 1), "top");
+  {
+    UnionDriver driver(Options());
+    Must(driver.Rename("a", "b"));
+    Must(driver.Rename("b/sub", "sub"));
+    Must(driver.MakeDir("a"));
+    Must(driver.Append("sub/low", "+"));
+  }
+  for (const EngineOptions& options : {Options(), PlainOptions()}) {
+    UnionDriver driver(options);
+    EXPECT_EQ(driver.List("b"), std::vector<std::string>{"top"});
+    EXPECT_EQ(driver.List("a"), std::vector<std::string>{});
+    EXPECT_EQ(Must(driver.Read("b/top")), "top");
+    EXPECT_EQ(Must(driver.Read("sub/low")), "low+");
+  }
+}
+
+TEST_F(ChainTest, AWalkOpensNoLayer) {
+  for (int layer = 0; layer < 40; ++layer) {
+    MakeDir(Lower("d", layer));
+    WriteFile(Lower("d/f" + std::to_string(layer), layer), "x");
+    MustCall(::symlink("to", Lower("d/l" + std::to_string(layer), layer).c_str()), "symlink");
+  }
+  UnionDriver driver(Options(false));
+  const std::size_t before = OpenDescriptors();
+  EXPECT_EQ(driver.List("d").size(), 80U);
+  for (int layer = 0; layer < 40; ++layer) {
+    EXPECT_EQ(Must(driver.Stat("d/f" + std::to_string(layer))).st_size, 1);
+    const EntryReply link = Must(driver.Walk("d/l" + std::to_string(layer)));
+    EXPECT_EQ(Must(driver.engine().ReadLink(link.node)), "to");
+    const auto xattr = driver.engine().GetXattr(link.node, "security.capability");
+    ASSERT_FALSE(xattr.has_value());
+    EXPECT_EQ(xattr.error().code(), ENODATA);
+    driver.engine().Forget(link.node, 1);
+  }
+  EXPECT_EQ(OpenDescriptors(), before);
+  EXPECT_EQ(Must(driver.Read("d/f7")), "x");
+}
+
+TEST_F(ChainTest, AThousandLayersTakeFewDescriptors) {
+  for (int layer = 0; layer < 1000; ++layer) {
+    WriteFile(Lower("f" + std::to_string(layer), layer), std::to_string(layer));
+  }
+  EngineOptions options = Options();
+  const std::size_t before = OpenDescriptors();
+  UnionDriver driver(options);
+  EXPECT_LT(OpenDescriptors(), before + 20);
+  for (int layer = 0; layer < 1000; ++layer) {
+    EXPECT_EQ(Must(driver.Read("f" + std::to_string(layer))), std::to_string(layer));
+  }
+  Must(driver.Append("f3", "x"));
+  EXPECT_EQ(Must(driver.Read("f3")), "3x");
+}
+
+TEST_F(ChainTest, LinkGroupsStayOneFileAcrossCopyUpAndMounts) {
+  WriteFile(Lower("a"), "x");
+  MakeDir(Lower("d"));
+  std::filesystem::create_hard_link(Lower("a"), Lower("d/b"));
+  WriteFile(Lower("other", 1), "x");
+  ino_t ino = 0;
+  {
+    UnionDriver driver(Options());
+    ino = Must(driver.Stat("a")).st_ino;
+    Must(driver.Append("d/b", "y"));
+    EXPECT_EQ(Must(driver.Read("a")), "xy");
+  }
+  for (const EngineOptions& options : {Options(), PlainOptions()}) {
+    UnionDriver driver(options);
+    EXPECT_EQ(Must(driver.Read("a")), "xy");
+    EXPECT_EQ(Must(driver.Stat("a")).st_ino, ino);
+    EXPECT_EQ(Must(driver.Stat("d/b")).st_ino, ino);
+    EXPECT_EQ(Must(driver.Stat("a")).st_nlink, 2U);
+  }
+}
+
+TEST_F(ChainTest, AChangedLayerIsRefused) {
+  MakeDir(Lower("d"));
+  WriteFile(Lower("d/f"), "x");
+  const EngineOptions options = Options();
+  WriteFile(Lower("new"), "x");
+  const auto opened = Engine::Open(options, {FileOps::System()});
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_EQ(opened.error().code(), ESTALE);
+}
+
+TEST_F(ChainTest, AFileReplacedDeepDownIsAnErrorNotOtherData) {
+  MakeDir(Lower("d"));
+  WriteFile(Lower("d/f"), "x");
+  UnionDriver driver(Options());
+  WriteFile(Lower("d/g"), "y");
+  std::filesystem::rename(Lower("d/g"), Lower("d/f"));
+  const auto read = driver.Read("d/f");
+  ASSERT_FALSE(read.has_value());
+  EXPECT_EQ(read.error().code(), EIO);
+}
+
+TEST_F(ChainTest, ADamagedIndexIsAnError) {
+  MakeDir(Lower("d"));
+  for (int i = 0; i < 3000; ++i) WriteFile(Lower("d/f" + std::to_string(i)), "");
+  const EngineOptions options = Options();
+  std::string bytes = support::ReadFile(At("chain/index"));
+  bytes[bytes.size() / 2] = static_cast<char>(~bytes[bytes.size() / 2]);
+  WriteFile(At("chain/index"), bytes);
+  {
+    UnionDriver driver(options);  // the damage is further on
+    const auto found = driver.Stat("d/f1500");
+    ASSERT_FALSE(found.has_value());
+    EXPECT_EQ(found.error().code(), EBADMSG);
+  }
+  bytes[8] = 2;  // the version
+  WriteFile(At("chain/index"), bytes);
+  auto opened = Engine::Open(options, {FileOps::System()});
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_EQ(opened.error().code(), EPROTONOSUPPORT);
+  WriteFile(At("chain/index"), "no index");
+  opened = Engine::Open(options, {FileOps::System()});
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_EQ(opened.error().code(), EBADMSG);
+}
+
+TEST_F(ChainTest, TheUpperMayNotBeInALayer) {
+  MakeDir(Lower("upper"));
+  MakeDir(Lower("work"));
+  EngineOptions options = Options(false);
+  options.upper = Lower("upper");
+  options.work = Lower("work");
+  const auto opened = Engine::Open(options, {FileOps::System()});
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_EQ(opened.error().code(), EINVAL);
+}
+
+}  // namespace
+}  // namespace strata::fusefs
