@@ -222,7 +222,7 @@ TEST_F(StratafsTest, FinalizeMakesAnUpperThatKernelOverlayReads) {
   }
   const std::string other = Must(root_.MakeDir("other"));
   const auto mount_kernel = [&] {
-    return Must(RunProcess({"mount", "-t", "overlay", "overlay", "-o", Layers(), other}));
+    return Must(RunProcess({"mount", "-t", "overlay", "overlay", "-o", Directories(), other}));
   };
   ASSERT_EQ(mount_kernel().exit_code, 0);
   EXPECT_EQ(::open((other + "/file").c_str(), O_RDONLY | O_CLOEXEC), -1) << "refused, not zeros";
