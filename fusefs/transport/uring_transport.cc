@@ -32,15 +32,9 @@ thread_local UringEntry* current_entry = nullptr;
 // One serving thread, its io_uring and its entry.
 class UringTransport::Worker {
  public:
-  // `begun_for`: the node of the request that left the queue without a thread; 0 if it is the
-  // queue's first.
   Worker(UringTransport& transport, Queue& queue, std::unique_ptr<UringRing> ring,
-         std::unique_ptr<UringEntry> entry, std::uint64_t begun_for)
-      : transport_(transport),
-        queue_(queue),
-        ring_(std::move(ring)),
-        entry_(std::move(entry)),
-        begun_for_(begun_for) {}
+         std::unique_ptr<UringEntry> entry)
+      : transport_(transport), queue_(queue), ring_(std::move(ring)), entry_(std::move(entry)) {}
 
   void Start() {
     thread_ = std::jthread([this] { Run(); });
@@ -54,7 +48,7 @@ class UringTransport::Worker {
   void Run() noexcept {
     PinThread(queue_.number);
     if (const auto opened = ring_->Open(*entry_); !opened) return transport_.Broken(opened.error());
-    if (begun_for_ != 0) transport_.FetchWaiting(begun_for_);
+    FetchWaiting();
     for (;;) {
       const auto event = ring_->Await();
       if (!event) return transport_.Broken(event.error());
@@ -79,8 +73,9 @@ class UringTransport::Worker {
       return entry_->Answer(std::span(&message, 1)) > 0;
     }
     node_ = header.nodeid;
+    queue_.begun_node.store(node_);
     queue_.busy.fetch_add(1);
-    transport_.KeepServed(queue_, node_);
+    transport_.KeepServed(queue_);
     current_entry = entry_.get();
     transport_.sink_->Process(*request, entry_->payload());
     current_entry = nullptr;
@@ -89,10 +84,20 @@ class UringTransport::Worker {
     return entry_->answered();
   }
 
+  // See UringTransport::FetchWaiting(); for a thread that joins.
+  void FetchWaiting() {
+    for (const std::uint64_t node : {queue_.parked_node.load(), queue_.begun_node.load()}) {
+      if (node != 0 && transport_.FetchWaiting(node)) return;
+    }
+  }
+
   // Sleeps until another thread has answered the request, or the transport stops.
   void Park() {
     queue_.parked.fetch_add(1);
-    transport_.KeepServed(queue_, node_);
+    // A thread that is about to join finds this node, or is found by what this thread fetches.
+    queue_.parked_node.store(node_);
+    transport_.KeepServed(queue_);
+    transport_.FetchWaiting(node_);
     bool interrupted = false;
     bool stopping = false;
     {
@@ -114,7 +119,6 @@ class UringTransport::Worker {
   Queue& queue_;
   const std::unique_ptr<UringRing> ring_;
   const std::unique_ptr<UringEntry> entry_;
-  const std::uint64_t begun_for_;
   std::uint64_t node_ = 0;  // of the request in work
   std::jthread thread_;
 };
@@ -154,20 +158,19 @@ Result<> UringTransport::HandshakeDone(bool over_uring) {
   // The kernel holds all requests back until each queue has somebody.
   for (Queue& queue : queues_) {
     queue.threads.fetch_add(1);
-    STRATA_TRY(AddWorker(queue, 0));
+    STRATA_TRY(AddWorker(queue));
   }
   return {};
 }
 
-Result<> UringTransport::AddWorker(Queue& queue, std::uint64_t begun_for) {
+Result<> UringTransport::AddWorker(Queue& queue) {
   auto ring = UringRing::Create(device_->device(), stop_.get(), queue.number, options_.spin);
   auto entry = UringEntry::Create();
   if (!ring || !entry) {
     queue.threads.fetch_sub(1);
     return std::unexpected(std::move(ring ? entry.error() : ring.error()));
   }
-  auto worker =
-      std::make_unique<Worker>(*this, queue, std::move(*ring), std::move(*entry), begun_for);
+  auto worker = std::make_unique<Worker>(*this, queue, std::move(*ring), std::move(*entry));
   MutexLock lock(mutex_);
   if (stopping_) return {};
   worker->Start();
@@ -175,7 +178,7 @@ Result<> UringTransport::AddWorker(Queue& queue, std::uint64_t begun_for) {
   return {};
 }
 
-void UringTransport::KeepServed(Queue& queue, std::uint64_t node) {
+void UringTransport::KeepServed(Queue& queue) {
   if (!queue.WantsThread(options_.threads)) return;
   {
     MutexLock lock(mutex_);
@@ -183,12 +186,12 @@ void UringTransport::KeepServed(Queue& queue, std::uint64_t node) {
     if (queue.threads.load() >= kMaxThreadsPerQueue) return;
     queue.threads.fetch_add(1);
   }
-  if (const auto added = AddWorker(queue, node); !added) {
+  if (const auto added = AddWorker(queue); !added) {
     log::Error("no more threads to serve requests", {{"error", added.error().ToString()}});
   }
 }
 
-void UringTransport::FetchWaiting(std::uint64_t node) {
+bool UringTransport::FetchWaiting(std::uint64_t node) {
   struct {
     fuse_out_header header;
     fuse_notify_retrieve_out body;
@@ -199,10 +202,7 @@ void UringTransport::FetchWaiting(std::uint64_t node) {
   message.body.notify_unique = std::uint64_t{1} << 63 | fetches_.fetch_add(2);
   message.body.nodeid = node;
   const iovec part{&message, sizeof message};
-  if (device_->Send(std::span(&part, 1)) < 0) {
-    Ignore(FailErrno("FUSE_NOTIFY_RETRIEVE"),
-           "no regular file; what waits comes after the next reply");
-  }
+  return device_->Send(std::span(&part, 1)) >= 0;
 }
 
 void UringTransport::Stop() noexcept {

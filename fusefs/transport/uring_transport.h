@@ -56,6 +56,9 @@ class UringTransport final : public Transport {
     std::atomic<unsigned> threads = 0;  // changed under mutex_
     std::atomic<unsigned> busy = 0;     // of them, with a request
     std::atomic<unsigned> parked = 0;   // of those, with one that waits for its answer
+    // What the requests that were last begun, and last found to have to wait, are about.
+    std::atomic<std::uint64_t> begun_node = 0;
+    std::atomic<std::uint64_t> parked_node = 0;
     // Whether the next request might find nobody, and there may be one more thread.
     bool WantsThread(unsigned limit) const {
       const unsigned now_busy = busy.load();
@@ -65,18 +68,18 @@ class UringTransport final : public Transport {
 
   UringTransport(std::unique_ptr<DeviceTransport> device, UniqueFd stop, unsigned queues,
                  UringTransportOptions options);
-  // Starts a thread that `queue` already counts; uncounts it on failure. `begun_for`: see
-  // KeepServed(); 0 for a queue's first.
-  Result<> AddWorker(Queue& queue, std::uint64_t begun_for) STRATA_EXCLUDES(mutex_);
-  // Makes sure that somebody waits for the queue's next request, now that one about `node` has
-  // taken a thread.
-  void KeepServed(Queue& queue, std::uint64_t node) STRATA_EXCLUDES(mutex_);
+  // Starts a thread that `queue` already counts; uncounts it on failure.
+  Result<> AddWorker(Queue& queue) STRATA_EXCLUDES(mutex_);
+  // Makes sure that somebody waits for the queue's next request.
+  void KeepServed(Queue& queue) STRATA_EXCLUDES(mutex_);
   // Requests that found nobody wait in the kernel until a reply is sent to their queue; a thread
-  // that comes later is not given them. There may never be a reply if the queue's other requests
-  // all wait for what one of these does. So the new thread has the kernel send one to its
-  // processor, for nothing of the data of `node`, and answers that. It takes a regular file: what
-  // requests wait for are locks, and those are on such.
-  void FetchWaiting(std::uint64_t node);
+  // that joins is not given them. There may never be a reply if the queue's other requests all wait
+  // for what one of these does. So whoever joins, or goes to sleep with its request unanswered, has
+  // the kernel send one more to its processor, for nothing of the data of `node`; whoever is free
+  // answers that, and gets what waits. False if `node` is no regular file, for which the kernel
+  // does not do it: what requests wait for are locks, and those are on such; else what waits comes
+  // with the reply to the request now in work.
+  bool FetchWaiting(std::uint64_t node);
   // Where the answer to that request goes; nullptr: over the device.
   UringEntry* Route(std::uint64_t unique) STRATA_EXCLUDES(mutex_);
   // An INTERRUPT that has come before the request it is about: libfuse answers it with "try again",
