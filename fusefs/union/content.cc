@@ -492,13 +492,19 @@ Result<> UnionEngine::Sync(NodeId node_id, std::uint64_t, bool data_only) {
     if (partial) return partial->Sync(data_only);
   }
   int fd = -1;
+  bool written = false;
   {
     MutexLock lock(state->mu);
     // A retired node's handles keep the file they opened.
     if (state->mode == IoMode::kPassthrough && !state->backing_upper) return {};
     STRATA_TRY_ASSIGN(fd, UpperFdLocked(node, *state, false));
+    written = state->written;
   }
-  return data_only ? env_.files.SyncData(fd) : env_.files.Sync(fd);
+  STRATA_TRY(data_only ? env_.files.SyncData(fd) : env_.files.Sync(fd));
+  // As in Release(): what a shared mapping has changed must show.
+  KernelCache* cache = cache_.load();
+  if (written && cache != nullptr) cache->InvalidateAttributes(node_id);
+  return {};
 }
 
 Result<> UnionEngine::Allocate(NodeId node, std::uint64_t, int mode, off_t offset, off_t length,

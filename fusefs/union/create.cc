@@ -82,11 +82,11 @@ Result<struct stat> UnionEngine::MakeOverWhiteout(int upper, const std::string& 
     temp = "new";
   }
   STRATA_TRY(MakeInPlace(dir, temp.c_str(), what, mode));
-  STRATA_TRY_ASSIGN(const struct stat st,
-                    SettleOwner(dir, temp.c_str(), what, mode, parent, default_acl));
+  STRATA_TRY(SettleOwner(dir, temp.c_str(), what, mode, parent, default_acl));
+  // Attributes are read when all is done: the last step still changes the ctime.
   if (!S_ISDIR(mode)) {
     STRATA_TRY(files.Rename(dir, temp.c_str(), upper, name.c_str()));
-    return st;
+    return files.StatAt(upper, name.c_str());
   }
 
   STRATA_TRY_ASSIGN(const UniqueFd made,
@@ -94,7 +94,7 @@ Result<struct stat> UnionEngine::MakeOverWhiteout(int upper, const std::string& 
   STRATA_TRY(files.SetXattr(made.get(), layers_->xattrs().Opaque().c_str(), "y"));
   // After the exchange the staged name is the whiteout, which goes with the box.
   STRATA_TRY(files.Rename(dir, temp.c_str(), upper, name.c_str(), RENAME_EXCHANGE));
-  return st;
+  return files.StatAt(upper, name.c_str());
 }
 
 Result<UnionEngine::Bound> UnionEngine::AddEntry(NodeIndex parent, std::string_view name_view,
@@ -134,9 +134,10 @@ Result<UnionEngine::Bound> UnionEngine::AddEntry(NodeIndex parent, std::string_v
   const auto settle = [&]() -> Result<struct stat> {
     STRATA_TRY_ASSIGN(const struct stat st, SettleOwner(upper->get(), name.c_str(), what, mode,
                                                         parent_stat, default_acl));
-    if (marker && S_ISDIR(mode)) STRATA_TRY(MarkOpaque(upper->get(), name));
-    if (marker) STRATA_TRY(work_->RemoveFileWhiteout(upper->get(), name));
-    return st;
+    if (!marker) return st;
+    if (S_ISDIR(mode)) STRATA_TRY(MarkOpaque(upper->get(), name));
+    STRATA_TRY(work_->RemoveFileWhiteout(upper->get(), name));
+    return env_.files.StatAt(upper->get(), name.c_str());
   };
   auto settled = settle();
   if (!settled) {

@@ -1,0 +1,51 @@
+#include "tests/conformance/posix/differences.h"
+
+namespace strata::conformance {
+namespace {
+
+constexpr std::string_view kLibrary = "libfuse 3.14 does not pass the request on (docs/limits.md)";
+constexpr std::string_view kFuse = "the kernel's FUSE does not ask";
+constexpr std::string_view kAtime = "reading changes nothing: directories and lower layers";
+constexpr std::string_view kOld =
+    "a descriptor of a passed-through lower file keeps what it opened (docs/limits.md)";
+constexpr std::string_view kLocks = "locks do not meet across a copy-up (docs/limits.md)";
+
+constexpr Difference kDifferences[] = {
+    {"*", "chown-changes", "chown f -1 -1", "ok", kFuse},
+    {"*", "chown-clears", "lstat f", "file 6755 1000:1000 links=1 size=1", kFuse},
+    {"*", "times-of-attributes", "chown f -1 -1", "ok", kFuse},
+    {"*", "statx-fields", "birth f", "none", kLibrary},
+    {"*", "statx-fields", "birth d", "none", kLibrary},
+    {"*", "statx-fields", "birth l", "none", kLibrary},
+    {"*", "open-tmpfile", "*", "", kLibrary},
+    {"*", "write-clears-set-ids", "lstat g", "file 2767 0:0 links=1 size=2",
+     "FUSE_HANDLE_KILLPRIV_V2 takes setgid away only together with the group's execute bit"},
+    {"*", "fallocate-moves", "fallocate a collapse 0 4096", "EOPNOTSUPP", kFuse},
+    {"*", "fallocate-moves", "fallocate a insert 0 4096", "EOPNOTSUPP", kFuse},
+    {"*", "rename-whiteout", "*", "",
+     "a whiteout is a mark of the layers' format, not a file of the union: as kernel overlayfs"},
+    {"*", "open-fifo", "write a hello", "5", "the kernel does not tell of writes to a FIFO"},
+    {"@(upper|lower|merged|copied-up|chmodded|over-whiteouts|opaque|redirected|redirected-merged)/"
+     "*",
+     "atime-of-reading", "atime d", "as set", kAtime},
+    {"from-overlay/*", "holes", "*", "", "kernel overlayfs fills holes when it copies up"},
+    {"@(lower|merged|redirected|redirected-merged)/*", "atime-of-reading", "atime f", "as set",
+     kAtime},
+    {"@(lower|merged|redirected|redirected-merged)/*/@(large|all)", "old-descriptors",
+     "pread b 3 0", "ooo", kOld},
+    {"@(lower|merged|redirected|redirected-merged)/*/@(large|all)", "old-descriptors",
+     "mread mb 0 3", "ooo", kOld},
+    {"@(lower|merged|redirected|redirected-merged)/*/all", "old-descriptors", "pread s 3 0", "old",
+     kOld},
+    {"@(lower|merged|redirected|redirected-merged)/*/all", "old-descriptors", "mread ms 0 3", "old",
+     kOld},
+    {"lower/*/all", "locks-across-writes", "child open c f O_RDWR ; flock c ex ; lock c w 0 1",
+     "ok; ok; EAGAIN", kLocks},
+    {"lower/*/all", "locks-across-writes", "flock b ex", "ok", kLocks},
+};
+
+}  // namespace
+
+std::span<const Difference> KnownDifferences() { return kDifferences; }
+
+}  // namespace strata::conformance

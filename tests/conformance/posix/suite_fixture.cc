@@ -1,0 +1,54 @@
+#include "tests/conformance/posix/suite_fixture.h"
+
+#include <cctype>
+#include <cstdlib>
+
+namespace strata::conformance {
+namespace {
+
+using support::Must;
+using support::TempRoot;
+
+std::vector<Script> Load() {
+  const char* source = std::getenv("STRATA_SOURCE_DIR");
+  auto scripts = Must(LoadScripts(std::string(source != nullptr ? source : ".") +
+                                  "/tests/conformance/posix/cases"));
+  if (const char* only = std::getenv("STRATA_CASE")) {
+    std::erase_if(scripts, [only](const Script& script) { return script.name != only; });
+  }
+  return scripts;
+}
+
+}  // namespace
+
+Oracle::Oracle() : scripts(Load()) {
+  const TempRoot root = Must(TempRoot::Create());
+  wrong = Unexpected(scripts, RunScripts(scripts, root.path(), Part::kSetup), Part::kSetup);
+  body = RunScripts(scripts, root.path(), Part::kBody);
+  for (auto& line : Unexpected(scripts, body, Part::kBody)) wrong.push_back(std::move(line));
+}
+
+const Oracle& NativeRun() {
+  static const Oracle oracle;
+  return oracle;
+}
+
+void PrintTo(const Run& run, std::ostream* out) { *out << run.Name(); }
+
+std::string TestName(const ::testing::TestParamInfo<Run>& info) {
+  std::string name = info.param.Name();
+  for (char& c : name) {
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
+  }
+  return name;
+}
+
+void SuiteTest::RunCases() {
+  GetParam().kind->prepare(world_);
+  const auto mount = RunScripts(oracle_.scripts, world_.At(), Part::kBody);
+  for (const auto& line : Compare(oracle_.scripts, oracle_.body, mount, GetParam().Name())) {
+    ADD_FAILURE() << line;
+  }
+}
+
+}  // namespace strata::conformance
