@@ -152,7 +152,10 @@ TEST_P(Stress, EndsAsEveryProcessKnows) {
   mount = Must(UnionMount::Start(support::Mounter::kStratafs, Spec()));
   ExpectOutcome("after a remount");
   Must(mount.Stop());
-  mount = Must(UnionMount::Start(support::Mounter::kOverlay, Spec()));
+  Must(support::FinalizeUpper(Spec()));
+  support::UnionSpec plain = Spec();
+  plain.options.clear();
+  mount = Must(UnionMount::Start(support::Mounter::kOverlay, plain));
   ExpectOutcome("under kernel overlayfs");
   Must(mount.Stop());
 }
@@ -165,7 +168,7 @@ std::string NameOf(const ::testing::TestParamInfo<const Variant*>& info) {
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Variants, Stress, ::testing::Values(&Variants()[0], &Variants()[2]),
+INSTANTIATE_TEST_SUITE_P(Variants, Stress, ::testing::Values(&Variants()[2], &Variants()[3]),
                          NameOf);
 
 }  // namespace

@@ -22,6 +22,7 @@ TEST_P(Union, AsNativelyAndForTheKernel) {
   EXPECT_EQ(Diff(ours, Must(TreeSnapshot::Take(world_.At())), same_files), "")
       << "left: before, right: after a remount";
   world_.Unmount();
+  world_.Finalize();
   world_.MountOverlay();
   EXPECT_EQ(Diff(ours, Must(TreeSnapshot::Take(world_.At())), {}), "")
       << "left: stratafs, right: kernel overlayfs";
@@ -32,6 +33,10 @@ TEST_P(Union, AsNativelyAndForTheKernel) {
 std::vector<Run> Runs() {
   std::vector<Run> runs;
   for (const Kind& kind : Kinds()) runs.push_back({&kind, &Variants()[0]});
+  // Copied up in part: nearly every file.
+  for (const char* kind : {"copied-up", "chmodded"}) {
+    runs.push_back({&FindKind(kind), &Variants()[3]});
+  }
   return runs;
 }
 

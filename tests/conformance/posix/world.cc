@@ -24,8 +24,12 @@ using support::MustCall;
 constexpr std::size_t kLowers = 2;
 
 constexpr Variant kVariants[] = {
-    {"write/large", "write", "large"}, {"write/all", "write", "all"}, {"write/off", "write", "off"},
-    {"open/large", "open", "large"},   {"open/off", "open", "off"},
+    {"write/large", "write", "large"},
+    {"write/all", "write", "all"},
+    {"write/off", "write", "off"},
+    {"write/large/blocks", "write", "large", "copyup_threshold=4K,metacopy_threshold=4K"},
+    {"open/large", "open", "large"},
+    {"open/off", "open", "off"},
 };
 
 void SetTimes(const std::string& path, const struct stat& st) {
@@ -232,27 +236,33 @@ void World::SetUp(const std::string& directory) {
   if (!wrong.empty()) throw std::runtime_error("setup: " + wrong[0]);
 }
 
-void World::Start(support::Mounter mounter) {
-  if (digests_.empty()) {
-    for (std::size_t i = 0; i < kLowers; ++i) {
-      digests_.push_back(Must(support::LayerDigest(Lower(i))));
-    }
-  }
+support::UnionSpec World::Spec() const {
   support::UnionSpec spec = {.lower = {Lower(1), Lower(0)},
                              .upper = Upper(),
                              .work = base_ + "/work",
                              .mount_point = At(),
                              .copy_up = std::string(variant_.copy_up),
                              .passthrough = std::string(variant_.passthrough)};
-  if (mounter == support::Mounter::kStratafs && !variant_.options.empty()) {
-    spec.options = {std::string(variant_.options)};
+  if (!variant_.options.empty()) spec.options = {std::string(variant_.options)};
+  return spec;
+}
+
+void World::Start(support::Mounter mounter) {
+  if (digests_.empty()) {
+    for (std::size_t i = 0; i < kLowers; ++i) {
+      digests_.push_back(Must(support::LayerDigest(Lower(i))));
+    }
   }
+  support::UnionSpec spec = Spec();
+  if (mounter != support::Mounter::kStratafs) spec.options.clear();
   mount_ = Must(support::UnionMount::Start(mounter, spec));
 }
 
 void World::Mount() { Start(support::DefaultMounter()); }
 void World::MountOverlay() { Start(support::Mounter::kOverlay); }
 void World::Unmount() { Must(mount_.Stop()); }
+
+void World::Finalize() { Must(support::FinalizeUpper(Spec())); }
 
 bool World::LowersUntouched() const {
   for (std::size_t i = 0; i < kLowers; ++i) {

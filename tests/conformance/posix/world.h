@@ -45,10 +45,14 @@ class World {
   void MountOverlay();
   // Throws if the daemon does not end well.
   void Unmount();
+  // Makes the upper layer one that kernel overlayfs can read: no file is copied up in part any
+  // more.
+  void Finalize();
   // Whether the lower layers still are what they were.
   bool LowersUntouched() const;
 
  private:
+  support::UnionSpec Spec() const;
   void Start(support::Mounter mounter);
 
   std::string base_;
