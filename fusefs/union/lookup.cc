@@ -64,6 +64,7 @@ void UnionEngine::Drop(NodeIndex node, std::uint64_t lookups, std::uint32_t refs
     if (last.Is(kNodePartial) && last.Is(kNodeOrphan) && !last.Is(kNodeRetired)) {
       if (const auto orphan = orphans_.Find(index)) DropBlockMap(orphan->get());
     }
+    DropBacking(idle_backings_.Take(index));
     dirs_.Take(index);
     open_files_.Take(index);
     orphans_.Take(index);

@@ -147,8 +147,12 @@ Result<OpenReply> UnionEngine::Join(NodeIndex node, OpenState& state, int flags,
 Result<bool> UnionEngine::StartPassthrough(NodeIndex node, OpenState& state, int flags) {
   BackingFiles* backing = backing_.load();
   if (backing == nullptr) return false;
-  Result<int> fd = HasDataInUpper(node) ? UpperFdLocked(node, state, MayWrite(flags))
-                                        : LowerFdLocked(node, state);
+  const bool upper = HasDataInUpper(node);
+  if (const auto idle = upper ? std::nullopt : idle_backings_.Take(node)) {
+    state.backing_id = *idle;
+    return true;
+  }
+  Result<int> fd = upper ? UpperFdLocked(node, state, MayWrite(flags)) : LowerFdLocked(node, state);
   if (!fd) return std::unexpected(std::move(fd).error());
   auto id = backing->Register(*fd);
   if (!id) return false;  // served by requests then
@@ -265,6 +269,11 @@ Result<OpenReply> UnionEngine::OpenRetired(NodeIndex node, int flags, const Call
   return MakeReply(state->mode, state->backing_id, flags, false);
 }
 
+void UnionEngine::DropBacking(std::optional<std::int32_t> id) {
+  BackingFiles* backing = backing_.load();
+  if (id && backing != nullptr) backing->Unregister(*id);
+}
+
 void UnionEngine::Release(NodeId node_id, std::uint64_t) {
   const auto node = static_cast<NodeIndex>(node_id.value);
   const auto state = open_files_.Find(node);
@@ -278,7 +287,8 @@ void UnionEngine::Release(NodeId node_id, std::uint64_t) {
     state->closed = true;
     written = state->written;
     if (state->backing_id != 0) {
-      if (BackingFiles* backing = backing_.load()) backing->Unregister(state->backing_id);
+      DropBacking(state->backing_upper ? std::optional(state->backing_id)
+                                       : idle_backings_.Put(node, state->backing_id));
     }
     open_files_.Erase(node, state);
   }

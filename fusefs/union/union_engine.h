@@ -27,6 +27,7 @@
 #include "fusefs/union/directory.h"
 #include "fusefs/union/engine.h"
 #include "fusefs/union/flights.h"
+#include "fusefs/union/idle_backings.h"
 #include "fusefs/union/layers.h"
 #include "fusefs/union/link_groups.h"
 #include "fusefs/union/node_table.h"
@@ -39,6 +40,8 @@ namespace strata::fusefs {
 
 // Names move while they are followed; what keeps moving that often is an error, not bad luck.
 inline constexpr int kMaxRaces = 1000;
+// Lower files the kernel keeps open for the next time.
+inline constexpr std::size_t kIdleBackings = 1024;
 inline constexpr mode_t kPermissions = 07777;
 inline constexpr char kChangedOutside[] =
     "the file is not where the union put it: a layer was changed from outside";
@@ -426,6 +429,7 @@ class UnionEngine final : public Engine {
       STRATA_REQUIRES(state.mu);
   Result<bool> WantsPassthrough(NodeIndex node, int flags,
                                 std::optional<mode_t> mode = std::nullopt);
+  void DropBacking(std::optional<std::int32_t> id);
   // Replaces a node that has open handles on a backing file which is no longer the right one.
   Result<> Retire(NodeIndex node);
   Result<> MakeWayFor(NodeIndex node, int flags);
@@ -471,6 +475,7 @@ class UnionEngine final : public Engine {
   SideTable<RetiredNode> retired_;
   SideTable<RetiredNode> successors_;
   Flights flights_;
+  IdleBackings idle_backings_{kIdleBackings};
   PartialFiles partials_;
   std::atomic<bool> clones_ = true;  // the upper shares blocks with lower files, as far as is known
 
