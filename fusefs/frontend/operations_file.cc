@@ -43,8 +43,11 @@ Result<> Operations::Open(Request& request, fuse_ino_t ino, fuse_file_info* file
 
 Result<> Operations::Create(Request& request, fuse_ino_t parent, const char* name, mode_t mode,
                             fuse_file_info* file) {
-  STRATA_TRY_ASSIGN(const Engine::Created created,
-                    engine_.Create(NodeId{parent}, name, mode, file->flags, request.caller()));
+  STRATA_TRY_ASSIGN(
+      const Engine::Created created,
+      CurrentRequestIsTmpfile()
+          ? engine_.CreateUnnamed(NodeId{parent}, mode, file->flags, request.caller())
+          : engine_.Create(NodeId{parent}, name, mode, file->flags, request.caller()));
   const bool flushed = WantsFlush(created.entry.node, file->flags);
   OpenReply reply = created.open;
   reply.handle = NewHandle(created.open.handle, flushed);

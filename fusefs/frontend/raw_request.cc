@@ -27,6 +27,17 @@ std::span<std::byte> Shorten(std::span<std::byte> request) {
   return request.first(request.size() - (kNameAt - kShortNameAt));
 }
 
+std::span<std::byte> AsCreate(std::span<std::byte> request) {
+  fuse_in_header header{};
+  if (request.size() < sizeof header) return request;
+  std::memcpy(&header, request.data(), sizeof header);
+  if (header.opcode != wire::kTmpfile) return request;
+  current.tmpfile = true;
+  header.opcode = FUSE_CREATE;
+  std::memcpy(request.data(), &header, sizeof header);
+  return request;
+}
+
 std::uint32_t FlagsAt(std::size_t offset) {
   std::uint32_t flags = 0;
   const std::size_t start = sizeof(fuse_in_header) + offset;
@@ -40,7 +51,7 @@ std::uint32_t FlagsAt(std::size_t offset) {
 RawRequestScope::RawRequestScope(std::span<std::byte> request, std::span<std::byte> reply_space,
                                  bool setxattr_extended) noexcept
     : outer_(std::exchange(current, {.request = {}, .reply_space = reply_space})),
-      request_(setxattr_extended ? Shorten(request) : request) {
+      request_(AsCreate(setxattr_extended ? Shorten(request) : request)) {
   current.request = request_;
 }
 
@@ -61,6 +72,8 @@ bool CurrentRequestKillsPrivileges() noexcept {
       return false;
   }
 }
+
+bool CurrentRequestIsTmpfile() noexcept { return current.tmpfile; }
 
 bool CurrentRequestKillsSetgid() noexcept {
   return (current.setxattr_flags & wire::kSetxattrAclKillSgid) != 0;

@@ -13,7 +13,8 @@ namespace strata::fusefs {
 class RawRequestScope {
  public:
   // `setxattr_extended`: a SETXATTR comes in the long form, which libfuse 3.14 cannot read; it is
-  // brought into the short one. `reply_space`: as for RequestSink::Process().
+  // brought into the short one. A TMPFILE, which libfuse does not know, becomes a CREATE.
+  // `reply_space`: as for RequestSink::Process().
   RawRequestScope(std::span<std::byte> request, std::span<std::byte> reply_space,
                   bool setxattr_extended) noexcept;
   ~RawRequestScope();
@@ -28,6 +29,7 @@ class RawRequestScope {
     std::span<const std::byte> request;
     std::span<std::byte> reply_space;
     std::uint32_t setxattr_flags = 0;
+    bool tmpfile = false;
   };
 
  private:
@@ -45,5 +47,8 @@ bool CurrentRequestKillsPrivileges() noexcept;
 // True if it is a SETXATTR of an ACL whose caller may not keep setgid
 // (FUSE_SETXATTR_ACL_KILL_SGID).
 bool CurrentRequestKillsSetgid() noexcept;
+
+// True if what looks like a CREATE is a TMPFILE: the file gets no name.
+bool CurrentRequestIsTmpfile() noexcept;
 
 }  // namespace strata::fusefs

@@ -30,6 +30,9 @@ inline constexpr std::uint32_t kOpenKeepCache = 1U << 1;
 inline constexpr std::uint32_t kOpenNoFlush = 1U << 5;  // send no FLUSH for it
 inline constexpr std::uint32_t kOpenPassthrough = 1U << 7;
 
+// TMPFILE (Linux 6.2): body and reply are those of CREATE; the name means nothing.
+inline constexpr std::uint32_t kTmpfile = 51;
+
 // Privilege killing, negotiated by kInitHandleKillPrivV2.
 inline constexpr std::uint32_t kWriteKillSuidGid = 1U << 2;  // fuse_write_in::write_flags
 inline constexpr std::uint32_t kOpenKillSuidGid = 1U << 0;   // fuse_open_in::open_flags

@@ -44,7 +44,8 @@ Result<> UnionEngine::MakeInPlace(int dir, const char* name, const NewEntry& wha
 Result<struct stat> UnionEngine::SettleOwner(int dir, const char* name, const NewEntry& what,
                                              mode_t mode, const struct stat& parent,
                                              bool default_acl) {
-  STRATA_TRY_ASSIGN(const struct stat made, env_.files.StatAt(dir, name));
+  STRATA_TRY_ASSIGN(const struct stat made,
+                    env_.files.StatAt(dir, name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH));
   const bool inherits_group = (parent.st_mode & S_ISGID) != 0;
   const gid_t gid = inherits_group ? parent.st_gid : what.who.gid;
   mode_t wanted = mode & kPermissions;
@@ -54,12 +55,14 @@ Result<struct stat> UnionEngine::SettleOwner(int dir, const char* name, const Ne
   mode_t now = made.st_mode & kPermissions;
   const bool chown = made.st_uid != what.who.uid || made.st_gid != gid;
   if (chown) {
-    STRATA_TRY(env_.files.ChownAt(dir, name, what.who.uid, gid, AT_SYMLINK_NOFOLLOW));
+    STRATA_TRY(
+        env_.files.ChownAt(dir, name, what.who.uid, gid, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH));
     if (!S_ISDIR(mode)) now &= ~mode_t{S_ISUID | S_ISGID};  // chown(2) cleared them
   }
   const bool chmod = !S_ISLNK(mode) && now != wanted;
   if (chmod) STRATA_TRY(env_.files.ChmodAt(dir, name, wanted));
-  return chown || chmod ? env_.files.StatAt(dir, name) : made;
+  if (!chown && !chmod) return made;
+  return env_.files.StatAt(dir, name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH);
 }
 
 // Staged in the work directory and exchanged with the whiteout, so that at no time the lower name

@@ -94,6 +94,9 @@ class Engine {
   // Creates and opens; an existing file is opened unless O_EXCL.
   virtual Result<Created> Create(NodeId parent, std::string_view name, mode_t mode, int flags,
                                  const Caller& who) = 0;
+  // O_TMPFILE: a file of the upper layer that gets a name by Link() or never. EOPNOTSUPP where the
+  // upper filesystem has no such files.
+  virtual Result<Created> CreateUnnamed(NodeId dir, mode_t mode, int flags, const Caller& who) = 0;
   // ESTALE means: the node was retired, the kernel must look the name up again (FACTS §2). O_TRUNC
   // is honoured.
   virtual Result<OpenReply> OpenFile(NodeId node, int flags, const Caller& who) = 0;

@@ -116,6 +116,7 @@ class UnionEngine final : public Engine {
                   unsigned flags) override;
   Result<Created> Create(NodeId parent, std::string_view name, mode_t mode, int flags,
                          const Caller& who) override;
+  Result<Created> CreateUnnamed(NodeId dir, mode_t mode, int flags, const Caller& who) override;
   Result<OpenReply> OpenFile(NodeId node, int flags, const Caller& who) override;
   void Release(NodeId node, std::uint64_t handle) override;
   FileKey LockKey(NodeId node) override;
@@ -338,7 +339,7 @@ class UnionEngine final : public Engine {
     return nodes_->With(node, [&](NodeRecord& r) { return (r.flags & flags) != 0; });
   }
 
-  // --- create.cc, remove.cc, rename.cc
+  // --- create.cc, unnamed.cc, remove.cc, rename.cc
   // ------------------------------------------------------------
   struct NewEntry {
     mode_t mode = 0;  // type and permissions as asked for
@@ -349,7 +350,7 @@ class UnionEngine final : public Engine {
   };
   Result<Bound> AddEntry(NodeIndex parent, std::string_view name, const NewEntry& what);
   Result<> MakeInPlace(int dir, const char* name, const NewEntry& what, mode_t mode);
-  // Gives the attributes as settled.
+  // Gives the attributes as settled. An empty name means `dir` itself.
   Result<struct stat> SettleOwner(int dir, const char* name, const NewEntry& what, mode_t mode,
                                   const struct stat& parent, bool default_acl);
   Result<struct stat> MakeOverWhiteout(int upper, const std::string& name, const NewEntry& what,

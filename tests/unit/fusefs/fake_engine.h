@@ -33,6 +33,7 @@ class FakeEngine : public Engine {
   int fd = -1;
   bool last_kill = false;
   unsigned last_rename_flags = 0;
+  bool created_unnamed = false;
 
   void Connect(BackingFiles* files, KernelCache* kernel_cache) override {
     connected = true;
@@ -94,6 +95,10 @@ class FakeEngine : public Engine {
     auto entry = Made(mode, who);
     if (!entry) return std::unexpected(std::move(entry.error()));
     return Created{.entry = *entry, .open = open_reply};
+  }
+  Result<Created> CreateUnnamed(NodeId, mode_t mode, int, const Caller& who) override {
+    created_unnamed = true;
+    return Create({}, {}, mode, 0, who);
   }
   Result<OpenReply> OpenFile(NodeId, int, const Caller&) override { return Give(open_reply); }
   void Release(NodeId, std::uint64_t handle) override { released.push_back(handle); }

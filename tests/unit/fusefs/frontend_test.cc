@@ -149,6 +149,23 @@ TEST_F(FrontendTest, CreateHandsOverEntryAndHandle) {
   EXPECT_EQ(engine_.last_caller.umask, 022U);
 }
 
+TEST_F(FrontendTest, TmpfileMakesAnUnnamedFileAndIsAnsweredLikeCreate) {
+  engine_.open_reply.handle = 12;
+  fuse_create_in in{};
+  in.flags = O_TMPFILE | O_RDWR;
+  in.mode = S_IFREG | 0600;
+  const auto body = FakeKernel::Join(FakeKernel::Bytes(in), FakeKernel::Names({"/"}));
+  const Reply reply = kernel_.Ask(wire::kTmpfile, 1, body);
+  ASSERT_EQ(reply.Errno(), 0);
+  EXPECT_TRUE(engine_.created_unnamed);
+  const auto out = reply.As<CreateBody>();
+  EXPECT_EQ(out.entry.nodeid, 9U);
+  EXPECT_EQ(EngineHandle(out.open.handle), 12U);
+  engine_.created_unnamed = false;
+  ASSERT_EQ(kernel_.Ask(FUSE_CREATE, 1, body).Errno(), 0);
+  EXPECT_FALSE(engine_.created_unnamed);
+}
+
 TEST_F(FrontendTest, OpenNeverKeepsTheCacheUnderPassthrough) {
   const fuse_open_in in{};
   engine_.open_reply = {.handle = 8, .mode = IoMode::kCached, .keep_cache = true};
