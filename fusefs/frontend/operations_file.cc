@@ -1,4 +1,7 @@
 // The operations on open files.
+#include <algorithm>
+#include <array>
+#include <cstring>
 #include <span>
 
 #include "base/try.h"
@@ -7,6 +10,9 @@
 
 namespace strata::fusefs {
 namespace {
+
+// struct fsxattr has 28 bytes.
+constexpr std::size_t kLargestIoControl = 64;
 
 // With FUSE_HANDLE_KILLPRIV_V2 the kernel says for WRITE, but not for fallocate and
 // copy_file_range, whether setuid and setgid have to go; whoever is not root is taken to lack
@@ -110,11 +116,19 @@ Result<> Operations::Seek(Request& request, fuse_ino_t ino, off_t offset, int wh
   return {};
 }
 
-Result<> Operations::IoControl(Request& /*request*/, fuse_ino_t /*ino*/, unsigned /*command*/,
-                               void* /*argument*/, fuse_file_info* /*file*/, unsigned /*flags*/,
-                               const void* /*in*/, std::size_t /*in_size*/,
-                               std::size_t /*out_size*/) {
-  return Fail(ENOTTY, "ioctl");
+// The kernel sends the calls about inode flags here, with their arguments copied in and out.
+Result<> Operations::IoControl(Request& request, fuse_ino_t ino, unsigned command,
+                               void* /*argument*/, fuse_file_info* /*file*/, unsigned flags,
+                               const void* in, std::size_t in_size, std::size_t out_size) {
+  std::array<std::byte, kLargestIoControl> argument{};
+  if ((flags & FUSE_IOCTL_UNRESTRICTED) != 0 || std::max(in_size, out_size) > argument.size()) {
+    return Fail(ENOTTY, "ioctl");
+  }
+  if (in_size != 0) std::memcpy(argument.data(), in, in_size);
+  const std::span used(argument.data(), std::max(in_size, out_size));
+  STRATA_TRY(engine_.InodeFlags(NodeId{ino}, command, used));
+  request.IoControl(used.first(out_size));
+  return {};
 }
 
 }  // namespace strata::fusefs

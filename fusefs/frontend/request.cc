@@ -131,6 +131,10 @@ void Request::Offset(off_t offset) noexcept {
   if (fuse_req* raw = Take()) fuse_reply_lseek(raw, offset);
 }
 
+void Request::IoControl(std::span<const std::byte> out) noexcept {
+  if (fuse_req* raw = Take()) fuse_reply_ioctl(raw, 0, out.data(), out.size());
+}
+
 void Request::Lock(const struct flock& lock) noexcept {
   if (fuse_req* raw = Take()) fuse_reply_lock(raw, &lock);
 }

@@ -50,6 +50,7 @@ class Request {
   void Statfs(const struct statvfs& info) noexcept;
   void XattrSize(std::size_t size) noexcept;
   void Offset(off_t offset) noexcept;
+  void IoControl(std::span<const std::byte> out) noexcept;
   void Lock(const struct flock& lock) noexcept;
   // "No such name", which the kernel remembers.
   void Negative() noexcept;

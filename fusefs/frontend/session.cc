@@ -11,6 +11,7 @@
 #include "base/privileges.h"
 #include "base/try.h"
 #include "fusefs/frontend/operations.h"
+#include "fusefs/frontend/raw_operations.h"
 #include "fusefs/frontend/raw_request.h"
 #include "fusefs/transport/passthrough.h"
 #include "fusefs/transport/wire.h"
@@ -55,8 +56,8 @@ struct Session::Hooks {
     UserData& data = UserData::From(userdata);
     const SessionOptions& options = data.session.options_;
     unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_CACHE_SYMLINKS |
-                    FUSE_CAP_READDIRPLUS | FUSE_CAP_DONT_MASK | FUSE_CAP_ASYNC_DIO |
-                    FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE;
+                    FUSE_CAP_READDIRPLUS | FUSE_CAP_IOCTL_DIR | FUSE_CAP_DONT_MASK |
+                    FUSE_CAP_ASYNC_DIO | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE;
     if (options.acl) want |= FUSE_CAP_POSIX_ACL;
     constexpr unsigned kLocks = FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
     const bool locks = options.locks && (connection->capable & kLocks) == kLocks;
@@ -135,6 +136,7 @@ void Session::Process(std::span<std::byte> request, std::span<std::byte> reply_s
   if (!ready_.load(std::memory_order_acquire)) {
     if (auto offer = ParseInitRequest(request)) offer_ = offer;
   }
+  if (ServeRaw(engine_, transport_, request)) return;
   const RawRequestScope scope(request, reply_space,
                               setxattr_extended_.load(std::memory_order_relaxed));
   fuse_buf buffer{};

@@ -33,6 +33,49 @@ inline constexpr std::uint32_t kOpenPassthrough = 1U << 7;
 // TMPFILE (Linux 6.2): body and reply are those of CREATE; the name means nothing.
 inline constexpr std::uint32_t kTmpfile = 51;
 
+// STATX (Linux 6.6).
+inline constexpr std::uint32_t kStatx = 52;
+struct StatxTime {
+  std::int64_t seconds;
+  std::uint32_t nanoseconds;
+  std::int32_t reserved;
+};
+struct StatxIn {
+  std::uint32_t getattr_flags;
+  std::uint32_t reserved;
+  std::uint64_t handle;
+  std::uint32_t sync_flags;
+  std::uint32_t mask;
+};
+struct StatxOut {
+  std::uint64_t valid;  // seconds the kernel may keep it
+  std::uint32_t valid_nanoseconds;
+  std::uint32_t flags;
+  std::uint64_t spare[2];
+  std::uint32_t mask;
+  std::uint32_t block_size;
+  std::uint64_t attributes;
+  std::uint32_t links;
+  std::uint32_t uid;
+  std::uint32_t gid;
+  std::uint16_t mode;
+  std::uint16_t spare_mode;
+  std::uint64_t ino;
+  std::uint64_t size;
+  std::uint64_t blocks;
+  std::uint64_t attributes_mask;
+  StatxTime atime;
+  StatxTime btime;
+  StatxTime ctime;
+  StatxTime mtime;
+  std::uint32_t rdev_major;
+  std::uint32_t rdev_minor;
+  std::uint32_t dev_major;
+  std::uint32_t dev_minor;
+  std::uint64_t spare_end[14];
+};
+static_assert(sizeof(StatxOut) == 288);
+
 // Privilege killing, negotiated by kInitHandleKillPrivV2.
 inline constexpr std::uint32_t kWriteKillSuidGid = 1U << 2;  // fuse_write_in::write_flags
 inline constexpr std::uint32_t kOpenKillSuidGid = 1U << 0;   // fuse_open_in::open_flags

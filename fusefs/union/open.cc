@@ -6,7 +6,9 @@
 // must not see is retired: the new open is answered with ESTALE, and the lookup that follows finds
 // the successor (FACTS §2).
 #include <dirent.h>
+#include <linux/fs.h>
 
+#include "base/inode_flags.h"
 #include "base/try.h"
 #include "fusefs/union/union_engine.h"
 
@@ -124,6 +126,8 @@ Result<OpenReply> UnionEngine::Join(NodeIndex node, OpenState& state, int flags,
     }
   } else if (state.mode == IoMode::kPassthrough && (!passthrough || state.backing_upper != upper)) {
     return Fail(ESTALE, "open");
+  } else if (MayWrite(flags) && state.upper_writable) {
+    STRATA_TRY(CheckProtection(state.upper_writable->get(), flags));
   }
   ++state.handles;
   bool keep_cache = true;
@@ -144,6 +148,18 @@ Result<OpenReply> UnionEngine::Join(NodeIndex node, OpenState& state, int flags,
   return MakeReply(state.mode, state.backing_id, flags, keep_cache);
 }
 
+// The first to open a file for writing is refused by its filesystem, if at all; who comes later
+// shares that descriptor.
+Result<> UnionEngine::CheckProtection(int fd, int flags) {
+  unsigned protection = 0;
+  if (!InodeFlagsCall(fd, FS_IOC_GETFLAGS, std::as_writable_bytes(std::span(&protection, 1)))) {
+    return {};  // no such flags there
+  }
+  if ((protection & FS_IMMUTABLE_FL) != 0) return Fail(EPERM, "open");
+  if ((protection & FS_APPEND_FL) != 0 && (flags & O_APPEND) == 0) return Fail(EPERM, "open");
+  return {};
+}
+
 Result<bool> UnionEngine::StartPassthrough(NodeIndex node, OpenState& state, int flags) {
   BackingFiles* backing = backing_.load();
   if (backing == nullptr) return false;
@@ -152,7 +168,9 @@ Result<bool> UnionEngine::StartPassthrough(NodeIndex node, OpenState& state, int
     state.backing_id = *idle;
     return true;
   }
-  Result<int> fd = upper ? UpperFdLocked(node, state, MayWrite(flags)) : LowerFdLocked(node, state);
+  Result<int> fd = upper ? UpperFdLocked(node, state, MayWrite(flags),
+                                         MayWrite(flags) && (flags & O_APPEND) != 0)
+                         : LowerFdLocked(node, state);
   if (!fd) return std::unexpected(std::move(fd).error());
   auto id = backing->Register(*fd);
   if (!id) return false;  // served by requests then
@@ -160,11 +178,17 @@ Result<bool> UnionEngine::StartPassthrough(NodeIndex node, OpenState& state, int
   return true;
 }
 
-Result<int> UnionEngine::UpperFdLocked(NodeIndex node, OpenState& state, bool writable) {
+Result<int> UnionEngine::UpperFdLocked(NodeIndex node, OpenState& state, bool writable,
+                                       bool appends) {
   SharedFd& slot = writable ? state.upper_writable : state.upper;
   if (!writable && state.upper_writable) return state.upper_writable->get();
   if (!slot) {
-    STRATA_TRY_ASSIGN(slot, OpenNode(node, writable ? O_RDWR : O_RDONLY));
+    auto opened = OpenNode(node, writable ? O_RDWR : O_RDONLY);
+    // Append-only (chattr +a).
+    if (!opened && appends && opened.error().code() == EPERM) {
+      opened = OpenNode(node, O_RDWR | O_APPEND);
+    }
+    STRATA_TRY_ASSIGN(slot, std::move(opened));
   }
   return slot->get();
 }

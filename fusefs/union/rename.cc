@@ -288,7 +288,9 @@ Result<> UnionEngine::MoveLeavingWhiteout(RenameSide& from, RenameSide& to, bool
   // whiteout.
   if (!replaces) {
     STRATA_TRY(work_->AddWhiteout(to_dir, to.name));
-    return files.Rename(from_dir, from_name, to_dir, to_name, RENAME_EXCHANGE);
+    auto exchanged = files.Rename(from_dir, from_name, to_dir, to_name, RENAME_EXCHANGE);
+    if (!exchanged) Ignore(files.Unlink(to_dir, to_name), "undo of a failed rename");
+    return exchanged;
   }
   STRATA_TRY(files.Rename(from_dir, from_name, to_dir, to_name, RENAME_EXCHANGE));
   STRATA_TRY_ASSIGN(std::string whiteout, work_->StageWhiteout());

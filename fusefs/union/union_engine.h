@@ -98,6 +98,7 @@ class UnionEngine final : public Engine {
   Result<EntryReply> Lookup(NodeId parent, std::string_view name) override;
   void Forget(NodeId node, std::uint64_t count) override;
   Result<struct stat> GetAttr(NodeId node, bool* stable) override;
+  Result<struct timespec> BirthTime(NodeId node) override;
   Result<struct stat> SetAttr(NodeId node, const AttrChange& change, const Caller& who,
                               bool* stable) override;
   Result<std::string> ReadLink(NodeId node) override;
@@ -137,6 +138,7 @@ class UnionEngine final : public Engine {
   Result<> SetXattr(NodeId node, const char* name, std::string_view value, int flags,
                     bool kill_setgid) override;
   Result<> RemoveXattr(NodeId node, const char* name) override;
+  Result<> InodeFlags(NodeId node, unsigned command, std::span<std::byte> argument) override;
   Result<struct statvfs> StatVfs() override;
   Result<> Finalize() override;
   Counters Count() const override;
@@ -426,6 +428,7 @@ class UnionEngine final : public Engine {
   // retired.
   Result<OpenReply> Join(NodeIndex node, OpenState& state, int flags, bool passthrough)
       STRATA_REQUIRES(state.mu);
+  static Result<> CheckProtection(int fd, int flags);
   Result<bool> StartPassthrough(NodeIndex node, OpenState& state, int flags)
       STRATA_REQUIRES(state.mu);
   Result<bool> WantsPassthrough(NodeIndex node, int flags,
@@ -439,7 +442,8 @@ class UnionEngine final : public Engine {
   void ArrivedByName(NodeIndex node);
   // Attributes changed through a retired node: the kernel knows them by the node in use.
   void AttributesChanged(NodeId asked, NodeIndex changed);
-  Result<int> UpperFdLocked(NodeIndex node, OpenState& state, bool writable)
+  // `appends`: opened to append, which append-only files can be.
+  Result<int> UpperFdLocked(NodeIndex node, OpenState& state, bool writable, bool appends = false)
       STRATA_REQUIRES(state.mu);
   Result<int> LowerFdLocked(NodeIndex node, OpenState& state) STRATA_REQUIRES(state.mu);
   Result<std::shared_ptr<OpenState>> StateOf(NodeIndex node);

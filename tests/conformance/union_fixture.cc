@@ -35,6 +35,14 @@ void UnionTest::SetUp() {
   }
 }
 
+std::vector<std::string> LeftInWork(const std::string& work) {
+  std::vector<std::string> names;
+  for (const std::string& name : List(work + "/work")) {
+    if (!S_ISCHR(Lstat(work + "/work/" + name).st_mode)) names.push_back(name);
+  }
+  return names;
+}
+
 std::string UnionTest::Lower(std::size_t layer, std::string_view path) {
   while (layers_.size() <= layer) {
     layers_.push_back(Must(root_.MakeDir("lower" + std::to_string(layers_.size()))));

@@ -31,6 +31,9 @@ using support::OpenFile;
 using support::ReadFile;
 using support::WriteFile;
 
+// What was staged in a work directory and is there still; whiteouts are kept for the next one.
+std::vector<std::string> LeftInWork(const std::string& work);
+
 class UnionTest : public ::testing::Test {
  protected:
   UnionTest();

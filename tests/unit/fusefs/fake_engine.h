@@ -2,7 +2,10 @@
 // tests of what stands in front of the engine.
 #pragma once
 
+#include <algorithm>
 #include <map>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,6 +22,8 @@ class FakeEngine : public Engine {
   OpenReply open_reply;
   int error = 0;  // if set, every call that can fail fails with it
   bool throws = false;
+  std::optional<struct timespec> birth_time;
+  unsigned inode_flags = 0x10;
   bool attributes_stable = true;
 
   // What was asked.
@@ -51,6 +56,15 @@ class FakeEngine : public Engine {
   Result<struct stat> GetAttr(NodeId /*node*/, bool* stable) override {
     *stable = attributes_stable;
     return Give(StatOf(S_IFREG | 0644));
+  }
+  Result<struct timespec> BirthTime(NodeId /*node*/) override {
+    if (!birth_time) return Fail(ENODATA, "fake");
+    return *birth_time;
+  }
+  Result<> InodeFlags(NodeId, unsigned, std::span<std::byte> argument) override {
+    if (argument.size() < sizeof inode_flags) return Fail(ENOTTY, "fake");
+    std::ranges::copy(std::as_bytes(std::span(&inode_flags, 1)), argument.begin());
+    return Nothing();
   }
   Result<struct stat> SetAttr(NodeId /*node*/, const AttrChange& change, const Caller& who,
                               bool* stable) override {

@@ -1,6 +1,7 @@
 // The adapter between the kernel's protocol and the engine, driven by a fake of each.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/fs.h>
 #include <sys/mman.h>
 
 #include "fusefs/frontend/conversions.h"
@@ -286,6 +287,41 @@ TEST_F(FrontendTest, WhatTheKernelNeedNotAskIsNotImplemented) {
   EXPECT_EQ(kernel_.Ask(FUSE_FLUSH, 5, FakeKernel::Bytes(fuse_flush_in{})).Errno(), 0);
   EXPECT_EQ(kernel_.Ask(FUSE_ACCESS, 5, FakeKernel::Bytes(fuse_access_in{})).Errno(), ENOSYS);
   EXPECT_EQ(kernel_.Ask(FUSE_IOCTL, 5, FakeKernel::Bytes(fuse_ioctl_in{})).Errno(), ENOTTY);
+}
+
+TEST_F(FrontendTest, StatxTellsTheBirthTimeIfThereIsOne) {
+  wire::StatxIn in{};
+  Reply reply = kernel_.Ask(wire::kStatx, 5, FakeKernel::Bytes(in));
+  ASSERT_EQ(reply.Errno(), 0);
+  ASSERT_EQ(reply.body.size(), sizeof(wire::StatxOut));
+  EXPECT_EQ(reply.As<wire::StatxOut>().mask, static_cast<std::uint32_t>(STATX_BASIC_STATS));
+  EXPECT_EQ(reply.As<wire::StatxOut>().ino, 42U);
+  EXPECT_EQ(reply.As<wire::StatxOut>().mode, S_IFREG | 0644);
+  engine_.birth_time = timespec{.tv_sec = 12, .tv_nsec = 34};
+  reply = kernel_.Ask(wire::kStatx, 5, FakeKernel::Bytes(in));
+  EXPECT_NE(reply.As<wire::StatxOut>().mask & STATX_BTIME, 0U);
+  EXPECT_EQ(reply.As<wire::StatxOut>().btime.seconds, 12);
+  EXPECT_EQ(reply.As<wire::StatxOut>().btime.nanoseconds, 34U);
+  engine_.error = EIO;
+  reply = kernel_.Ask(wire::kStatx, 5, FakeKernel::Bytes(in));
+  EXPECT_EQ(reply.Errno(), EIO);
+  EXPECT_TRUE(reply.body.empty());
+}
+
+TEST_F(FrontendTest, InodeFlagsGoInAndOut) {
+  fuse_ioctl_in in{};
+  in.cmd = FS_IOC_GETFLAGS;
+  in.out_size = sizeof(unsigned);
+  const Reply reply = kernel_.Ask(FUSE_IOCTL, 5, FakeKernel::Bytes(in));
+  ASSERT_EQ(reply.Errno(), 0);
+  struct Out {
+    fuse_ioctl_out out;
+    unsigned flags;
+  };
+  EXPECT_EQ(reply.As<Out>().out.result, 0);
+  EXPECT_EQ(reply.As<Out>().flags, 0x10U);
+  in.out_size = 4096;
+  EXPECT_EQ(kernel_.Ask(FUSE_IOCTL, 5, FakeKernel::Bytes(in)).Errno(), ENOTTY);
 }
 
 TEST_F(FrontendTest, RenameFlagsArrive) {
