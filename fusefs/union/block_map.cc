@@ -2,6 +2,7 @@
 
 #include <linux/falloc.h>
 #include <sys/random.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <bit>
@@ -38,7 +39,7 @@ struct Header {
   std::uint32_t handle_length = 0;
   std::array<char, BlockMap::kMaxHandle> handle{};
   BlockMapId id{};
-  // The first bytes of the SHA-256 of all before it.
+  // XXH3-128 of all before it, in canonical (big endian) form.
   std::array<std::uint8_t, 16> checksum{};
   // Changes: the boot in which the marks were last checked against the disk.
   BootId boot{};
@@ -47,10 +48,10 @@ struct Header {
 static_assert(std::endian::native == std::endian::little && sizeof(Header) == 240);
 
 std::array<std::uint8_t, 16> ChecksumOf(const Header& header) {
-  const Digest digest =
-      Digest::Of({reinterpret_cast<const char*>(&header), offsetof(Header, checksum)});
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits(&header, offsetof(Header, checksum)));
   std::array<std::uint8_t, 16> sum{};
-  std::copy_n(digest.bytes().begin(), sum.size(), sum.begin());
+  std::memcpy(sum.data(), canonical.digest, sum.size());
   return sum;
 }
 
