@@ -27,7 +27,7 @@ Result<bool> DirectoryMerge::Add(LayerIndex layer, int fd) {
     if (name.starts_with(kWhiteoutPrefix)) {
       if (name == kOpaqueMarker) {
         opaque = true;
-      } else if (!name.starts_with(".wh..wh.") && name.size() > kWhiteoutPrefix.size()) {
+      } else if (!name.starts_with(kReservedPrefix) && name.size() > kWhiteoutPrefix.size()) {
         markers.emplace_back(name.substr(kWhiteoutPrefix.size()));
       }
     } else if (type == DT_UNKNOWN) {

@@ -66,18 +66,6 @@ Result<> LockDirectory(int fd, const char* what, const std::string& path) {
 
 }  // namespace
 
-std::string OverlayXattrs::Escape(std::string_view name) const {
-  return prefix_ + "overlay." + std::string(name.substr(prefix_.size()));
-}
-
-bool OverlayXattrs::IsEscaped(std::string_view name) const {
-  return name.starts_with(prefix_) && name.substr(prefix_.size()).starts_with("overlay.");
-}
-
-std::string OverlayXattrs::Unescape(std::string_view name) const {
-  return prefix_ + std::string(name.substr(prefix_.size() + std::string_view("overlay.").size()));
-}
-
 std::uint16_t Layers::FilesystemOf(dev_t device) {
   auto found = std::ranges::find(devices_, device);
   if (found == devices_.end()) found = devices_.insert(devices_.end(), device);

@@ -11,6 +11,7 @@
 #include "base/file_ops.h"
 #include "fusefs/union/chain_layers.h"
 #include "fusefs/union/types.h"
+#include "layerstore/index/marks.h"
 #include "layerstore/index/metadata_index.h"
 
 namespace strata::fusefs {
@@ -20,34 +21,7 @@ using LayerIndex = std::uint16_t;
 inline constexpr LayerIndex kUpperLayer = 0;
 inline constexpr std::size_t kMaxLayers = 65000;
 
-// The xattrs that carry overlay metadata, in kernel overlayfs's format
-// (linux: Documentation/filesystems/overlayfs.rst, fs/overlayfs/overlayfs.h).
-class OverlayXattrs {
- public:
-  explicit OverlayXattrs(bool user) : prefix_(user ? "user.overlay." : "trusted.overlay.") {}
-
-  std::string Opaque() const { return prefix_ + "opaque"; }  // "y"
-  std::string Redirect() const {
-    return prefix_ + "redirect";
-  }  // where a renamed directory's lower parts are
-  std::string Origin() const { return prefix_ + "origin"; }  // file handle of what was copied up
-  std::string Metacopy() const { return prefix_ + "metacopy"; }  // the data is in a lower layer
-  std::string LinkCount() const {
-    return prefix_ + "nlink";
-  }  // "U+1": links shown beyond the upper inode's
-  std::string Inode() const { return prefix_ + "strata.ino"; }  // the st_ino shown, decimal
-  const std::string& prefix() const { return prefix_; }
-
-  // Ours, not to be shown to or set by users of the mount.
-  bool IsPrivate(std::string_view name) const { return name.starts_with(prefix_); }
-  // What a user's own xattr of that namespace is stored as, and back (nested overlays use them).
-  std::string Escape(std::string_view name) const;
-  bool IsEscaped(std::string_view name) const;
-  std::string Unescape(std::string_view name) const;
-
- private:
-  std::string prefix_;
-};
+using layerstore::OverlayXattrs;
 
 // Immutable after Open(); thread-safe.
 class Layers {

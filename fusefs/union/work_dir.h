@@ -19,8 +19,9 @@ enum class WhiteoutForm : std::uint8_t {
   kFile,    // empty file ".wh.NAME" (OCI layers, AUFS)
 };
 
-inline constexpr std::string_view kWhiteoutPrefix = ".wh.";
-inline constexpr std::string_view kOpaqueMarker = ".wh..wh..opq";
+using layerstore::kOpaqueMarker;
+using layerstore::kReservedPrefix;
+using layerstore::kWhiteoutPrefix;
 
 class WorkDir;
 

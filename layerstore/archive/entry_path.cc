@@ -7,8 +7,6 @@
 namespace strata::layerstore {
 namespace {
 
-constexpr std::string_view kAufsPrefix = ".wh..wh.";
-constexpr std::string_view kOpaqueName = ".wh..wh..opq";
 constexpr std::size_t kShownBytes = 200;
 
 }  // namespace
@@ -59,7 +57,7 @@ Result<EntryName> ClassifyEntryName(std::string_view path) {
     const std::size_t slash = rest.find('/');
     const std::string_view component = rest.substr(0, slash);
     rest.remove_prefix(slash == std::string_view::npos ? rest.size() : slash + 1);
-    if (component.starts_with(kAufsPrefix)) {
+    if (component.starts_with(kReservedPrefix)) {
       entry.kind = EntryName::Kind::kIgnored;
       return entry;
     }
@@ -68,9 +66,9 @@ Result<EntryName> ClassifyEntryName(std::string_view path) {
     }
   }
   if (!entry.name.starts_with(kWhiteoutPrefix)) return entry;
-  if (entry.name == kOpaqueName) {
+  if (entry.name == kOpaqueMarker) {
     entry.kind = EntryName::Kind::kOpaque;
-  } else if (entry.name.starts_with(kAufsPrefix)) {
+  } else if (entry.name.starts_with(kReservedPrefix)) {
     entry.kind = EntryName::Kind::kIgnored;
   } else {
     entry.kind = EntryName::Kind::kWhiteout;

@@ -8,10 +8,9 @@
 
 #include "base/error.h"
 #include "layerstore/archive/unpack_options.h"
+#include "layerstore/index/marks.h"
 
 namespace strata::layerstore {
-
-inline constexpr std::string_view kWhiteoutPrefix = ".wh.";
 
 // A name from an archive as an error may show it: control characters as "\x0a", and no more than
 // the first 200 bytes.

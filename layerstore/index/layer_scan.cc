@@ -15,17 +15,12 @@ namespace {
 
 using Entry = MetadataIndex::Entry;
 
-constexpr std::string_view kWhiteoutPrefix = ".wh.";
-constexpr std::string_view kReservedPrefix = ".wh..wh.";
-constexpr std::string_view kOpaqueMarker = ".wh..wh..opq";
 constexpr off_t kStatBlock = 512;
 
 class Scan {
  public:
   Scan(FileOps& files, bool user_marks)
-      : files_(files),
-        prefix_(user_marks ? "user.overlay." : "trusted.overlay."),
-        writer_(MetadataIndex::Kind::kLayer, user_marks) {}
+      : files_(files), overlay_(user_marks), writer_(MetadataIndex::Kind::kLayer, user_marks) {}
 
   Result<std::string> Run(int root, const std::string& path) {
     STRATA_TRY_ASSIGN(const struct stat st, files_.Stat(root));
@@ -142,18 +137,17 @@ class Scan {
     }
     const struct stat& st = entry.attr;
     for (const std::string& name : *listed) {
-      if (!name.starts_with(prefix_) ||
-          std::string_view(name).substr(prefix_.size()).starts_with("overlay.")) {
+      if (!overlay_.IsPrivate(name) || overlay_.IsEscaped(name)) {
         entry.has_xattrs = true;
-      } else if (S_ISDIR(st.st_mode) && name == prefix_ + "opaque") {
+      } else if (S_ISDIR(st.st_mode) && name == overlay_.Opaque()) {
         STRATA_TRY_ASSIGN(const std::string value, files_.GetXattrAt(dir, file, name.c_str()));
         entry.opaque = entry.opaque || value == "y";
-      } else if (S_ISDIR(st.st_mode) && name == prefix_ + "redirect") {
+      } else if (S_ISDIR(st.st_mode) && name == overlay_.Redirect()) {
         STRATA_TRY_ASSIGN(redirect_, files_.GetXattrAt(dir, file, name.c_str()));
         if (!IsRedirect(redirect_)) {
           return Fail(EINVAL, "redirect", "'" + redirect_ + "' is not a redirect");
         }
-      } else if (S_ISREG(st.st_mode) && name == prefix_ + "metacopy") {
+      } else if (S_ISREG(st.st_mode) && name == overlay_.Metacopy()) {
         entry.metacopy = st.st_size > 0 && st.st_blocks * kStatBlock < st.st_size;
       }
     }
@@ -162,7 +156,7 @@ class Scan {
   }
 
   FileOps& files_;
-  const std::string prefix_;
+  const OverlayXattrs overlay_;
   IndexWriter writer_;
   std::string redirect_;
 };

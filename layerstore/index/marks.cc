@@ -4,6 +4,18 @@
 
 namespace strata::layerstore {
 
+std::string OverlayXattrs::Escape(std::string_view name) const {
+  return prefix_ + "overlay." + std::string(name.substr(prefix_.size()));
+}
+
+bool OverlayXattrs::IsEscaped(std::string_view name) const {
+  return name.starts_with(prefix_) && name.substr(prefix_.size()).starts_with("overlay.");
+}
+
+std::string OverlayXattrs::Unescape(std::string_view name) const {
+  return prefix_ + std::string(name.substr(prefix_.size() + std::string_view("overlay.").size()));
+}
+
 bool IsRedirect(std::string_view redirect) {
   if (redirect.starts_with('/')) {
     redirect.remove_prefix(1);
