@@ -11,6 +11,8 @@
 #include <cstdio>
 #include <memory>
 
+#include "base/try.h"
+
 namespace strata {
 namespace {
 
@@ -305,6 +307,15 @@ FileOps& FileOps::System() {
 }
 
 std::string ProcFdPath(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
+
+Result<std::vector<std::string>> NamesIn(FileOps& ops, int dir) {
+  std::vector<std::string> names;
+  STRATA_TRY(ops.ReadDir(dir, [&](std::string_view name, ino_t, unsigned char) {
+    names.emplace_back(name);
+    return true;
+  }));
+  return names;
+}
 
 Result<> WriteAllAt(FileOps& ops, int fd, std::span<const std::byte> data, off_t offset) {
   while (!data.empty()) {

@@ -104,6 +104,11 @@ class FileOps {
   virtual Result<std::vector<std::string>> ListXattrAt(int dir, const char* name) = 0;
 };
 
+// Bytes that st_blocks counts in.
+inline constexpr off_t kStatBlock = 512;
+
+// The names FileOps::ReadDir() gives, from the descriptor's position on.
+Result<std::vector<std::string>> NamesIn(FileOps& ops, int dir);
 // Loops over WriteAt until everything is written; ENOSPC for a write that makes no progress.
 Result<> WriteAllAt(FileOps& ops, int fd, std::span<const std::byte> data, off_t offset);
 // The same at the file position.

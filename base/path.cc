@@ -1,5 +1,8 @@
 #include "base/path.h"
 
+#include <cstdlib>
+#include <memory>
+
 namespace strata {
 
 bool PathComponent::Valid(std::string_view name) {
@@ -13,6 +16,13 @@ Result<PathComponent> PathComponent::Make(std::string_view name) {
     return Fail(ENAMETOOLONG, "name", std::string(name.substr(0, 40)) + "...");
   }
   return Fail(EINVAL, "name", "'" + std::string(name) + "'");
+}
+
+Result<std::string> RealPath(const std::string& path) {
+  const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr),
+                                                         &std::free);
+  if (!real) return FailErrno("realpath", path);
+  return std::string(real.get());
 }
 
 std::string JoinPath(std::string_view dir, std::string_view name) {

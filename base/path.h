@@ -28,6 +28,9 @@ class PathComponent {
   std::string name_;
 };
 
+// realpath(3): absolute, without symbolic links; its errors name the path.
+Result<std::string> RealPath(const std::string& path);
+
 // dir + '/' + name, without doubling the slash; `dir` empty gives `name`.
 std::string JoinPath(std::string_view dir, std::string_view name);
 // What stands before the last '/': "a/b" -> "a", "/a" -> "/", "a" -> "".

@@ -59,11 +59,7 @@ class TreeRemover {
   }
 
   Result<> Empty(int fd, int depth) {
-    std::vector<std::string> names;
-    STRATA_TRY(ops_.ReadDir(fd, [&](std::string_view name, ino_t, unsigned char) {
-      names.emplace_back(name);
-      return true;
-    }));
+    STRATA_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(ops_, fd));
     for (const std::string& name : names) {
       auto removed = Remove(fd, name.c_str(), depth + 1);
       if (!removed && removed.error().code() == EACCES) {

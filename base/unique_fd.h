@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <memory>
 #include <utility>
 
 namespace strata {
@@ -32,5 +33,8 @@ class UniqueFd {
  private:
   int fd_ = -1;
 };
+
+// A descriptor that several hold; closed by the last.
+using SharedFd = std::shared_ptr<const UniqueFd>;
 
 }  // namespace strata

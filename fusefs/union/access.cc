@@ -19,8 +19,6 @@ constexpr int kYields = 16;
 constexpr int kMaxWaits = 20000;
 constexpr std::chrono::microseconds kPause{200};
 
-constexpr off_t kStatBlock = 512;  // bytes st_blocks counts in
-
 // What opening or looking up a name says when something else has taken its place: a whiteout is a
 // device nobody drives.
 bool MayHaveMoved(int code) {

@@ -1,10 +1,10 @@
 #include "fusefs/union/chain_layers.h"
 
-#include <cstdlib>
 #include <filesystem>
 #include <utility>
 
 #include "base/mount_tree.h"
+#include "base/path.h"
 #include "base/try.h"
 
 namespace strata::fusefs {
@@ -86,13 +86,10 @@ Result<> ChainLayers::CheckLayers() {
 
 Result<std::vector<std::string>> ChainLayers::RealPaths() const {
   // Resolved once: the directories of a store are no symbolic links.
-  std::unique_ptr<char, decltype(&std::free)> base(
-      ::realpath(ProcFdPath(base_.get()).c_str(), nullptr), &std::free);
-  if (!base) return FailErrno("realpath", "layers");
+  STRATA_TRY_ASSIGN(const std::filesystem::path base, RealPath(ProcFdPath(base_.get())));
   std::vector<std::string> paths;
   for (std::size_t layer = 0; layer < size(); ++layer) {
-    const std::filesystem::path path = std::filesystem::path(base.get()) / PathFromBase(layer);
-    paths.push_back(path.lexically_normal().string());
+    paths.push_back((base / PathFromBase(layer)).lexically_normal().string());
   }
   return paths;
 }

@@ -19,8 +19,6 @@
 
 namespace strata::fusefs {
 
-using SharedFd = std::shared_ptr<const UniqueFd>;
-
 // Thread-safe.
 class ChainLayers {
  public:

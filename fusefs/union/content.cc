@@ -378,13 +378,12 @@ void UnionEngine::DropBlockMap(int upper) {
 
 void UnionEngine::CollectBlockMaps() {
   const int dir = work_->blocks_fd();
-  std::vector<std::string> names;
-  const auto listed = env_.files.ReadDir(dir, [&](std::string_view name, ino_t, unsigned char) {
-    names.emplace_back(name);
-    return true;
-  });
-  Ignore(listed, "block maps of files that are gone stay");
-  for (const std::string& name : names) {
+  const auto names = NamesIn(env_.files, dir);
+  if (!names) {
+    log::Warn("block maps cannot be listed", {{"error", names.error().ToString()}});
+    return;
+  }
+  for (const std::string& name : *names) {
     auto handle = BlockMap::UpperHandle(env_.files, dir, name.c_str());
     if (!handle) {
       log::Warn("a block map cannot be read", {{"error", handle.error().ToString()}});

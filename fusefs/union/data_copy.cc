@@ -68,7 +68,6 @@ Result<> CopySparseExtent(FileOps& files, int from, int to, off_t offset, off_t 
 }
 
 Result<> CopyContent(FileOps& files, int from, const struct stat& from_stat, int to, off_t size) {
-  constexpr off_t kStatBlock = 512;
   if (from_stat.st_blocks * kStatBlock >= from_stat.st_size) {
     return CopyExtent(files, from, to, 0, size);
   }

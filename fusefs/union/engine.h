@@ -62,7 +62,8 @@ class Engine {
   virtual void Forget(NodeId node, std::uint64_t count) = 0;
   // `stable` is false if the kernel must not cache the answer (a retired node).
   virtual Result<struct stat> GetAttr(NodeId node, bool* stable) = 0;
-  // When the inode that stands for the file now was made; ENODATA where its filesystem does not know.
+  // When the inode that stands for the file now was made; ENODATA where its filesystem does not
+  // know.
   virtual Result<struct timespec> BirthTime(NodeId node) = 0;
   // Gives the attributes afterwards; `stable` as for GetAttr().
   virtual Result<struct stat> SetAttr(NodeId node, const AttrChange& change, const Caller& who,
@@ -131,8 +132,8 @@ class Engine {
   virtual Result<> SetXattr(NodeId node, const char* name, std::string_view value, int flags,
                             bool kill_setgid) = 0;
   virtual Result<> RemoveXattr(NodeId node, const char* name) = 0;
-  // FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_IOC_FSGETXATTR or FS_IOC_FSSETXATTR of a file or directory,
-  // with its argument; ENOTTY for others. The setting ones copy up.
+  // FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_IOC_FSGETXATTR or FS_IOC_FSSETXATTR of a file or
+  // directory, with its argument; ENOTTY for others. The setting ones copy up.
   virtual Result<> InodeFlags(NodeId node, unsigned command, std::span<std::byte> argument) = 0;
   virtual Result<struct statvfs> StatVfs() = 0;
 

@@ -3,7 +3,6 @@
 #include <sys/file.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/mount_tree.h"
 #include "base/path.h"
@@ -16,12 +15,6 @@ namespace {
 
 constexpr unsigned kFilesystemShift =
     56;  // inode numbers below 2^56 leave room for the filesystem number
-
-Result<std::string> RealPath(const std::string& path) {
-  std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
-  if (!real) return FailErrno("realpath", path);
-  return std::string(real.get());
-}
 
 // `inner` is `outer` or lies below it; both are canonical.
 bool Contains(std::string_view outer, std::string_view inner) {

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/file_ops.h"
-#include "fusefs/union/chain_layers.h"
+#include "base/unique_fd.h"
 
 namespace strata::fusefs {
 

@@ -181,7 +181,6 @@ std::optional<std::string> UnionEngine::IndexNameOf(LayerIndex layer, int dir,
 // every image (docs/limits.md).
 Result<std::uint16_t> UnionEngine::DataFlagsOf(LayerIndex layer, const struct stat& st, int dir,
                                                const std::string& name) {
-  constexpr off_t kStatBlock = 512;
   constexpr std::uint16_t kAllHere = 0;
   if (!S_ISREG(st.st_mode) || st.st_size == 0) return kAllHere;
   if (layer != kUpperLayer && st.st_blocks * kStatBlock >= st.st_size) return kAllHere;

@@ -136,11 +136,7 @@ Result<> UnionEngine::ClearWhiteouts(int upper, const std::string& name) {
   FileOps& files = env_.files;
   STRATA_TRY_ASSIGN(const UniqueFd fd,
                     files.Open(upper, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  std::vector<std::string> names;
-  STRATA_TRY(files.ReadDir(fd.get(), [&](std::string_view child, ino_t, unsigned char) {
-    names.emplace_back(child);
-    return true;
-  }));
+  STRATA_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(files, fd.get()));
   if (names.empty()) return {};
   STRATA_TRY(files.SetXattr(fd.get(), layers_->xattrs().Opaque().c_str(), "y"));
   for (const std::string& child : names) STRATA_TRY(files.Unlink(fd.get(), child.c_str()));

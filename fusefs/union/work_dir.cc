@@ -21,15 +21,6 @@ Result<UniqueFd> MakeAndOpen(FileOps& files, int root, const char* name) {
   return files.Open(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 }
 
-Result<std::vector<std::string>> Names(FileOps& files, int dir) {
-  std::vector<std::string> names;
-  STRATA_TRY(files.ReadDir(dir, [&](std::string_view name, ino_t, unsigned char) {
-    names.emplace_back(name);
-    return true;
-  }));
-  return names;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<WorkDir>> WorkDir::Open(const Layers& layers, FileOps& files,
@@ -69,7 +60,7 @@ Result<> WorkDir::Prepare(int root) {
   STRATA_TRY_ASSIGN(staging_, MakeAndOpen(files_, root, kStagingName));
   STRATA_TRY_ASSIGN(index_, MakeAndOpen(files_, root, kIndexName));
   STRATA_TRY_ASSIGN(blocks_, MakeAndOpen(files_, root, kBlocksName));
-  STRATA_TRY_ASSIGN(const std::vector<std::string> leftovers, Names(files_, staging_.get()));
+  STRATA_TRY_ASSIGN(const std::vector<std::string> leftovers, NamesIn(files_, staging_.get()));
   for (const std::string& name : leftovers) {
     STRATA_TRY(RemoveTree(files_, staging_.get(), name.c_str()));
   }

@@ -122,11 +122,7 @@ class Sweep {
                           std::vector<Digest>* removed) {
     FileOps& ops = root_.ops();
     STRATA_TRY_ASSIGN(const UniqueFd fd, ops.Open(dir, ".", O_RDONLY | O_DIRECTORY));
-    std::vector<std::string> names;
-    STRATA_TRY(ops.ReadDir(fd.get(), [&](std::string_view name, ino_t, unsigned char) {
-      names.emplace_back(name);
-      return true;
-    }));
+    STRATA_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(ops, fd.get()));
     for (const std::string& name : names) {
       const auto digest = Digest::FromHex(name);
       if (digest && kept.contains(digest->ToString())) continue;

@@ -15,7 +15,6 @@ namespace {
 
 using Entry = MetadataIndex::Entry;
 
-constexpr off_t kStatBlock = 512;
 
 class Scan {
  public:

@@ -55,12 +55,7 @@ Result<bool> SameObject(FileOps& ops, int fd, int dir, const std::string& name) 
 Result<std::vector<std::string>> Names(FileOps& ops, int dir) {
   // A descriptor of our own, so that the position is at the start.
   STRATA_TRY_ASSIGN(const UniqueFd fd, ops.Open(dir, ".", kDirectory));
-  std::vector<std::string> names;
-  STRATA_TRY(ops.ReadDir(fd.get(), [&](std::string_view name, ino_t, unsigned char) {
-    names.emplace_back(name);
-    return true;
-  }));
-  return names;
+  return NamesIn(ops, fd.get());
 }
 
 }  // namespace
