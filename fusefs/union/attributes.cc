@@ -33,13 +33,11 @@ Result<> UnionEngine::KillPrivileges(int fd) {
 }
 
 Result<> UnionEngine::Truncate(NodeIndex node, off_t size, bool kill_privileges) {
-  if (HasAny(node, kNodePartial)) {
-    STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, Partial(node));
-    if (partial) {
-      STRATA_TRY(partial->Truncate(size, options_.volatile_upper));
-      if (size == 0) STRATA_TRY(FinishPartial(node, *partial));
-      return kill_privileges ? KillPrivileges(partial->upper()) : Result<>();
-    }
+  STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, Partial(node));
+  if (partial) {
+    STRATA_TRY(partial->Truncate(size, options_.volatile_upper));
+    if (size == 0) STRATA_TRY(FinishPartial(node, *partial));
+    return kill_privileges ? KillPrivileges(partial->upper()) : Result<>();
   }
   STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, O_WRONLY));
   STRATA_TRY(env_.files.Truncate(fd->get(), size));

@@ -6,16 +6,15 @@
 // still below (partial_file.h).
 #include <dirent.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "base/logging.h"
 #include "base/path.h"
 #include "base/try.h"
 #include "fusefs/union/data_copy.h"
+#include "fusefs/union/file_handle.h"
 #include "fusefs/union/long_path.h"
 #include "fusefs/union/redirect.h"
 #include "fusefs/union/union_engine.h"
@@ -23,75 +22,52 @@
 namespace strata::fusefs {
 namespace {
 
-constexpr char kCapability[] = "security.capability";
 // What copy_file_range(2) moves at a time where it goes through memory.
 constexpr std::size_t kCopyBuffer = std::size_t{1} << 20U;
 constexpr off_t kCopyStep = off_t{16} << 20U;
 
-// Room for a file handle as name_to_handle_at(2) gives it.
-class HandleBuffer {
- public:
-  HandleBuffer() { get()->handle_bytes = MAX_HANDLE_SZ; }
-  file_handle* get() { return reinterpret_cast<file_handle*>(bytes_.data()); }
-
- private:
-  alignas(file_handle) std::array<std::byte, sizeof(file_handle) + MAX_HANDLE_SZ> bytes_{};
-};
-
-constexpr std::size_t kTypeBytes = sizeof(file_handle::handle_type);
-
-// What finds an inode again without its name: handle type and handle. Empty where there is none.
+// As it stands in a block map: type, then bytes. Empty where there is none.
 std::string HandleOf(int fd) {
-  HandleBuffer handle;
-  int mount = 0;
-  if (::name_to_handle_at(fd, "", handle.get(), &mount, AT_EMPTY_PATH) != 0) return {};
-  std::string text(kTypeBytes, '\0');
-  std::memcpy(text.data(), &handle.get()->handle_type, kTypeBytes);
-  text.append(reinterpret_cast<const char*>(handle.get()->f_handle), handle.get()->handle_bytes);
+  const auto handle = FileHandle::Of(fd, "", AT_EMPTY_PATH);
+  if (!handle) return {};
+  const int type = handle->type();
+  std::string text(reinterpret_cast<const char*>(&type), sizeof type);
+  text.append(handle->bytes());
   return text.size() <= BlockMap::kMaxHandle ? text : std::string();
 }
 
 // The inode such a handle names no longer exists.
 bool IsGone(int mount, std::string_view text) {
-  if (text.size() <= kTypeBytes) return false;
-  HandleBuffer handle;
-  std::memcpy(&handle.get()->handle_type, text.data(), kTypeBytes);
-  text.remove_prefix(kTypeBytes);
-  handle.get()->handle_bytes = static_cast<unsigned>(text.size());
-  std::memcpy(handle.get()->f_handle, text.data(), text.size());
-  const UniqueFd fd(::open_by_handle_at(mount, handle.get(), O_PATH | O_CLOEXEC));
-  return !fd && errno == ESTALE;
+  int type = 0;
+  if (text.size() <= sizeof type) return false;
+  std::memcpy(&type, text.data(), sizeof type);
+  const auto handle = FileHandle::From(type, text.substr(sizeof type));
+  return handle && !handle->Open(mount) && errno == ESTALE;
 }
 
 }  // namespace
 
-// --- where borrowed data is
-// -----------------------------------------------------------------------
+// --- where borrowed data is ---
 
-// One lower directory's answer to the question where a file's data is.
-struct UnionEngine::DataStep {
-  enum class Kind : std::uint8_t { kNotHere, kFound, kElsewhere } kind = Kind::kNotHere;
-  std::string redirect;  // kElsewhere: absolute, without its slash; or a sibling's name
-  bool absolute = false;
-};
-
-Result<UnionEngine::DataStep> UnionEngine::LookForData(int dir, const std::string& name) {
-  auto st = env_.files.StatAt(dir, name.c_str());
-  if (!st && st.error().code() == ENOENT) return DataStep{};
+// Null if the directory has no such file, or a copy without data: then the layers below are asked
+// for `*name`, which that may have changed.
+Result<SharedFd> UnionEngine::FindDataIn(int dir, LayerIndex layer, std::string* name) {
+  auto st = env_.files.StatAt(dir, name->c_str());
+  if (!st && st.error().code() == ENOENT) return SharedFd();
   if (!st) return std::unexpected(std::move(st).error());
   if (!S_ISREG(st->st_mode)) {
-    return Fail(EIO, "copied-up file", "its data is hidden: " + name + " is no file");
+    return Fail(EIO, "copied-up file", "its data is hidden: " + *name + " is no file");
   }
-  if (!env_.files.GetXattrAt(dir, name.c_str(), layers_->xattrs().Metacopy().c_str())) {
-    return DataStep{DataStep::Kind::kFound, {}, false};
+  const OverlayXattrs& xattrs = layers_->xattrs();
+  if (!env_.files.GetXattrAt(dir, name->c_str(), xattrs.Metacopy().c_str())) {
+    STRATA_TRY_ASSIGN(UniqueFd fd, env_.files.Open(dir, name->c_str(), O_RDONLY | O_NOFOLLOW));
+    return std::make_shared<const UniqueFd>(std::move(fd));
   }
-  DataStep step{DataStep::Kind::kElsewhere, name, false};
-  if (const auto redirect =
-          env_.files.GetXattrAt(dir, name.c_str(), layers_->xattrs().Redirect().c_str())) {
-    step.absolute = redirect->starts_with('/');
-    step.redirect = step.absolute ? redirect->substr(1) : *redirect;
-  }
-  return step;
+  auto redirect = env_.files.GetXattrAt(dir, name->c_str(), xattrs.Redirect().c_str());
+  if (!redirect) return SharedFd();
+  if (redirect->starts_with('/')) return FindLowerData(layer, redirect->substr(1));
+  *name = std::move(*redirect);
+  return SharedFd();
 }
 
 Result<SharedFd> UnionEngine::FindLowerData(LayerIndex layer, std::string path) {
@@ -104,30 +80,17 @@ Result<SharedFd> UnionEngine::FindLowerData(LayerIndex layer, std::string path) 
       STRATA_TRY_ASSIGN(const SharedFd data, FindDataInChain(*parent, name));
       if (data) return data;
     }
-    UniqueFd inner;
     STRATA_TRY_ASSIGN(const SharedFd root, layers_->Root(layer));
+    std::optional<RedirectWalk::Found> found;
     int dir = root->get();
     if (!DirName(path).empty()) {
-      STRATA_TRY_ASSIGN(std::optional<RedirectWalk::Found> found, walk.In(dir));
-      if (found) {
-        inner = std::move(found->fd);
-        dir = inner.get();
-      } else {
-        dir = -1;
-      }
+      STRATA_TRY_ASSIGN(found, walk.In(dir));
+      dir = found ? found->fd.get() : -1;
     }
-    DataStep step;
     if (dir >= 0) {
-      STRATA_TRY_ASSIGN(step, LookForData(dir, name));
+      STRATA_TRY_ASSIGN(const SharedFd data, FindDataIn(dir, layer, &name));
+      if (data) return data;
     }
-    if (step.kind == DataStep::Kind::kFound) {
-      STRATA_TRY_ASSIGN(UniqueFd fd, env_.files.Open(dir, name.c_str(), O_RDONLY | O_NOFOLLOW));
-      return std::make_shared<const UniqueFd>(std::move(fd));
-    }
-    if (step.kind == DataStep::Kind::kElsewhere && step.absolute) {
-      return FindLowerData(layer, std::move(step.redirect));
-    }
-    if (step.kind == DataStep::Kind::kElsewhere) name = std::move(step.redirect);
     if (walk.ended()) break;
   }
   return Fail(EIO, "copied-up file", "no lower layer has its data, " + path);
@@ -180,28 +143,19 @@ Result<SharedFd> UnionEngine::OpenLowerData(NodeIndex node) {
       return FindLowerData(static_cast<LayerIndex>(layers_->first_in_chain() - 1),
                            JoinPath(above, name));
     }
-    STRATA_TRY_ASSIGN(DataStep step, LookForData(part.fd->get(), name));
-    if (step.kind == DataStep::Kind::kFound) {
-      STRATA_TRY_ASSIGN(UniqueFd fd,
-                        env_.files.Open(part.fd->get(), name.c_str(), O_RDONLY | O_NOFOLLOW));
-      return std::make_shared<const UniqueFd>(std::move(fd));
-    }
-    if (step.kind == DataStep::Kind::kElsewhere && step.absolute) {
-      return FindLowerData(part.layer, std::move(step.redirect));
-    }
-    if (step.kind == DataStep::Kind::kElsewhere) name = std::move(step.redirect);
+    STRATA_TRY_ASSIGN(const SharedFd data, FindDataIn(part.fd->get(), part.layer, &name));
+    if (data) return data;
   }
   return Fail(EIO, "copied-up file", "no lower layer has its data, " + name);
 }
 
-// --- from borrowing to having
-// -----------------------------------------------------------------------
+// --- from borrowing to having ---
 
 Result<std::shared_ptr<PartialFile>> UnionEngine::Partial(NodeIndex node) {
   node = Current(node);
-  const NodeView view = nodes_->View(node);
-  if (!view.Is(kNodePartial)) return std::shared_ptr<PartialFile>();
-  return partials_.FindOrMake(view.real_ino, [&]() -> Result<std::shared_ptr<PartialFile>> {
+  if (!HasAny(node, kNodePartial)) return std::shared_ptr<PartialFile>();
+  const auto inode = nodes_->With(node, [](NodeRecord& r) { return r.real_ino; });
+  return partials_.FindOrMake(inode, [&]() -> Result<std::shared_ptr<PartialFile>> {
     if (!HasAny(node, kNodePartial)) return std::shared_ptr<PartialFile>();
     STRATA_TRY_ASSIGN(const SharedFd upper, OpenNode(node, O_RDWR));
     STRATA_TRY_ASSIGN(const SharedFd lower, OpenLowerData(node));
@@ -238,7 +192,7 @@ Result<> UnionEngine::TakeData(NodeIndex node, const CopyUpNeed& need) {
     STRATA_TRY_ASSIGN(const SharedFd lower, OpenLowerData(node));
     STRATA_TRY_ASSIGN(const struct stat lower_st, env_.files.Stat(lower->get()));
     const UnnoticedWriting unnoticed(env_.files, upper->get());
-    if (!clones_.load() || !env_.files.Clone(lower->get(), upper->get())) {
+    if (!TryClone(lower->get(), upper->get(), st.st_size)) {
       STRATA_TRY(CopyData(lower->get(), upper->get(), st.st_size, lower_st));
     }
     STRATA_TRY(OrderData(upper->get()));
@@ -393,10 +347,10 @@ void UnionEngine::CollectBlockMaps() {
   }
 }
 
-// --- open files
-// -------------------------------------------------------------------------------------
+// --- open files ---
 
 Result<std::shared_ptr<PartialFile>> UnionEngine::PartialOf(NodeIndex node, OpenState& state) {
+  if (!HasAny(node, kNodePartial)) return std::shared_ptr<PartialFile>();
   {
     MutexLock lock(state.mu);
     if (state.partial) return state.partial;
@@ -431,9 +385,7 @@ Result<UnionEngine::WriteTarget> UnionEngine::TargetOf(NodeIndex node, bool kill
     STRATA_TRY(EnsureUpper(node, kNeed));
   }
   WriteTarget target;
-  if (HasAny(node, kNodePartial)) {
-    STRATA_TRY_ASSIGN(target.partial, PartialOf(node, *state));
-  }
+  STRATA_TRY_ASSIGN(target.partial, PartialOf(node, *state));
   if (target.partial) {
     target.fd = target.partial->upper();
   } else {
@@ -447,10 +399,8 @@ Result<> UnionEngine::ReadFile(NodeId node_id, std::uint64_t, off_t offset, std:
                                const std::function<Result<>(std::span<const ContentPart>)>& use) {
   const auto node = static_cast<NodeIndex>(node_id.value);
   STRATA_TRY_ASSIGN(const std::shared_ptr<OpenState> state, StateOf(node));
-  if (HasAny(node, kNodePartial)) {
-    STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, PartialOf(node, *state));
-    if (partial) return partial->Read(offset, length, use);
-  }
+  STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, PartialOf(node, *state));
+  if (partial) return partial->Read(offset, length, use);
   STRATA_TRY_ASSIGN(const int fd, DataFd(node, *state));
   const ContentPart whole{fd, offset, length};
   return use({&whole, 1});
@@ -486,10 +436,8 @@ Result<> UnionEngine::Sync(NodeId node_id, std::uint64_t, bool data_only) {
   const auto node = static_cast<NodeIndex>(node_id.value);
   if (options_.volatile_upper || !InUpperNow(node)) return {};
   STRATA_TRY_ASSIGN(const std::shared_ptr<OpenState> state, StateOf(node));
-  if (HasAny(node, kNodePartial)) {
-    STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, PartialOf(node, *state));
-    if (partial) return partial->Sync(data_only);
-  }
+  STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, PartialOf(node, *state));
+  if (partial) return partial->Sync(data_only);
   int fd = -1;
   bool written = false;
   {
@@ -538,10 +486,8 @@ Result<std::size_t> UnionEngine::CopyRange(NodeId in, std::uint64_t in_handle, o
 Result<off_t> UnionEngine::Seek(NodeId node_id, std::uint64_t, off_t offset, int whence) {
   const auto node = static_cast<NodeIndex>(node_id.value);
   STRATA_TRY_ASSIGN(const std::shared_ptr<OpenState> state, StateOf(node));
-  if (HasAny(node, kNodePartial)) {
-    STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, PartialOf(node, *state));
-    if (partial) return partial->Seek(offset, whence);
-  }
+  STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, PartialOf(node, *state));
+  if (partial) return partial->Seek(offset, whence);
   STRATA_TRY_ASSIGN(const int fd, DataFd(node, *state));
   return env_.files.Seek(fd, offset, whence);
 }

@@ -21,26 +21,6 @@ namespace {
 // Below, sharing blocks costs more than copying them.
 constexpr off_t kCloneFrom = off_t{64} * 1024;
 
-// Keeps a directory's times while an entry that was visible before is put into it.
-class KeepTimes {
- public:
-  KeepTimes(FileOps& files, int dir) : files_(files), dir_(dir) {
-    if (auto st = files_.Stat(dir_)) st_ = *st;
-  }
-  ~KeepTimes() {
-    if (!st_) return;
-    const struct timespec times[2] = {st_->st_atim, st_->st_mtim};
-    Ignore(files_.Utimes(dir_, times), "times of a directory after a copy-up into it");
-  }
-  KeepTimes(const KeepTimes&) = delete;
-  KeepTimes& operator=(const KeepTimes&) = delete;
-
- private:
-  FileOps& files_;
-  int dir_;
-  std::optional<struct stat> st_;
-};
-
 }  // namespace
 
 Result<> UnionEngine::EnsureUpper(NodeIndex node, CopyUpNeed need) {
@@ -184,7 +164,7 @@ Result<> UnionEngine::CopyUpFile(NodeIndex node, const NodeView& view, CopyUpNee
     STRATA_TRY_ASSIGN(const SharedFd dir, Fd(*parent, view.layer));
     source.origin = OriginHandle(dir->get(), view.name_text.c_str());
   }
-  if (regular) {
+  if (regular && MayBorrow(st, need)) {
     MutexLock lock(parent->stack_mu);
     STRATA_TRY_ASSIGN(const std::string above, LowerUnionPathLocked(*parent));
     source.lower_path = JoinPath(above, view.name_text);
@@ -215,15 +195,18 @@ bool UnionEngine::MayBorrow(const struct stat& st, const CopyUpNeed& need) const
   return false;
 }
 
+// Shared blocks are as good as copied ones, and cost next to nothing.
+bool UnionEngine::TryClone(int from, int to, off_t size) {
+  if (size < kCloneFrom || !clones_.load(std::memory_order_relaxed)) return false;
+  if (env_.files.Clone(from, to)) return true;
+  clones_.store(false, std::memory_order_relaxed);
+  return false;
+}
+
 Result<bool> UnionEngine::StageData(const CopySource& from, CopyUpNeed need, int to) {
   FileOps& files = env_.files;
   const off_t size = std::min(need.size.value_or(from.st.st_size), from.st.st_size);
-  // Shared blocks are as good as copied ones, and cost next to nothing.
-  if (size == from.st.st_size && size >= kCloneFrom && clones_.load(std::memory_order_relaxed)) {
-    auto cloned = files.Clone(from.data, to);
-    if (cloned) return false;
-    clones_.store(false, std::memory_order_relaxed);
-  }
+  if (size == from.st.st_size && TryClone(from.data, to, size)) return false;
   if (MayBorrow(from.st, need)) {
     const OverlayXattrs& xattrs = layers_->xattrs();
     auto marked = files.SetXattr(to, xattrs.Redirect().c_str(), "/" + from.lower_path);

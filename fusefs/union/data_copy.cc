@@ -9,7 +9,6 @@
 namespace strata::fusefs {
 namespace {
 
-constexpr char kCapability[] = "security.capability";
 constexpr std::size_t kSmallCopy =
     std::size_t{128} * 1024;  // below, one read and one write are fastest
 constexpr std::size_t kCopyChunk = std::size_t{64} << 20U;  // bytes handed to the kernel at a time
@@ -97,19 +96,24 @@ Result<std::size_t> GatherParts(FileOps& files, std::span<const ContentPart> par
   return done;
 }
 
-UnnoticedWriting::UnnoticedWriting(FileOps& files, int fd) : files_(files), fd_(fd) {
+KeepTimes::KeepTimes(FileOps& files, int fd) : files_(files), fd_(fd) {
   if (auto st = files_.Stat(fd_)) st_ = *st;
+}
+
+KeepTimes::~KeepTimes() {
+  if (!st_) return;
+  const struct timespec times[2] = {st_->st_atim, st_->st_mtim};
+  Ignore(files_.Utimes(fd_, times), "times that should have stayed");
+}
+
+UnnoticedWriting::UnnoticedWriting(FileOps& files, int fd)
+    : files_(files), fd_(fd), times_(files, fd) {
   if (auto value = files_.GetXattr(fd_, kCapability)) capability_ = std::move(*value);
 }
 
 UnnoticedWriting::~UnnoticedWriting() {
-  if (capability_) {
-    Ignore(files_.SetXattr(fd_, kCapability, *capability_),
-           "capabilities of a file that was copied");
-  }
-  if (!st_) return;
-  const struct timespec times[2] = {st_->st_atim, st_->st_mtim};
-  Ignore(files_.Utimes(fd_, times), "times of a file that was copied");
+  if (!capability_) return;
+  Ignore(files_.SetXattr(fd_, kCapability, *capability_), "capabilities of a file that was copied");
 }
 
 }  // namespace strata::fusefs

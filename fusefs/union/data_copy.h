@@ -25,8 +25,25 @@ Result<> CopyContent(FileOps& files, int from, const struct stat& from_stat, int
 Result<std::size_t> GatherParts(FileOps& files, std::span<const ContentPart> parts,
                                 std::span<std::byte> buffer);
 
-// Restores a file's modification time, and the capabilities that writing takes away, at the end of
-// the scope: for writing that its users must not notice.
+// Restores the access and modification times of a file or directory at the end of the scope.
+class KeepTimes {
+ public:
+  KeepTimes(FileOps& files, int fd);
+  ~KeepTimes();
+  KeepTimes(const KeepTimes&) = delete;
+  KeepTimes& operator=(const KeepTimes&) = delete;
+
+ private:
+  FileOps& files_;
+  const int fd_;
+  std::optional<struct stat> st_;
+};
+
+// The xattr of a file's capabilities, which goes when the file is written.
+inline constexpr char kCapability[] = "security.capability";
+
+// Restores a file's times, and its capabilities, at the end of the scope: for writing that its
+// users must not notice.
 class UnnoticedWriting {
  public:
   UnnoticedWriting(FileOps& files, int fd);
@@ -37,7 +54,7 @@ class UnnoticedWriting {
  private:
   FileOps& files_;
   const int fd_;
-  std::optional<struct stat> st_;
+  const KeepTimes times_;  // restored last
   std::optional<std::string> capability_;
 };
 

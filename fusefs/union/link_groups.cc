@@ -9,6 +9,7 @@
 
 #include "base/digest.h"
 #include "base/try.h"
+#include "fusefs/union/file_handle.h"
 
 namespace strata::fusefs {
 namespace {
@@ -19,7 +20,6 @@ constexpr std::uint8_t kHandleMagic = 0xfb;
 constexpr std::uint8_t kHandleFlagsLittleEndian = 0;
 constexpr std::size_t kUuidBytes = 16;
 constexpr std::size_t kHandleHeader = 5 + kUuidBytes;
-constexpr std::size_t kMaxHandleBytes = 128;  // linux/exportfs.h: MAX_HANDLE_SZ
 
 // linux/exportfs.h: FILEID_INO32_GEN, and fs/xfs/xfs_export.h: the same with 64-bit numbers.
 constexpr std::uint8_t kHandleIno32 = 1;
@@ -35,11 +35,8 @@ constexpr unsigned long kGetFilesystemUuid = _IOR(0x15, 0, FilesystemUuid);
 }  // namespace
 
 std::optional<std::string> OriginHandle(int dir, const char* name) {
-  alignas(file_handle) std::array<char, sizeof(file_handle) + kMaxHandleBytes> buffer{};
-  auto* handle = reinterpret_cast<file_handle*>(buffer.data());
-  handle->handle_bytes = kMaxHandleBytes;
-  int mount_id = 0;
-  if (::name_to_handle_at(dir, name, handle, &mount_id, 0) != 0) return std::nullopt;
+  const auto handle = FileHandle::Of(dir, name);
+  if (!handle) return std::nullopt;
 
   // Without a UUID the kernel stores zeros too (uuid=null).
   FilesystemUuid uuid{};
@@ -48,11 +45,11 @@ std::optional<std::string> OriginHandle(int dir, const char* name) {
   std::string value(kHandleHeader, '\0');
   value[0] = static_cast<char>(kHandleVersion);
   value[1] = static_cast<char>(kHandleMagic);
-  value[2] = static_cast<char>(kHandleHeader + handle->handle_bytes);
+  value[2] = static_cast<char>(kHandleHeader + handle->bytes().size());
   value[3] = static_cast<char>(kHandleFlagsLittleEndian);
-  value[4] = static_cast<char>(handle->handle_type);
+  value[4] = static_cast<char>(handle->type());
   std::memcpy(value.data() + 5, uuid.uuid, kUuidBytes);
-  value.append(reinterpret_cast<const char*>(handle->f_handle), handle->handle_bytes);
+  value.append(handle->bytes());
   return value;
 }
 

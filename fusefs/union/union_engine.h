@@ -277,7 +277,7 @@ class UnionEngine final : public Engine {
     const struct stat& st;
     std::uint64_t shown_ino = 0;
     std::optional<std::string> origin;
-    std::string lower_path;  // in the union of the lower layers
+    std::string lower_path;  // in the union of the lower layers; of what may borrow its data
   };
   struct StagedCopy {
     StagedFile file;
@@ -288,6 +288,9 @@ class UnionEngine final : public Engine {
   // for the latter.
   Result<bool> StageData(const CopySource& from, CopyUpNeed need, int to);
   Result<> CopyData(int from, int to, off_t size, const struct stat& st);
+  // Gives an empty file the whole content of a lower one by sharing its blocks, if that is
+  // possible.
+  bool TryClone(int from, int to, off_t size);
   Result<> PublishFile(NodeIndex node, StagedCopy copy,
                        const std::optional<std::string>& index_name, nlink_t lower_links);
   Result<> OrderData(int file);
@@ -303,8 +306,8 @@ class UnionEngine final : public Engine {
   // The same for the file at `path` in the union of the layers below `layer`.
   Result<SharedFd> FindLowerData(LayerIndex layer, std::string path);
   Result<SharedFd> FindDataInChain(ChainDirectory directory, std::string_view name);
-  struct DataStep;
-  Result<DataStep> LookForData(int dir, const std::string& name);
+  // The same for a name in one directory of `layer`.
+  Result<SharedFd> FindDataIn(int dir, LayerIndex layer, std::string* name);
   // The object for a half-copied file; nullptr once it is whole.
   Result<std::shared_ptr<PartialFile>> Partial(NodeIndex node);
   // The same for an open one, kept until its last handle is released.
