@@ -170,6 +170,11 @@ Result<> Switch(Options& options, std::string_view name, std::string_view value)
   return {};
 }
 
+Result<> SetLocks(Options& options, std::string_view name, std::string_view value) {
+  STRATA_TRY_ASSIGN(options.locks, ParseWord(name, value, Words<bool>(kSwitchWords)));
+  return {};
+}
+
 template <std::uint64_t EngineOptions::* kMember>
 Result<> SetSize(Options& options, std::string_view name, std::string_view value) {
   STRATA_TRY_ASSIGN(options.engine.*kMember, ParseSize(name, value));
@@ -221,16 +226,6 @@ Result<> Writeback(Options& options, std::string_view /*name*/, std::string_view
 template <bool kValue>
 Result<> SetAcl(Options& options, std::string_view /*name*/, std::string_view /*value*/) {
   options.acl = kValue;
-  return {};
-}
-
-constexpr std::array<std::pair<std::string_view, bool>, 2> kOnOffWords{{
-    {"on", true},
-    {"off", false},
-}};
-
-Result<> SetLocks(Options& options, std::string_view name, std::string_view value) {
-  STRATA_TRY_ASSIGN(options.locks, ParseWord(name, value, Words<bool>(kOnOffWords)));
   return {};
 }
 

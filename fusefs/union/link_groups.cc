@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
-#include <array>
 #include <cstring>
 #include <span>
 
