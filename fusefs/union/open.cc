@@ -334,31 +334,33 @@ Result<std::shared_ptr<OpenState>> UnionEngine::StateOf(NodeIndex node) {
   return state;
 }
 
+Result<Engine::Created> UnionEngine::OpenCreated(const Bound& made, UniqueFd opened, int flags) {
+  Created created;
+  STRATA_TRY_ASSIGN(created.entry, Reply(made));
+  const auto node = static_cast<NodeIndex>(created.entry.node.value);
+  {
+    // Somebody else may have opened it already.
+    const auto state = open_files_.FindOrMake(node, [] { return std::make_shared<OpenState>(); });
+    MutexLock lock(state->mu);
+    if (!state->closed && !state->upper_writable) {
+      state->upper_writable = std::make_shared<const UniqueFd>(std::move(opened));
+    }
+  }
+  auto reply = OpenCurrent(node, flags, created.entry.attr.st_mode);
+  if (!reply) {
+    Drop(node, 1, 0);
+    return std::unexpected(std::move(reply).error());
+  }
+  created.open = *reply;
+  return created;
+}
+
 Result<Engine::Created> UnionEngine::Create(NodeId parent, std::string_view name, mode_t mode,
                                             int flags, const Caller& who) {
   UniqueFd opened;
   auto added = AddEntry(static_cast<NodeIndex>(parent.value), name,
                         {(mode & 07777) | S_IFREG, 0, nullptr, &opened, who});
-  if (added) {
-    Created created;
-    STRATA_TRY_ASSIGN(created.entry, Reply(*added));
-    const auto node = static_cast<NodeIndex>(created.entry.node.value);
-    {
-      // Somebody else may have opened it already.
-      const auto state = open_files_.FindOrMake(node, [] { return std::make_shared<OpenState>(); });
-      MutexLock lock(state->mu);
-      if (!state->closed && !state->upper_writable) {
-        state->upper_writable = std::make_shared<const UniqueFd>(std::move(opened));
-      }
-    }
-    auto reply = OpenCurrent(node, flags & ~O_TRUNC, created.entry.attr.st_mode);
-    if (!reply) {
-      Drop(node, 1, 0);
-      return std::unexpected(std::move(reply).error());
-    }
-    created.open = *reply;
-    return created;
-  }
+  if (added) return OpenCreated(*added, std::move(opened), flags & ~O_TRUNC);
   if (added.error().code() != EEXIST || (flags & O_EXCL) != 0) {
     return std::unexpected(std::move(added).error());
   }

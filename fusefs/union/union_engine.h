@@ -427,6 +427,8 @@ class UnionEngine final : public Engine {
   // `mode`: the file's, where it is known.
   Result<OpenReply> OpenCurrent(NodeIndex node, int flags,
                                 std::optional<mode_t> mode = std::nullopt);
+  // The first handle of a file that was just made, with the descriptor it was made by.
+  Result<Created> OpenCreated(const Bound& made, UniqueFd opened, int flags);
   // A further handle in the state's mode; ESTALE if that cannot serve it and the node must be
   // retired.
   Result<OpenReply> Join(NodeIndex node, OpenState& state, int flags, bool passthrough)

@@ -45,21 +45,7 @@ Result<Engine::Created> UnionEngine::CreateUnnamed(NodeId parent, mode_t mode, i
 
   Bound bound{node, st};
   Present(record, *bound.attr);
-  Created created;
-  STRATA_TRY_ASSIGN(created.entry, Reply(bound));
-  {
-    const auto state =
-        open_files_.FindOrMake(node.index, [] { return std::make_shared<OpenState>(); });
-    MutexLock lock(state->mu);
-    state->upper_writable = std::make_shared<const UniqueFd>(std::move(file));
-  }
-  auto reply = OpenCurrent(node.index, flags & ~(O_TMPFILE | O_EXCL), st.st_mode);
-  if (!reply) {
-    Drop(node.index, 1, 0);
-    return std::unexpected(std::move(reply).error());
-  }
-  created.open = *reply;
-  return created;
+  return OpenCreated(bound, std::move(file), flags & ~(O_TMPFILE | O_EXCL));
 }
 
 }  // namespace strata::fusefs
