@@ -261,19 +261,6 @@ Result<MetadataIndex::Number> MetadataIndex::EntryOf(Directory directory) const 
   return Number{record->entry};
 }
 
-Result<std::string> MetadataIndex::PathOf(Directory directory) const {
-  std::vector<std::string_view> parts;
-  while (directory != kRoot) {
-    STRATA_TRY_ASSIGN(const Number number, EntryOf(directory));
-    STRATA_TRY_ASSIGN(const Entry entry, NameAt(number));  // parent is lower: see Decode()
-    parts.push_back(entry.name);
-    directory = entry.parent;
-  }
-  std::string path;
-  for (auto part = parts.rbegin(); part != parts.rend(); ++part) path = JoinPath(path, *part);
-  return path;
-}
-
 Result<std::vector<MetadataIndex::Place>> MetadataIndex::Moves(Directory directory) const {
   STRATA_TRY_ASSIGN(const DirectoryRecord* record,
                     RecordAt<DirectoryRecord>(directories_at_, directory, directories()));
@@ -287,24 +274,36 @@ Result<std::vector<MetadataIndex::Place>> MetadataIndex::Moves(Directory directo
   return places;
 }
 
-Result<std::string> MetadataIndex::PathInLayer(Directory directory, std::uint16_t layer) const {
+// Up to the root, or to where `layer` has a directory of the way under another path.
+Result<std::string> MetadataIndex::Climb(Directory directory,
+                                         std::optional<std::uint16_t> layer) const {
   std::vector<std::string_view> parts;
   std::string path;
   while (directory != kRoot) {
-    STRATA_TRY_ASSIGN(const std::vector<Place> moves, Moves(directory));
-    const auto move = std::ranges::find_if(
-        moves, [&](const Place& place) { return place.first <= layer && layer <= place.last; });
-    if (move != moves.end()) {
-      path = move->path;
-      break;
+    if (layer) {
+      STRATA_TRY_ASSIGN(const std::vector<Place> moves, Moves(directory));
+      const auto move = std::ranges::find_if(
+          moves, [&](const Place& place) { return place.first <= *layer && *layer <= place.last; });
+      if (move != moves.end()) {
+        path = move->path;
+        break;
+      }
     }
     STRATA_TRY_ASSIGN(const Number number, EntryOf(directory));
-    STRATA_TRY_ASSIGN(const Entry entry, NameAt(number));
+    STRATA_TRY_ASSIGN(const Entry entry, NameAt(number));  // parent is lower: see Decode()
     parts.push_back(entry.name);
     directory = entry.parent;
   }
   for (auto part = parts.rbegin(); part != parts.rend(); ++part) path = JoinPath(path, *part);
   return path;
+}
+
+Result<std::string> MetadataIndex::PathOf(Directory directory) const {
+  return Climb(directory, std::nullopt);
+}
+
+Result<std::string> MetadataIndex::PathInLayer(Directory directory, std::uint16_t layer) const {
+  return Climb(directory, layer);
 }
 
 Result<std::string> MetadataIndex::PathInLayer(const Entry& entry) const {

@@ -128,6 +128,7 @@ class MetadataIndex {
   Result<const Record*> RecordAt(std::uint64_t section, std::uint64_t number,
                                  std::uint64_t count) const;
   Result<std::string_view> String(std::uint64_t at, std::uint64_t length) const;
+  Result<std::string> Climb(Directory directory, std::optional<std::uint16_t> layer) const;
   Result<Entry> Decode(const format::EntryRecord& record, Number number) const;
 
   const std::byte* const data_;
