@@ -108,11 +108,16 @@ void Request::Content(std::span<const ContentPart> parts) noexcept {
   }
   std::size_t length = 0;
   for (const ContentPart& part : parts) length += part.length;
-  const std::unique_ptr<std::byte[]> buffer(new (std::nothrow) std::byte[length]);
-  if (!buffer) return FailWith(ENOMEM);
-  const auto got = GatherParts(FileOps::System(), parts, {buffer.get(), length});
+  std::span<std::byte> buffer = ReadBuffer();
+  std::unique_ptr<std::byte[]> larger;
+  if (length > buffer.size()) {
+    larger.reset(new (std::nothrow) std::byte[length]);
+    if (!larger) return FailWith(ENOMEM);
+    buffer = {larger.get(), length};
+  }
+  const auto got = GatherParts(FileOps::System(), parts, buffer);
   if (!got) return Fail(got.error());
-  Bytes({buffer.get(), *got});
+  Bytes(buffer.first(*got));
 }
 
 void Request::Written(std::size_t count) noexcept {
