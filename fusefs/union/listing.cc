@@ -62,7 +62,8 @@ Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset
     Slot slot = 0;
     LayerIndex layer = 0;
     unsigned char type = 0;
-    Bound bound;
+    std::optional<ChainEntry> entry = std::nullopt;
+    Bound bound = {};
     bool valid = false;
   };
   std::vector<Item> items;
@@ -76,23 +77,26 @@ Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset
         break;
       }
       const DirSlot& entry = dir.names.at(slot);
-      items.push_back(
-          {std::string(dir.names.NameOf(slot)), slot, entry.layer, entry.type, {}, false});
+      items.push_back({.name = std::string(dir.names.NameOf(slot)),
+                       .slot = slot,
+                       .layer = entry.layer,
+                       .type = entry.type});
     }
   }
   if (items.empty()) return std::size_t{0};
 
   std::vector<LayerFd> fds;
-  for (const Item& item : items) {
+  for (Item& item : items) {
     const auto known = std::ranges::find(fds, item.layer, &LayerFd::layer);
-    if (known != fds.end() && (known->fd || !layers_->InChain(item.layer))) continue;
-    auto fd = FdToBind(dir, item.layer, item.name);
-    if (!fd && fd.error().code() != ENOENT) return std::unexpected(std::move(fd).error());
-    if (!fd) continue;
+    if (known != fds.end() && !layers_->InChain(item.layer)) continue;
+    auto place = FindPlace(dir, item.layer, item.name);
+    if (!place && place.error().code() != ENOENT) return std::unexpected(std::move(place).error());
+    if (!place) continue;
+    item.entry = std::move(place->entry);
     if (known == fds.end()) {
-      fds.push_back({item.layer, std::move(*fd)});
-    } else {
-      known->fd = std::move(*fd);
+      fds.push_back({item.layer, std::move(place->dir)});
+    } else if (place->dir) {
+      known->fd = std::move(place->dir);
     }
   }
   {
@@ -104,7 +108,7 @@ Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset
       const DirSlot& entry = dir.names.at(item.slot);
       const auto fd = std::ranges::find(fds, entry.layer, &LayerFd::layer);
       if (entry.whiteout || fd == fds.end()) continue;
-      auto bound = Bind(dir, item.slot, fd->fd ? fd->fd->get() : -1);
+      auto bound = Bind(dir, item.slot, {fd->fd, std::move(item.entry)});
       if (!bound) continue;  // the stat(2) of that name will say what is wrong with it
       item.bound = std::move(*bound);
       item.valid = true;

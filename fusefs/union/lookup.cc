@@ -96,16 +96,16 @@ std::uint64_t UnionEngine::ShownIno(LayerIndex layer, const struct stat& st, int
   return layers_->ShownIno(layer, st.st_ino);
 }
 
-Result<UnionEngine::Bound> UnionEngine::Bind(Directory& dir, Slot slot, int fd) {
+Result<UnionEngine::Bound> UnionEngine::Bind(Directory& dir, Slot slot, const NamePlace& place) {
   const WeakNode known = Current(dir.names.at(slot).node);
   if (nodes_->TryLookup(known)) return Bound{known, std::nullopt};
 
-  const std::string name(dir.names.NameOf(slot));
+  const int fd = place.dir ? place.dir->get() : -1;
   FoundName found;
-  if (layers_->InChain(dir.names.at(slot).layer)) {
-    STRATA_TRY_ASSIGN(const ChainEntry entry, FindInChain(dir, name));
-    found = {AttributesOf(entry), fd, entry.number};
+  if (place.entry && layers_->InChain(dir.names.at(slot).layer)) {
+    found = {AttributesOf(*place.entry), fd, place.entry->number};
   } else {
+    const std::string name(dir.names.NameOf(slot));
     STRATA_TRY_ASSIGN(const struct stat st, env_.files.StatAt(fd, name.c_str()));
     found = {st, fd, 0};
   }
@@ -120,13 +120,16 @@ Result<ChainEntry> UnionEngine::FindInChain(Directory& dir, std::string_view nam
 
 // The index says all about most names of a chain. Not where a file's data is if not in it, nor by
 // which handle a link group is known to the upper layer.
-Result<SharedFd> UnionEngine::FdToBind(Directory& dir, LayerIndex layer, std::string_view name) {
+Result<UnionEngine::NamePlace> UnionEngine::FindPlace(Directory& dir, LayerIndex layer,
+                                                      std::string_view name) {
+  NamePlace place;
   if (layers_->InChain(layer)) {
-    STRATA_TRY_ASSIGN(const ChainEntry entry, FindInChain(dir, name));
-    const bool group = entry.attr.st_nlink > 1 && !S_ISDIR(entry.attr.st_mode);
-    if (!entry.metacopy && !(group && layers_->writable())) return SharedFd();
+    STRATA_TRY_ASSIGN(place.entry, FindInChain(dir, name));
+    const bool group = place.entry->attr.st_nlink > 1 && !S_ISDIR(place.entry->attr.st_mode);
+    if (!place.entry->metacopy && !(group && layers_->writable())) return place;
   }
-  return Fd(dir, layer);
+  STRATA_TRY_ASSIGN(place.dir, Fd(dir, layer));
+  return place;
 }
 
 Result<UnionEngine::Bound> UnionEngine::BindDirectory(Directory& dir, Slot slot,
@@ -184,7 +187,7 @@ Result<std::uint16_t> UnionEngine::DataFlagsOf(LayerIndex layer, const struct st
   constexpr std::uint16_t kAllHere = 0;
   if (!S_ISREG(st.st_mode) || st.st_size == 0) return kAllHere;
   if (layer != kUpperLayer && st.st_blocks * kStatBlock >= st.st_size) return kAllHere;
-  if (dir < 0) return kAllHere;  // see FdToBind()
+  if (dir < 0) return kAllHere;  // see FindPlace()
   const auto mark = env_.files.GetXattrAt(dir, name.c_str(), layers_->xattrs().Metacopy().c_str());
   if (!mark) return kAllHere;
   if (!IdOfMark(*mark)) return static_cast<std::uint16_t>(kNodeBorrows);
@@ -291,14 +294,14 @@ Result<EntryReply> UnionEngine::Lookup(NodeId parent, std::string_view name) {
       if (!retired && nodes_->TryLookup(known)) hit = known;
     }
     if (hit) return Reply({*hit, std::nullopt});
-    STRATA_TRY_ASSIGN(const SharedFd fd, FdToBind(*dir, layer, name));
+    STRATA_TRY_ASSIGN(const NamePlace place, FindPlace(*dir, layer, name));
     Bound bound;
     {
       WriteLock lock(dir->mu);
       const Slot slot = dir->names.Find(name);
       if (slot == NameTable::kNone || dir->names.at(slot).whiteout) return Fail(ENOENT, "lookup");
       if (dir->names.at(slot).layer != layer) continue;
-      STRATA_TRY_ASSIGN(bound, Bind(*dir, slot, fd ? fd->get() : -1));
+      STRATA_TRY_ASSIGN(bound, Bind(*dir, slot, place));
     }
     return Reply(bound);
   }

@@ -190,11 +190,14 @@ class UnionEngine final : public Engine {
     WeakNode node;
     std::optional<struct stat> attr;
   };
-  // The node behind a name, made if need be. `fd` is the directory's part in the name's topmost
-  // layer, as FdToBind() gave it, or -1.
-  Result<Bound> Bind(Directory& dir, Slot slot, int fd) STRATA_REQUIRES(dir.mu);
-  // No directory lock may be held.
-  Result<SharedFd> FdToBind(Directory& dir, LayerIndex layer, std::string_view name);
+  // Where a name of `layer` is, for Bind(). No directory lock may be held.
+  struct NamePlace {
+    SharedFd dir;                     // the directory's part in the layer; null where not needed
+    std::optional<ChainEntry> entry;  // of what is in the chain
+  };
+  Result<NamePlace> FindPlace(Directory& dir, LayerIndex layer, std::string_view name);
+  // The node behind a name, made if need be. `place`: as found for the name's topmost layer.
+  Result<Bound> Bind(Directory& dir, Slot slot, const NamePlace& place) STRATA_REQUIRES(dir.mu);
   Result<ChainEntry> FindInChain(Directory& dir, std::string_view name);
   struct FoundName {
     struct stat st = {};
