@@ -94,7 +94,9 @@ TEST_F(ImagePullTest, GoodContentIsTaken) {
   EXPECT_EQ(defaults.cmd, std::vector<std::string>{"/bin/tool"});
   EXPECT_EQ(defaults.working_dir, "/");
   EXPECT_EQ(defaults.stop_signal, "SIGTERM");
-  EXPECT_EQ(defaults.lower_dirs.size(), sample_.layers.size());
+  const auto image = Must(service_->Inspect(server.Address() + "/s:1"));
+  const auto layers = Must(store_->layers().LowerDirs(image.config.diff_ids));
+  EXPECT_EQ(layers.size(), sample_.layers.size());
 }
 
 TEST_F(ImagePullTest, AMissingLayer) {
