@@ -244,6 +244,7 @@ constexpr MountOption kMountOptions[] = {
     {"metacopy", Takes::kValue, Switch<&EngineOptions::metacopy>},
     {"metacopy_threshold", Takes::kValue, SetSize<&EngineOptions::metacopy_threshold>},
     {"coherent", Takes::kNothing, SetInEngine<&EngineOptions::coherent>},
+    {"opens", Takes::kValue, Switch<&EngineOptions::opens>},
     {"volatile", Takes::kNothing, SetInEngine<&EngineOptions::volatile_upper>},
     {"userxattr", Takes::kNothing, SetInEngine<&EngineOptions::user_xattr>},
     // FUSE
@@ -451,6 +452,12 @@ Result<> CheckTogether(const Options& options) {
   if (engine.upper.empty() && !engine.work.empty()) {
     return Complain("option 'workdir' is of no use without 'upperdir'");
   }
+  if (!engine.opens && engine.copy_up != CopyUpPolicy::kWrite) {
+    return Complain("option 'copyup': 'open' and 'read' need to know of opens ('opens=on')");
+  }
+  if (!engine.opens && options.locks.value_or(false)) {
+    return Complain("option 'locks': 'on' needs to know when files are closed ('opens=on')");
+  }
   return {};
 }
 
@@ -528,6 +535,8 @@ Serving:
                          ('off'); needs Linux 6.9 and CAP_SYS_ADMIN
   coherent               old descriptors see what is written to a file after its copy-up
   writeback              let the kernel gather writes; switches passthrough off
+  opens=off              let the kernel open and close files without asking; switches passthrough off,
+                         and leaves file locks to the kernel
   noacl                  no POSIX ACLs
   locks=on|off           keep file locks here, so that they hold across a copy-up (default), or leave
                          them to the kernel

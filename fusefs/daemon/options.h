@@ -20,7 +20,7 @@ struct Options {
   TransportOptions transport;
   bool writeback = false;
   bool acl = true;
-  bool locks = true;
+  std::optional<bool> locks;  // unset: with EngineOptions::opens
   bool foreground = false;
   bool finalize = false;                  // mount nothing; Engine::Finalize()
   std::optional<log::Level> log_level;    // unset: from the environment

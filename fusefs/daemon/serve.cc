@@ -112,9 +112,10 @@ Result<std::unique_ptr<Running>> Start(Options& options) {
   STRATA_TRY_ASSIGN(running->transport,
                     MakeTransport(uring, running->mount.TakeDevice(), options.transport));
   SessionOptions session_options{
-      .passthrough = !options.writeback,
+      .passthrough = !options.writeback && options.engine.opens,
       .writeback = options.writeback,
-      .locks = options.locks,
+      .locks = options.locks.value_or(options.engine.opens),
+      .opens = options.engine.opens,
       .acl = options.acl,
       .on_ready = [handshake = running->handshake.get()](const Error* failure) {
         handshake->Finish(failure);

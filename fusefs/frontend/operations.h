@@ -20,8 +20,10 @@ class Operations {
  public:
   explicit Operations(Engine& engine) : engine_(engine) {}
 
-  // Whether the kernel takes "not implemented" for an answer to OPENDIR. Set before the first
-  // request after INIT.
+  // Whether to answer OPEN by "not implemented", so that it is the last one; the kernel must know
+  // that answer. Set before the first request after INIT.
+  void set_skip_open(bool skip) { skip_open_ = skip; }
+  // The same for OPENDIR.
   void set_skip_opendir(bool skip) { skip_opendir_ = skip; }
   // Whether the kernel asks us for locks, instead of keeping them itself. Set likewise.
   void set_keep_locks(bool keep) { keep_locks_ = keep; }
@@ -96,6 +98,7 @@ class Operations {
   std::uint64_t NewHandle(std::uint64_t engine_handle, bool flushed);
 
   Engine& engine_;
+  bool skip_open_ = false;
   bool skip_opendir_ = false;
   bool keep_locks_ = false;
   std::atomic<std::uint64_t> opens_ = 0;

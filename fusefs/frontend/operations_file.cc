@@ -31,6 +31,10 @@ Result<> Operations::KillPrivileges(NodeId node, const Caller& who) {
 }
 
 Result<> Operations::Open(Request& request, fuse_ino_t ino, fuse_file_info* file) {
+  if (skip_open_) {
+    request.NotImplemented();
+    return {};
+  }
   const NodeId node{ino};
   STRATA_TRY_ASSIGN(const OpenReply open, engine_.OpenFile(node, file->flags, request.caller()));
   if (CurrentRequestKillsPrivileges()) {

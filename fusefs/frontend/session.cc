@@ -65,10 +65,12 @@ struct Session::Hooks {
     data.set_keep_locks(locks);
     // With the writeback cache a truncation within OPEN races with pages that are still to be
     // written: the file comes out longer than it is shown. A SETATTR of its own does not.
-    want |= options.writeback ? FUSE_CAP_WRITEBACK_CACHE : FUSE_CAP_ATOMIC_O_TRUNC;
+    if (options.writeback) want |= FUSE_CAP_WRITEBACK_CACHE;
+    if (!options.writeback && options.opens) want |= FUSE_CAP_ATOMIC_O_TRUNC;
     connection->want = want & connection->capable;
     connection->max_write = static_cast<unsigned>(wire::kMaxWrite);
     connection->max_background = kMaxBackground;
+    data.set_skip_open(!options.opens && (connection->capable & FUSE_CAP_NO_OPEN_SUPPORT) != 0);
     data.set_skip_opendir((connection->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) != 0);
   }
 

@@ -20,6 +20,7 @@ struct SessionOptions {
   bool passthrough = true;  // negotiate it if the kernel and our privileges allow
   bool writeback = false;   // the kernel's writeback cache; rules out passthrough
   bool locks = true;        // file locks kept here; else by the kernel, by node
+  bool opens = true;        // as EngineOptions::opens; without, no passthrough and no locks here
   bool acl = true;          // POSIX ACLs, kept and enforced by the kernel
   // Called once, by a serving thread, when the kernel has accepted the handshake (nullptr) or it
   // has failed.

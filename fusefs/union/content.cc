@@ -379,17 +379,17 @@ Result<int> UnionEngine::WritableFd(NodeIndex node, OpenState& state) {
 
 // What writes go to: the half-copied file, or, without one, a descriptor.
 Result<UnionEngine::WriteTarget> UnionEngine::TargetOf(NodeIndex node, bool kill_privileges) {
-  STRATA_TRY_ASSIGN(const std::shared_ptr<OpenState> state, StateOf(node));
+  WriteTarget target;
+  STRATA_TRY_ASSIGN(target.state, StateOf(node));
   constexpr CopyUpNeed kNeed{DataNeed::kWritable, std::nullopt};
   if (!nodes_->With(node, [&](NodeRecord& r) { return Serves(r, kNeed); })) {
     STRATA_TRY(EnsureUpper(node, kNeed));
   }
-  WriteTarget target;
-  STRATA_TRY_ASSIGN(target.partial, PartialOf(node, *state));
+  STRATA_TRY_ASSIGN(target.partial, PartialOf(node, *target.state));
   if (target.partial) {
     target.fd = target.partial->upper();
   } else {
-    STRATA_TRY_ASSIGN(target.fd, WritableFd(node, *state));
+    STRATA_TRY_ASSIGN(target.fd, WritableFd(node, *target.state));
   }
   if (kill_privileges) STRATA_TRY(KillPrivileges(target.fd));
   return target;

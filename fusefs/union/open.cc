@@ -74,6 +74,8 @@ Result<OpenReply> UnionEngine::OpenFile(NodeId node_id, int flags, const Caller&
 }
 
 Result<OpenReply> UnionEngine::OpenCurrent(NodeIndex node, int flags, std::optional<mode_t> mode) {
+  // No Release() will follow.
+  if (!options_.opens) return MakeReply(IoMode::kCached, 0, flags, true);
   STRATA_TRY_ASSIGN(const bool passthrough, WantsPassthrough(node, flags, mode));
   for (int race = 0; race < kMaxRaces; ++race) {
     const auto state = open_files_.FindOrMake(node, [] { return std::make_shared<OpenState>(); });
@@ -330,7 +332,27 @@ FileKey UnionEngine::LockKey(NodeId node) {
 
 Result<std::shared_ptr<OpenState>> UnionEngine::StateOf(NodeIndex node) {
   auto state = open_files_.Find(node);
-  if (!state) return Fail(EBADF, "open file");
+  if (state) return state;
+  if (options_.opens) return Fail(EBADF, "open file");
+  return RecentFile(node);
+}
+
+std::shared_ptr<OpenState> UnionEngine::RecentFile(NodeIndex node) {
+  bool made = false;
+  auto state = open_files_.FindOrMake(node, [&made] {
+    made = true;
+    return std::make_shared<OpenState>();
+  });
+  if (!made) return state;
+  std::pair<NodeIndex, std::weak_ptr<OpenState>> oldest;
+  {
+    MutexLock lock(fds_mu_);
+    recent_files_.emplace_back(node, state);
+    if (recent_files_.size() <= max_cached_fds_ / 2) return state;
+    oldest = std::move(recent_files_.front());
+    recent_files_.pop_front();
+  }
+  if (const auto dropped = oldest.second.lock()) open_files_.Erase(oldest.first, dropped);
   return state;
 }
 
@@ -340,7 +362,9 @@ Result<Engine::Created> UnionEngine::OpenCreated(const Bound& made, UniqueFd ope
   const auto node = static_cast<NodeIndex>(created.entry.node.value);
   {
     // Somebody else may have opened it already.
-    const auto state = open_files_.FindOrMake(node, [] { return std::make_shared<OpenState>(); });
+    const auto state =
+        options_.opens ? open_files_.FindOrMake(node, [] { return std::make_shared<OpenState>(); })
+                       : RecentFile(node);
     MutexLock lock(state->mu);
     if (!state->closed && !state->upper_writable) {
       state->upper_writable = std::make_shared<const UniqueFd>(std::move(opened));

@@ -51,6 +51,9 @@ struct EngineOptions {
       false;  // write whiteouts as `.wh.` files even where device nodes can be made
   unsigned walk_ahead_threads = 4;  // that load directories before a walk asks for them; 0: none
   bool coherent = false;            // old descriptors see new data: no passthrough of lower files
+  // The kernel says when files are opened and closed. Where it does not (FUSE_NO_OPEN_SUPPORT), all
+  // are served through its page cache, and copies are made when something is written.
+  bool opens = true;
   // Files of at least copy_up_threshold bytes are copied up block by block, as they are written.
   bool partial_copy_up = true;
   std::uint64_t copy_up_threshold = std::uint64_t{1} << 20U;

@@ -338,6 +338,7 @@ class UnionEngine final : public Engine {
   Result<int> WritableFd(NodeIndex node, OpenState& state);
   // What takes a file's writes, after copy-up where that is due.
   struct WriteTarget {
+    std::shared_ptr<OpenState> state;      // keeps `fd` open
     std::shared_ptr<PartialFile> partial;  // if it is half-copied
     int fd = -1;                           // of the upper file
   };
@@ -455,6 +456,8 @@ class UnionEngine final : public Engine {
       STRATA_REQUIRES(state.mu);
   Result<int> LowerFdLocked(NodeIndex node, OpenState& state) STRATA_REQUIRES(state.mu);
   Result<std::shared_ptr<OpenState>> StateOf(NodeIndex node);
+  // The same where nobody says when files are opened and closed: those used last keep descriptors.
+  std::shared_ptr<OpenState> RecentFile(NodeIndex node);
   bool InUpperNow(NodeIndex node);
   // In the upper layer, with data of its own.
   bool HasDataInUpper(NodeIndex node);
@@ -500,6 +503,9 @@ class UnionEngine final : public Engine {
   // Layer directory descriptors kept open, oldest first.
   Mutex fds_mu_;  // rank 75
   std::deque<std::pair<std::weak_ptr<Directory>, LayerIndex>> cached_fds_
+      STRATA_GUARDED_BY(fds_mu_);
+  // Without opens, files with descriptors, oldest first.
+  std::deque<std::pair<NodeIndex, std::weak_ptr<OpenState>>> recent_files_
       STRATA_GUARDED_BY(fds_mu_);
   std::size_t max_cached_fds_ = 1024;
 

@@ -23,7 +23,8 @@ std::vector<Run> Runs() {
   for (const Variant& variant : Variants()) {
     runs.push_back({&FindKind("lower"), &variant});
     // How lower files are copied up makes no difference there.
-    const bool copies_otherwise = variant.copy_up != "write" || !variant.options.empty();
+    const bool copies_otherwise =
+        variant.copy_up != "write" || variant.options.find("threshold") != std::string_view::npos;
     if (!copies_otherwise) runs.push_back({&FindKind("upper"), &variant});
   }
   return runs;

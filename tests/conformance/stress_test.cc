@@ -168,8 +168,8 @@ std::string NameOf(const ::testing::TestParamInfo<const Variant*>& info) {
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Variants, Stress, ::testing::Values(&Variants()[2], &Variants()[3]),
-                         NameOf);
+INSTANTIATE_TEST_SUITE_P(Variants, Stress,
+                         ::testing::Values(&Variants()[2], &Variants()[3], &Variants()[6]), NameOf);
 
 }  // namespace
 }  // namespace strata::conformance

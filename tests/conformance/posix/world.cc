@@ -30,6 +30,7 @@ constexpr Variant kVariants[] = {
     {"write/large/blocks", "write", "large", "copyup_threshold=4K,metacopy_threshold=4K"},
     {"open/large", "open", "large"},
     {"open/off", "open", "off"},
+    {"write/unopened", "write", "", "opens=off"},
 };
 
 void SetTimes(const std::string& path, const struct stat& st) {

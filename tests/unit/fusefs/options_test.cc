@@ -103,7 +103,7 @@ TEST(OptionsTest, EveryWord) {
   const auto options =
       Parse({"-f", "--log-level", "debug", "--log-format=json", "--log-file", "/l", "-o",
              "lowerdir=A,ro,passthrough=all,coherent,userxattr,transport=auto,threads=7,spin=0,"
-             "walkahead=0,noacl,locks=off,writeback,"
+             "walkahead=0,noacl,locks=off,opens=off,writeback,"
              "noallow_other,default_permissions,fsname=some\\,name,context=\"a:b\"",
              "/mnt"});
   ASSERT_TRUE(options.has_value()) << options.error().ToString();
@@ -120,7 +120,8 @@ TEST(OptionsTest, EveryWord) {
   EXPECT_EQ(options->transport.choice, TransportChoice::kAuto);
   EXPECT_EQ(options->engine.walk_ahead_threads, 0U);
   EXPECT_FALSE(options->acl);
-  EXPECT_FALSE(options->locks);
+  EXPECT_EQ(options->locks, false);
+  EXPECT_FALSE(options->engine.opens);
   EXPECT_TRUE(options->writeback);
   EXPECT_EQ(options->allow_other, false);
   EXPECT_EQ(options->mount.source, "some,name");
@@ -140,6 +141,8 @@ TEST(OptionsTest, ErrorsNameTheOption) {
   EXPECT_THAT(ErrorOf({"-o", "lowerdir=A,copyup=never", "/mnt"}), HasSubstr("'never'"));
   EXPECT_THAT(ErrorOf({"-o", "lowerdir=A,passthrough=some", "/mnt"}), HasSubstr("'some'"));
   EXPECT_THAT(ErrorOf({"-o", "lowerdir=A,locks=maybe", "/mnt"}), HasSubstr("'maybe'"));
+  EXPECT_THAT(ErrorOf({"-o", "lowerdir=A,opens=off,locks=on", "/mnt"}), HasSubstr("'locks'"));
+  EXPECT_THAT(ErrorOf({"-o", "lowerdir=A,opens=off,copyup=open", "/mnt"}), HasSubstr("'copyup'"));
   EXPECT_THAT(ErrorOf({"-o", "lowerdir=A,threads=0", "/mnt"}), HasSubstr("'threads'"));
   EXPECT_THAT(ErrorOf({"-o", "lowerdir=A,threads=4x", "/mnt"}), HasSubstr("'4x'"));
   EXPECT_THAT(ErrorOf({"-o", "lowerdir=A,spin=-1", "/mnt"}), HasSubstr("'spin'"));
