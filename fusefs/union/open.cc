@@ -117,6 +117,7 @@ Result<bool> UnionEngine::WantsPassthrough(NodeIndex node, int flags, std::optio
 
 Result<OpenReply> UnionEngine::Join(NodeIndex node, OpenState& state, int flags, bool passthrough) {
   const bool upper = HasDataInUpper(node);
+  const bool was_writable = state.upper_writable != nullptr;
   if (state.handles == 0) {
     state.mode = IoMode::kCached;
     if (passthrough) {
@@ -128,8 +129,12 @@ Result<OpenReply> UnionEngine::Join(NodeIndex node, OpenState& state, int flags,
     }
   } else if (state.mode == IoMode::kPassthrough && (!passthrough || state.backing_upper != upper)) {
     return Fail(ESTALE, "open");
-  } else if (MayWrite(flags) && state.upper_writable) {
-    STRATA_TRY(CheckProtection(state.upper_writable->get(), flags));
+  }
+  if (MayWrite(flags) && InUpperNow(node)) {
+    // The first to open a file for writing is refused by its filesystem, if at all; who comes later
+    // shares that descriptor.
+    STRATA_TRY_ASSIGN(const int fd, UpperFdLocked(node, state, true, (flags & O_APPEND) != 0));
+    if (was_writable) STRATA_TRY(CheckProtection(fd, flags));
   }
   ++state.handles;
   bool keep_cache = true;
@@ -150,8 +155,6 @@ Result<OpenReply> UnionEngine::Join(NodeIndex node, OpenState& state, int flags,
   return MakeReply(state.mode, state.backing_id, flags, keep_cache);
 }
 
-// The first to open a file for writing is refused by its filesystem, if at all; who comes later
-// shares that descriptor.
 Result<> UnionEngine::CheckProtection(int fd, int flags) {
   unsigned protection = 0;
   if (!InodeFlagsCall(fd, FS_IOC_GETFLAGS, std::as_writable_bytes(std::span(&protection, 1)))) {
