@@ -21,7 +21,6 @@ constexpr std::uint32_t kVersion = 1;
 constexpr std::uint32_t kSmallestBlock = 4096;
 constexpr std::uint64_t kMostBlocks = std::uint64_t{1} << 24U;  // then blocks get larger
 constexpr std::uint32_t kLargestBlock = 1U << 30U;
-constexpr off_t kBitsAt = 4096;
 
 // struct ovl_metacopy: version, length, flags, digest algorithm, digest. Version 0 is the kernel's.
 constexpr std::uint8_t kMarkVersion = 0x53;
@@ -76,13 +75,20 @@ Error Damaged(std::string name, const char* how) {
   return Error(EIO, "block map", "block map " + std::move(name) + " " + how);
 }
 
-Result<Header> ReadHeader(FileOps& files, int fd, const std::string& name) {
+Result<> WriteHeader(const BlockMapDir& dir, int fd, const Header& header) {
+  const std::string_view value(reinterpret_cast<const char*>(&header), sizeof header);
+  return dir.files.SetXattr(fd, dir.header_xattr.c_str(), value);
+}
+
+Result<Header> ReadHeader(const BlockMapDir& dir, int fd, const std::string& name) {
+  auto value = dir.files.GetXattr(fd, dir.header_xattr.c_str());
+  if (!value && value.error().code() != ENODATA) return std::unexpected(std::move(value).error());
   Header header;
-  STRATA_TRY_ASSIGN(const std::size_t got,
-                    files.ReadAt(fd, std::as_writable_bytes(std::span(&header, 1)), 0));
-  if (got != sizeof header || header.magic != kMagic) {
+  if (!value || value->size() != sizeof header) {
     return std::unexpected(Damaged(name, "is not a block map"));
   }
+  std::memcpy(&header, value->data(), sizeof header);
+  if (header.magic != kMagic) return std::unexpected(Damaged(name, "is not a block map"));
   if (header.version != kVersion) return std::unexpected(Damaged(name, "is of another version"));
   if (header.checksum != ChecksumOf(header) || header.handle_length > header.handle.size() ||
       header.block_size != BlockSizeFor(header.source_size)) {
@@ -138,16 +144,17 @@ void BlockMap::Lay(const Source& source, std::uint32_t block_size) {
   const std::size_t words = WordsFor(blocks_);
   upper_.words.resize(words);
   zeros_.words.resize(words);
-  upper_.file_offset = kBitsAt;
-  zeros_.file_offset = kBitsAt + static_cast<off_t>(words * sizeof(std::uint64_t));
+  upper_.file_offset = 0;
+  zeros_.file_offset = static_cast<off_t>(words * sizeof(std::uint64_t));
 }
 
-Result<std::unique_ptr<BlockMap>> BlockMap::Create(FileOps& files, int dir, const BlockMapId& id,
+Result<std::unique_ptr<BlockMap>> BlockMap::Create(const BlockMapDir& dir, const BlockMapId& id,
                                                    const Source& source,
                                                    std::string_view upper_handle) {
+  FileOps& files = dir.files;
   const std::string name = BlockMapName(id);
   STRATA_TRY_ASSIGN(UniqueFd fd,
-                    files.Open(dir, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+                    files.Open(dir.fd, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
   std::unique_ptr<BlockMap> map(new BlockMap(files, std::move(fd)));
   map->Lay(source, BlockSizeFor(source.size));
   const auto fill = [&]() -> Result<> {
@@ -165,26 +172,27 @@ Result<std::unique_ptr<BlockMap>> BlockMap::Create(FileOps& files, int dir, cons
     const off_t end = map->zeros_.file_offset +
                       static_cast<off_t>(map->zeros_.words.size() * sizeof(std::uint64_t));
     STRATA_TRY(files.Truncate(map->fd(), end));
-    return WriteAllAt(files, map->fd(), std::as_bytes(std::span(&header, 1)), 0);
+    return WriteHeader(dir, map->fd(), header);
   };
   auto filled = fill();
   if (!filled) {
-    Ignore(files.Unlink(dir, name.c_str()), "block map that could not be written");
+    Ignore(files.Unlink(dir.fd, name.c_str()), "block map that could not be written");
     return std::unexpected(std::move(filled).error());
   }
   return map;
 }
 
-Result<std::unique_ptr<BlockMap>> BlockMap::Open(FileOps& files, int dir, const BlockMapId& id,
+Result<std::unique_ptr<BlockMap>> BlockMap::Open(const BlockMapDir& dir, const BlockMapId& id,
                                                  int upper) {
+  FileOps& files = dir.files;
   const std::string name = BlockMapName(id);
-  auto fd = files.Open(dir, name.c_str(), O_RDWR | O_NOFOLLOW);
+  auto fd = files.Open(dir.fd, name.c_str(), O_RDWR | O_NOFOLLOW);
   if (!fd) {
     if (fd.error().code() == ENOENT) return std::unexpected(Damaged(name, "is missing"));
     return std::unexpected(std::move(fd).error());
   }
   std::unique_ptr<BlockMap> map(new BlockMap(files, std::move(*fd)));
-  STRATA_TRY_ASSIGN(Header header, ReadHeader(files, map->fd(), name));
+  STRATA_TRY_ASSIGN(Header header, ReadHeader(dir, map->fd(), name));
   if (header.id != id) return std::unexpected(Damaged(name, "belongs to another file"));
   map->Lay({header.source_size, header.source_mtime_sec, header.source_mtime_nsec},
            header.block_size);
@@ -193,15 +201,15 @@ Result<std::unique_ptr<BlockMap>> BlockMap::Open(FileOps& files, int dir, const 
   STRATA_TRY_ASSIGN(const BootId boot, CurrentBoot(files));
   if (header.boot != boot) {
     STRATA_TRY(map->Recover(upper));
-    STRATA_TRY(WriteAllAt(files, map->fd(), std::as_bytes(std::span(boot)),
-                          static_cast<off_t>(offsetof(Header, boot))));
+    header.boot = boot;
+    STRATA_TRY(WriteHeader(dir, map->fd(), header));
   }
   return map;
 }
 
-Result<std::string> BlockMap::UpperHandle(FileOps& files, int dir, const char* name) {
-  STRATA_TRY_ASSIGN(const UniqueFd fd, files.Open(dir, name, O_RDONLY | O_NOFOLLOW));
-  STRATA_TRY_ASSIGN(const Header header, ReadHeader(files, fd.get(), name));
+Result<std::string> BlockMap::UpperHandle(const BlockMapDir& dir, const char* name) {
+  STRATA_TRY_ASSIGN(const UniqueFd fd, dir.files.Open(dir.fd, name, O_RDONLY | O_NOFOLLOW));
+  STRATA_TRY_ASSIGN(const Header header, ReadHeader(dir, fd.get(), name));
   return std::string(header.handle.data(), header.handle_length);
 }
 

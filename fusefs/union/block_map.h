@@ -29,6 +29,13 @@ std::string HalfCopiedMark(const BlockMapId& id);
 // The id in such a value; nothing for those of kernel overlayfs.
 std::optional<BlockMapId> IdOfMark(std::string_view mark);
 
+// Where maps are.
+struct BlockMapDir {
+  FileOps& files;
+  int fd = -1;
+  std::string header_xattr;  // of a map, holds its header
+};
+
 // Not thread-safe.
 class BlockMap {
  public:
@@ -43,17 +50,17 @@ class BlockMap {
   };
   static Source SourceOf(const struct stat& st);
 
-  // A new map, all blocks in the lower file, in the directory `dir`. `upper_handle` (at most
-  // kMaxHandle bytes, may be empty) finds the upper file without its name (name_to_handle_at(2)).
-  static Result<std::unique_ptr<BlockMap>> Create(FileOps& files, int dir, const BlockMapId& id,
+  // A new map, all blocks in the lower file. `upper_handle` (at most kMaxHandle bytes, may be
+  // empty) finds the upper file without its name (name_to_handle_at(2)).
+  static Result<std::unique_ptr<BlockMap>> Create(const BlockMapDir& dir, const BlockMapId& id,
                                                   const Source& source,
                                                   std::string_view upper_handle);
   // EIO, naming it, for one that is missing or damaged. `upper` is the half-copied file: after a
   // restart of the machine, blocks whose data did not reach the disk are taken for not copied.
-  static Result<std::unique_ptr<BlockMap>> Open(FileOps& files, int dir, const BlockMapId& id,
+  static Result<std::unique_ptr<BlockMap>> Open(const BlockMapDir& dir, const BlockMapId& id,
                                                 int upper);
   // The handle given to Create(); EIO for a damaged map.
-  static Result<std::string> UpperHandle(FileOps& files, int dir, const char* name);
+  static Result<std::string> UpperHandle(const BlockMapDir& dir, const char* name);
   static constexpr std::size_t kMaxHandle = 128;
 
   const Source& source() const { return source_; }

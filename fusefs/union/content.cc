@@ -163,7 +163,7 @@ Result<std::shared_ptr<PartialFile>> UnionEngine::Partial(NodeIndex node) {
                       env_.files.GetXattr(upper->get(), layers_->xattrs().Metacopy().c_str()));
     const auto id = IdOfMark(mark);
     if (!id) return Fail(EIO, "half-copied file", "it names no block map");
-    STRATA_TRY_ASSIGN(auto map, BlockMap::Open(env_.files, work_->blocks_fd(), *id, upper->get()));
+    STRATA_TRY_ASSIGN(auto map, BlockMap::Open(BlockMaps(), *id, upper->get()));
     STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(lower->get()));
     if (map->source() != BlockMap::SourceOf(st)) {
       return Fail(EIO, "half-copied file", "the lower file it was copied from has changed");
@@ -208,12 +208,15 @@ Result<> UnionEngine::StartPartial(NodeIndex node, const SharedFd& upper) {
   STRATA_TRY_ASSIGN(const struct stat lower_st, files.Stat(lower->get()));
   STRATA_TRY_ASSIGN(const struct stat st, files.Stat(upper->get()));
   STRATA_TRY_ASSIGN(const BlockMapId id, NewBlockMapId());
-  STRATA_TRY_ASSIGN(auto map,
-                    BlockMap::Create(files, work_->blocks_fd(), id, BlockMap::SourceOf(lower_st),
-                                     HandleOf(upper->get())));
-  // The file must not name a map that the disk does not have.
-  auto started = OrderData(map->fd());
-  if (started && data_order_ == DataOrder::kSync) started = files.Sync(work_->blocks_fd());
+  STRATA_TRY_ASSIGN(auto map, BlockMap::Create(BlockMaps(), id, BlockMap::SourceOf(lower_st),
+                                               HandleOf(upper->get())));
+  // The file must not name a map that the disk does not have. A journal sees to that: nothing of a
+  // new map is data.
+  Result<> started;
+  if (data_order_ == DataOrder::kSync) {
+    started = files.Sync(map->fd());
+    if (started) started = files.Sync(work_->blocks_fd());
+  }
   if (started) {
     started =
         files.SetXattr(upper->get(), layers_->xattrs().Metacopy().c_str(), HalfCopiedMark(id));
@@ -338,7 +341,7 @@ void UnionEngine::CollectBlockMaps() {
     return;
   }
   for (const std::string& name : *names) {
-    auto handle = BlockMap::UpperHandle(env_.files, dir, name.c_str());
+    auto handle = BlockMap::UpperHandle(BlockMaps(), name.c_str());
     if (!handle) {
       log::Warn("a block map cannot be read", {{"error", handle.error().ToString()}});
     } else if (IsGone(dir, *handle)) {

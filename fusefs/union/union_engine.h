@@ -326,6 +326,7 @@ class UnionEngine final : public Engine {
   bool CopyMore(WeakNode node, std::uint64_t bytes);
   // The upper file has all data: no mark says otherwise any more.
   Result<> DropBorrowMarks(int upper);
+  BlockMapDir BlockMaps() { return {env_.files, work_->blocks_fd(), layers_->xattrs().BlockMap()}; }
   // Of the file with that metacopy mark.
   void RemoveBlockMap(std::string_view mark);
   // The same if the file has no name left.

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/falloc.h>
+#include <sys/xattr.h>
 
 #include <algorithm>
 #include <random>
@@ -16,6 +17,7 @@
 #include "tests/support/files.h"
 #include "tests/support/must.h"
 #include "tests/support/temp_root.h"
+#include "tests/support/xattrs.h"
 
 namespace strata::fusefs {
 namespace {
@@ -24,6 +26,8 @@ using support::Must;
 using support::MustCall;
 
 constexpr off_t kBlock = 4096;
+constexpr char kHeader[] = "trusted.overlay.strata.map";
+constexpr std::size_t kBootAt = 8 + 4 + 4 + 8 + 8 + 4 + 4 + 128 + 16 + 16;
 
 // An upper and a lower file with a block map, as the engine keeps them.
 class Halves {
@@ -37,19 +41,24 @@ class Halves {
     const UniqueFd maps = Open("maps", O_RDONLY | O_DIRECTORY);
     struct stat st;
     MustCall(::stat(root_.At("lower").c_str(), &st), "stat");
-    Must(BlockMap::Create(FileOps::System(), maps.get(), id_, BlockMap::SourceOf(st), {}));
+    Must(BlockMap::Create({FileOps::System(), maps.get(), kHeader}, id_, BlockMap::SourceOf(st),
+                          {}));
   }
 
   std::unique_ptr<PartialFile> Load() {
     auto upper = std::make_shared<const UniqueFd>(Open("upper", O_RDWR));
     auto lower = std::make_shared<const UniqueFd>(Open("lower", O_RDONLY));
     const UniqueFd maps = Open("maps", O_RDONLY | O_DIRECTORY);
-    auto map = Must(BlockMap::Open(files_, maps.get(), id_, upper->get()));
+    auto map = Must(BlockMap::Open({files_, maps.get(), kHeader}, id_, upper->get()));
     auto file = std::make_unique<PartialFile>(files_, upper, lower, std::move(map));
     Must(file->Settle());
     return file;
   }
 
+  std::string Header() const { return Must(support::ReadXattrs(MapPath())).at(kHeader); }
+  void SetHeader(const std::string& value) const {
+    Must(support::SetXattr(MapPath(), kHeader, value));
+  }
   std::string MapPath() const { return root_.At("maps/" + BlockMapName(id_)); }
   std::string UpperPath() const { return root_.At("upper"); }
   std::string LowerPath() const { return root_.At("lower"); }
@@ -252,9 +261,9 @@ TEST(BlockMapTest, DropsMarksWhoseDataDidNotReachTheDisk) {
   const UniqueFd upper = Must(FileOps::System().Open(AT_FDCWD, halves.UpperPath().c_str(), O_RDWR));
   MustCall(::fallocate(upper.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 2 * kBlock, kBlock),
            "fallocate");
-  const UniqueFd map = Must(FileOps::System().Open(AT_FDCWD, halves.MapPath().c_str(), O_RDWR));
-  constexpr off_t kBootAt = 8 + 4 + 4 + 8 + 8 + 4 + 4 + 128 + 16 + 16;
-  MustCall(::pwrite(map.get(), "another boot", 12, kBootAt), "pwrite");
+  std::string header = halves.Header();
+  header.replace(kBootAt, 12, "another boot");
+  halves.SetHeader(header);
 
   std::string expected = content;
   std::fill(expected.begin() + kBlock, expected.begin() + 2 * kBlock, 'N');
@@ -264,18 +273,22 @@ TEST(BlockMapTest, DropsMarksWhoseDataDidNotReachTheDisk) {
 
 TEST(BlockMapTest, RefusesWhatIsDamaged) {
   const std::string content = Pattern(4 * kBlock);
-  constexpr off_t kHeaderEnd = 8 + 4 + 4 + 8 + 8 + 4 + 4 + 128 + 16 + 16;
-  for (off_t at = 0; at < kHeaderEnd; ++at) {
+  for (std::size_t at = 0; at < kBootAt; ++at) {
     Halves halves(content);
-    const UniqueFd map = Must(FileOps::System().Open(AT_FDCWD, halves.MapPath().c_str(), O_RDWR));
-    char byte = 0;
-    MustCall(::pread(map.get(), &byte, 1, at), "pread");
-    byte = static_cast<char>(byte ^ 0x41);
-    MustCall(::pwrite(map.get(), &byte, 1, at), "pwrite");
+    std::string header = halves.Header();
+    header[at] = static_cast<char>(header[at] ^ 0x41);
+    halves.SetHeader(header);
     EXPECT_THROW(halves.Load(), std::exception) << "byte " << at;
   }
   Halves halves(content);
-  MustCall(::truncate(halves.MapPath().c_str(), 4100), "truncate");
+  const std::string header = halves.Header();
+  halves.SetHeader(header.substr(0, header.size() - 1));
+  EXPECT_THROW(halves.Load(), std::exception);
+  MustCall(::removexattr(halves.MapPath().c_str(), kHeader), "removexattr");
+  EXPECT_THROW(halves.Load(), std::exception);
+  halves.SetHeader(header);
+  halves.Load();
+  MustCall(::truncate(halves.MapPath().c_str(), 4), "truncate");
   EXPECT_THROW(halves.Load(), std::exception);
   MustCall(::unlink(halves.MapPath().c_str()), "unlink");
   EXPECT_THROW(halves.Load(), std::exception);
