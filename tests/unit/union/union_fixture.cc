@@ -140,8 +140,12 @@ Result<struct stat> UnionDriver::Stat(std::string_view path) {
 
 Result<std::string> UnionDriver::Read(std::string_view path) {
   STRATA_TRY_ASSIGN(const Ref ref, Find(path));
+  bool stable = false;
+  STRATA_TRY_ASSIGN(const struct stat st, engine_->GetAttr(ref.node(), &stable));
   STRATA_TRY_ASSIGN(const OpenReply open, engine_->OpenFile(ref.node(), O_RDONLY, who_));
-  auto data = ReadOpen(ref.node(), open.handle, 0, std::size_t{16} << 20U);
+  // More than there should be.
+  const std::size_t length = static_cast<std::size_t>(st.st_size) + 4096;
+  auto data = ReadOpen(ref.node(), open.handle, 0, length);
   engine_->Release(ref.node(), open.handle);
   return data;
 }
