@@ -23,6 +23,8 @@ class Operations {
   // Whether to answer OPEN by "not implemented", so that it is the last one; the kernel must know
   // that answer. Set before the first request after INIT.
   void set_skip_open(bool skip) { skip_open_ = skip; }
+  // The same for LSEEK: what the kernel has not written yet would be taken for holes.
+  void set_skip_seek(bool skip) { skip_seek_ = skip; }
   // The same for OPENDIR.
   void set_skip_opendir(bool skip) { skip_opendir_ = skip; }
   // Whether the kernel asks us for locks, instead of keeping them itself. Set likewise.
@@ -99,6 +101,7 @@ class Operations {
 
   Engine& engine_;
   bool skip_open_ = false;
+  bool skip_seek_ = false;
   bool skip_opendir_ = false;
   bool keep_locks_ = false;
   std::atomic<std::uint64_t> opens_ = 0;

@@ -71,6 +71,7 @@ struct Session::Hooks {
     connection->max_write = static_cast<unsigned>(wire::kMaxWrite);
     connection->max_background = kMaxBackground;
     data.set_skip_open(!options.opens && (connection->capable & FUSE_CAP_NO_OPEN_SUPPORT) != 0);
+    data.set_skip_seek(options.writeback);
     data.set_skip_opendir((connection->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) != 0);
   }
 

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -240,6 +241,37 @@ TEST_F(Corners, WatchesOnFilesSeeChangesUnlessTheFileWasOpenAndPassedThrough) {
   const UniqueFd reader = OpenFile(At("open"), O_RDONLY);
   AppendFile(At("open"), "+");
   EXPECT_EQ(dir.Events(), std::vector<std::string>{"open:modify"});
+}
+
+// The daemon stands still: whatever is announced to it would wait.
+TEST_F(Corners, OpensCostNoRequestWhereTheKernelWasToldSo) {
+  if (!IsStratafs()) GTEST_SKIP() << "an option of stratafs";
+  WriteFile(Lower(0, "lower"), "lower");
+  Mount({.options = {"opens=off"}});
+  WriteFile(At("upper"), "upper");
+  for (const char* name : {"lower", "upper"}) EXPECT_EQ(ReadFile(At(name)), name);
+  ASSERT_TRUE(mount_.process().Signal(SIGSTOP));
+  auto reader = Must(support::ChildProcess::Fork([&] {
+    for (const char* name : {"lower", "upper"}) {
+      if (ReadFile(At(name)) != name) return 1;
+    }
+    return 0;
+  }));
+  const auto outcome = reader.Wait(std::chrono::seconds(10));
+  ASSERT_TRUE(mount_.process().Signal(SIGCONT));
+  ASSERT_TRUE(outcome) << outcome.error().ToString();
+  EXPECT_EQ(*outcome, 0);
+}
+
+// Whoever copies files by their holes would lose it.
+TEST_F(Corners, DataInTheWritebackCacheIsNoHole) {
+  if (!IsStratafs()) GTEST_SKIP() << "an option of stratafs";
+  Mount({.options = {"writeback"}});
+  const UniqueFd file = OpenFile(At("f"), O_RDWR | O_CREAT);
+  MustCall(::pwrite(file.get(), "data", 4, 100'000), "pwrite");
+  EXPECT_LE(::lseek(file.get(), 0, SEEK_DATA), 100'000);
+  EXPECT_EQ(::lseek(file.get(), 100'000, SEEK_DATA), 100'000);
+  EXPECT_EQ(::lseek(file.get(), 100'000, SEEK_HOLE), 100'004);
 }
 
 }  // namespace
