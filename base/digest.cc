@@ -1,4 +1,5 @@
 #include "base/digest.h"
+#include "base/hex.h"
 
 #include <openssl/evp.h>
 
@@ -78,17 +79,6 @@ Digest Sha256::Finish() {
   unsigned int length = 0;
   if (EVP_DigestFinal_ex(Context(context_), bytes.data(), &length) != 1) throw std::bad_alloc();
   return Digest(bytes);
-}
-
-std::string HexEncode(std::span<const std::uint8_t> bytes) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string text;
-  text.reserve(2 * bytes.size());
-  for (const std::uint8_t byte : bytes) {
-    text.push_back(kHex[byte >> 4U]);
-    text.push_back(kHex[byte & 0xFU]);
-  }
-  return text;
 }
 
 }  // namespace strata

@@ -63,8 +63,6 @@ class Sha256 {
   void* context_;  // EVP_MD_CTX
 };
 
-std::string HexEncode(std::span<const std::uint8_t> bytes);
-
 }  // namespace strata
 
 template <>

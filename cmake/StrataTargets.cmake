@@ -29,6 +29,8 @@ target_compile_definitions(strata_flags INTERFACE
   _GNU_SOURCE _FILE_OFFSET_BITS=64 $<$<NOT:$<CONFIG:Debug>>:_FORTIFY_SOURCE=2>)
 target_include_directories(strata_flags INTERFACE ${CMAKE_SOURCE_DIR})
 target_link_libraries(strata_flags INTERFACE Threads::Threads)
+# Programs start without the libraries that only parts of ours need (stratafs without libcrypto).
+target_link_options(strata_flags INTERFACE -Wl,--as-needed)
 if(STRATA_SANITIZE)
   target_compile_options(strata_flags INTERFACE
     -fsanitize=${STRATA_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all -O1)

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <span>
 
-#include "base/digest.h"
+#include "base/hex.h"
 #include "base/logging.h"
 #include "base/try.h"
 

@@ -72,12 +72,13 @@ Result<> ChainLayers::CheckLayers() {
   const auto layers = index_->layers();
   for (std::size_t layer = 0; layer < layers.size(); ++layer) {
     const std::string path(PathFromBase(layer));
-    STRATA_TRY_ASSIGN(const struct stat st, files_.StatAt(base_.get(), path.c_str()));
-    if (!S_ISDIR(st.st_mode)) return Fail(ENOTDIR, "layer", path);
-    if (LayerProof::Of(st) != layers[layer].proof) {
+    const auto st = files_.StatAt(base_.get(), path.c_str());
+    if (!st) return Fail(st.error().code(), "layer", path);
+    if (!S_ISDIR(st->st_mode)) return Fail(ENOTDIR, "layer", path);
+    if (LayerProof::Of(*st) != layers[layer].proof) {
       return Fail(ESTALE, "layer", path + " is not the directory that was indexed");
     }
-    devices_.push_back(st.st_dev);
+    devices_.push_back(st->st_dev);
   }
   const MutexLock lock(mu_);
   roots_.resize(layers.size());

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <array>
 
-#include "base/digest.h"
+#include "base/hex.h"
 #include "base/logging.h"
 #include "base/path.h"
 #include "base/try.h"

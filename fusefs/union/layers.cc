@@ -3,6 +3,8 @@
 #include <sys/file.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "base/mount_tree.h"
 #include "base/path.h"
@@ -15,6 +17,9 @@ namespace {
 
 constexpr unsigned kFilesystemShift =
     56;  // inode numbers below 2^56 leave room for the filesystem number
+// How long to wait for an upper that another mount uses.
+constexpr std::chrono::milliseconds kPatience{1000};
+constexpr std::chrono::milliseconds kPause{5};
 
 // `inner` is `outer` or lies below it; both are canonical.
 bool Contains(std::string_view outer, std::string_view inner) {
@@ -48,13 +53,18 @@ Result<> CheckOverlap(const EngineOptions& options, const ChainLayers* chain) {
   return {};
 }
 
-// Only one mount may write an upper or use a work directory at a time.
+// Only one mount may write an upper or use a work directory at a time. The daemon of a former mount
+// ends a moment after umount(8) has returned.
 Result<> LockDirectory(int fd, const char* what, const std::string& path) {
-  if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return {};
-  if (errno == EWOULDBLOCK) {
-    return Fail(EBUSY, what, std::string(what) + " " + path + " is in use by another mount");
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return FailErrno("flock", path);
+    if (std::chrono::steady_clock::now() > deadline) {
+      return Fail(EBUSY, what, std::string(what) + " " + path + " is in use by another mount");
+    }
+    std::this_thread::sleep_for(kPause);
   }
-  return FailErrno("flock", path);
+  return {};
 }
 
 }  // namespace

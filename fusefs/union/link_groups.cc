@@ -6,7 +6,7 @@
 #include <cstring>
 #include <span>
 
-#include "base/digest.h"
+#include "base/hex.h"
 #include "base/try.h"
 #include "fusefs/union/file_handle.h"
 

@@ -1,7 +1,7 @@
 // Names to nodes.
 #include <charconv>
 
-#include "base/digest.h"
+#include "base/hex.h"
 #include "base/logging.h"
 #include "base/try.h"
 #include "fusefs/union/union_engine.h"

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/hex.h"
 #include "base/logging.h"
 #include "base/path.h"
 #include "base/remove_tree.h"

@@ -9,7 +9,7 @@
 #include <span>
 #include <stdexcept>
 
-#include "base/digest.h"
+#include "base/hex.h"
 
 namespace strata::manager {
 namespace {

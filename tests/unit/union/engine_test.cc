@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include "tests/unit/union/union_fixture.h"
 
@@ -33,6 +35,18 @@ TEST(EngineTest, MergesTopDown) {
   EXPECT_THAT(fs.List("hidden"), IsEmpty());
   EXPECT_EQ(CodeOf(fs.Unlink("d/gone")), ENOENT);
   EXPECT_THAT(layers.UpperTree(), IsEmpty());
+}
+
+// umount(8) returns before the daemon has ended.
+TEST(EngineTest, WaitsForAMountThatIsEnding) {
+  LayerDirs layers(1);
+  auto ending = std::make_unique<UnionDriver>(layers.Options());
+  std::jthread end([&ending] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    ending.reset();
+  });
+  UnionDriver fs(layers.Options());
+  Must(fs.MakeDir("d"));
 }
 
 TEST(EngineTest, AFileInBetweenHidesTheDirectoriesBelow) {
