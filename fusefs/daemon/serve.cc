@@ -1,5 +1,6 @@
 #include "fusefs/daemon/serve.h"
 
+#include <malloc.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -29,6 +30,16 @@ void RaiseDescriptorLimit() {
   limit.rlim_cur = limit.rlim_max;
   if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) {
     Ignore(FailErrno("setrlimit"), "the soft limit stays");
+  }
+}
+
+// A large tree that was walked and forgotten must not leave its memory behind. By default glibc
+// keeps the more in each thread's arena the larger what was freed before.
+void LetHeapShrink() {
+  constexpr int kThreshold = 256 * 1024;
+  if (::mallopt(M_MMAP_THRESHOLD, kThreshold) != 1 ||
+      ::mallopt(M_TRIM_THRESHOLD, kThreshold) != 1) {
+    log::Debug("mallopt failed");
   }
 }
 
@@ -175,6 +186,7 @@ Result<> Finalize(const Options& options) {
 
 Result<> Serve(Options options, StartReport& report) {
   ::umask(0);
+  LetHeapShrink();
   RaiseDescriptorLimit();
   STRATA_TRY_ASSIGN(const auto running, Start(options));
   auto ended = Wait(*running, report, !options.log_file.empty());

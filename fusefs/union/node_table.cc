@@ -1,12 +1,24 @@
 #include "fusefs/union/node_table.h"
 
+#include <fcntl.h>
+#include <malloc.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
+#include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <functional>
+#include <utility>
 
 namespace strata::fusefs {
 namespace {
+
+// Freed memory is given back when so many nodes are down to a fourth, and when only the root is
+// left.
+constexpr std::uint64_t kWorthTrimming = 256;
+constexpr std::uint64_t kTrimShare = 4;
+constexpr std::size_t kPage = 4096;
 
 std::size_t NameClass(std::size_t length, std::size_t unit) {
   return (length + 1 + unit - 1) / unit - 1;
@@ -68,6 +80,7 @@ Result<WeakNode> NodeTable::Add(const NodeRecord& fields, std::string_view name)
   auto name_ref = AddName(name);
   if (!name_ref) return std::unexpected(std::move(name_ref).error());
   NodeIndex index = 0;
+  std::uint32_t generation = 0;
   {
     MutexLock lock(free_mu_);
     if (!free_nodes_.empty()) {
@@ -76,14 +89,16 @@ Result<WeakNode> NodeTable::Add(const NodeRecord& fields, std::string_view name)
     } else if (next_node_ < kMaxNodes) {
       index = next_node_++;
     }
-    if (index != 0) ++live_;
+    if (index != 0) {
+      most_ = std::max(most_, ++live_);
+      generation = next_generation_++;
+    }
   }
   if (index == 0) {
     DropName(*name_ref);
     return Fail(ENFILE, "node table");
   }
   return With(index, [&](NodeRecord& record) {
-    const std::uint32_t generation = record.generation;
     record = fields;
     record.generation = generation;
     record.name = *name_ref;
@@ -156,15 +171,90 @@ bool NodeTable::Release(NodeIndex index, std::uint64_t lookups, std::uint32_t re
 void NodeTable::Free(NodeIndex index) {
   const std::uint32_t name = With(index, [](NodeRecord& record) {
     const std::uint32_t ref = record.name;
-    const std::uint32_t generation = record.generation + 1;
     record = NodeRecord{};
-    record.generation = generation;
     return ref;
   });
   DropName(name);
-  MutexLock lock(free_mu_);
-  free_nodes_.push_back(index);
-  --live_;
+  {
+    MutexLock lock(free_mu_);
+    free_nodes_.push_back(index);
+    --live_;
+    const bool many = most_ >= kWorthTrimming && live_ < most_ / kTrimShare;
+    const bool all_but_root = live_ == 1 && next_node_ > kWorthTrimming;
+    if (!many && !all_but_root) return;
+    Trim();
+  }
+  // What went with the nodes: directories, their tables of names.
+  ::malloc_trim(0);
+}
+
+void NodeTable::Trim() {
+  TrimNodes();
+  TrimNames();
+  most_ = live_;
+}
+
+void NodeTable::TrimNodes() {
+  // The lowest is used first.
+  std::ranges::sort(free_nodes_, std::greater());
+  const NodeIndex end = next_node_;
+  std::size_t beyond = 0;
+  while (beyond < free_nodes_.size() && free_nodes_[beyond] + 1 == next_node_) {
+    --next_node_;
+    ++beyond;
+  }
+  GiveBack(next_node_ * sizeof(NodeRecord), end * sizeof(NodeRecord));
+  free_nodes_.erase(free_nodes_.begin(), free_nodes_.begin() + static_cast<std::ptrdiff_t>(beyond));
+  free_nodes_.shrink_to_fit();
+  for (std::size_t i = 0; i < free_nodes_.size();) {
+    const NodeIndex last = free_nodes_[i];
+    NodeIndex first = last;
+    while (++i < free_nodes_.size() && free_nodes_[i] + 1 == first) --first;
+    GiveBack(first * sizeof(NodeRecord), (last + 1) * sizeof(NodeRecord));
+  }
+}
+
+void NodeTable::TrimNames() {
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> runs;  // first and end, in units
+  for (std::uint32_t units = 1; units <= kNameClasses; ++units) {
+    for (const std::uint32_t ref : free_names_[units - 1]) runs.emplace_back(ref, ref + units);
+  }
+  std::ranges::sort(runs);
+  std::size_t merged = 0;
+  for (std::size_t i = 1; i < runs.size(); ++i) {
+    if (runs[i].first == runs[merged].second) {
+      runs[merged].second = runs[i].second;
+    } else {
+      runs[++merged] = runs[i];
+    }
+  }
+  if (!runs.empty()) runs.resize(merged + 1);
+  for (const auto& [first, end] : runs) {
+    GiveBack(kNodeBytes + first * kNameUnit, kNodeBytes + end * kNameUnit);
+  }
+  if (runs.empty() || runs.back().second != next_name_) return;
+  next_name_ = runs.back().first;
+  for (auto& free : free_names_) {
+    std::erase_if(free,
+                  [&](std::uint32_t ref) STRATA_REQUIRES(free_mu_) { return ref >= next_name_; });
+    free.shrink_to_fit();
+  }
+}
+
+void NodeTable::GiveBack(std::size_t start, std::size_t end) {
+  start = (start + kPage - 1) / kPage * kPage;
+  end = end / kPage * kPage;
+  if (start >= end) return;
+  if (::fallocate(memory_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  static_cast<off_t>(start), static_cast<off_t>(end - start)) != 0) {
+    Ignore(FailErrno("fallocate", "node table"), "memory of free nodes");
+  }
+}
+
+std::uint64_t NodeTable::bytes() const {
+  struct stat st{};
+  if (::fstat(memory_.get(), &st) != 0) return 0;
+  return static_cast<std::uint64_t>(st.st_blocks) * 512;
 }
 
 std::uint64_t NodeTable::live() const {

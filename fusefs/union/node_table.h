@@ -107,6 +107,9 @@ class NodeTable {
   void Free(NodeIndex index);
 
   std::uint64_t live() const;
+  // Memory that records and names take up, in bytes. Most of what freed nodes took is given back
+  // once they are many.
+  std::uint64_t bytes() const;
 
  private:
   // Sizes of the reserved address space, not of memory used: pages appear as they are touched.
@@ -126,6 +129,12 @@ class NodeTable {
   char* NameAt(std::uint32_t ref) {
     return reinterpret_cast<char*>(base_ + kNodeBytes + ref * kNameUnit);
   }
+  // Gives back the memory of free records and names.
+  void Trim() STRATA_REQUIRES(free_mu_);
+  void TrimNodes() STRATA_REQUIRES(free_mu_);
+  void TrimNames() STRATA_REQUIRES(free_mu_);
+  // The pages that lie in [start, end) of the arena as a whole.
+  void GiveBack(std::size_t start, std::size_t end);
   std::string_view NameOf(const NodeRecord& record);
   Result<std::uint32_t> AddName(std::string_view name);
   void DropName(std::uint32_t ref);
@@ -137,7 +146,10 @@ class NodeTable {
   mutable Mutex free_mu_;  // rank 70
   std::vector<NodeIndex> free_nodes_ STRATA_GUARDED_BY(free_mu_);
   NodeIndex next_node_ STRATA_GUARDED_BY(free_mu_) = 1;
+  // Of the next node. Not kept in the records, whose memory may have been given back.
+  std::uint32_t next_generation_ STRATA_GUARDED_BY(free_mu_) = 1;
   std::uint64_t live_ STRATA_GUARDED_BY(free_mu_) = 0;
+  std::uint64_t most_ STRATA_GUARDED_BY(free_mu_) = 0;  // that were live since the last Trim()
   std::array<std::vector<std::uint32_t>, kNameClasses> free_names_ STRATA_GUARDED_BY(free_mu_);
   std::uint32_t next_name_ STRATA_GUARDED_BY(free_mu_) = 1;
 };

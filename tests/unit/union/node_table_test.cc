@@ -58,5 +58,35 @@ TEST(NodeTableTest, NamesOfAllLengthsAndTheirSpaceComeBack) {
   EXPECT_EQ(too_long.error().code(), ENAMETOOLONG);
 }
 
+TEST(NodeTableTest, MemoryOfManyFreedNodesIsGivenBack) {
+  constexpr std::uint64_t kMany = 50'000;
+  const auto table = Must(NodeTable::Create());
+  const WeakNode first = Must(table->Add(Fields(), "first"));
+  std::vector<WeakNode> nodes;
+  const auto name = [](std::uint64_t i) { return std::string(1 + i % 200, 'n'); };
+  for (std::uint64_t i = 0; i < kMany; ++i) nodes.push_back(Must(table->Add(Fields(), name(i))));
+  const WeakNode middle = nodes[kMany / 2];
+  const std::uint64_t most = table->bytes();
+  EXPECT_GT(most, kMany * sizeof(NodeRecord));
+  NodeRecord last;
+  for (const WeakNode node : nodes) {
+    if (node == middle) continue;
+    ASSERT_TRUE(table->Release(node.index, 1, 0, &last));
+    table->Free(node.index);
+  }
+  EXPECT_LT(table->bytes(), most / 10);
+  EXPECT_EQ(table->View(first.index).name_text, "first");
+  EXPECT_EQ(table->View(middle.index).name_text, name(kMany / 2));
+
+  // What is used again is not taken for what it was.
+  for (std::uint64_t i = 0; i < kMany; ++i) {
+    const WeakNode node = Must(table->Add(Fields(), name(i)));
+    EXPECT_NE(node.index, middle.index);
+    EXPECT_EQ(table->View(node.index).name_text, name(i));
+  }
+  EXPECT_EQ(table->View(middle.index).name_text, name(kMany / 2));
+  for (const WeakNode node : nodes) EXPECT_EQ(table->TryLookup(node), node == middle);
+}
+
 }  // namespace
 }  // namespace strata::fusefs
