@@ -1,112 +1,122 @@
 #!/usr/bin/env python3
-"""Measures stratafs beside its peers: the same trees, interleaved rounds, ratios with spread.
+"""Measures stratafs beside its peers: the same trees, interleaved rounds, ratios with their spread.
 
 Run as root: bench/compare/compare.py --stratafs build/release/bin/stratafs
 """
 
 import argparse
 import os
-import shutil
+import signal
 import sys
 import tempfile
+from dataclasses import asdict
 
 import containers
 import disk
+import figures
+import machine
+import page
+import peers
 import report
-from peers import PEERS, TRANSPORTS, Strata
-from trees import Tree
-from workloads import WORKLOADS, metadata
+import results
+import scale
+from measure import measure
+from workloads import NAMES, workloads
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stratafs", default="stratafs", help="the program to measure")
-    parser.add_argument("--options", default="", help="more -o options for stratafs")
-    parser.add_argument("--transport", default=",".join(TRANSPORTS),
-                        help="what stratafs is measured over: dev, uring or both (the default)")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peers", default=",".join(PEERS), help="which, separated by commas")
-    parser.add_argument("--workloads", default="", help="only those whose name contains this")
-    parser.add_argument("--base", default="overlayfs", help="what the ratios are relative to")
+    parser.add_argument("--options", default="", help="more -o options for every stratafs")
+    parser.add_argument("--variant", action="append", default=[], metavar="NAME=OPTION,...",
+                        help="one more stratafs, with these -o options; 'index' mounts through the index of the layers")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", default="", help="which, separated by commas; default: all")
+    parser.add_argument("--workloads", default="*",
+                        help="which, separated by commas; patterns of " + ", ".join(NAMES))
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument("--full", action="store_const", dest="scale", const=scale.FULL, default=scale.DEFAULT,
+                        help="trees of up to a million files and a file of 10 GiB; takes hours")
+    amount.add_argument("--tiny", action="store_const", dest="scale", const=scale.TINY,
+                        help="a little of everything, to see that it works")
+    parser.add_argument("--base", default="overlayfs", help="what the ratios in the tables are relative to")
     parser.add_argument("--scratch", default=tempfile.gettempdir(),
                         help="a directory on a real disk; an ext4 image is made there")
     parser.add_argument("--in-place", action="store_true",
                         help="measure on the filesystem of --scratch itself instead")
     parser.add_argument("--json", help="write all values to this file")
+    parser.add_argument("--markdown", help="write the page of results to this file")
+    parser.add_argument("--from-json", help="measure nothing: report what --json wrote")
     parser.add_argument("--strata", default="strata", help="the client, for --image")
     parser.add_argument("--image", help="an image both strata and podman have: times `run`, too")
     options = parser.parse_args()
-    for name in options.transport.split(","):
-        if name not in TRANSPORTS:
-            parser.error(f"--transport: '{name}' is none of {', '.join(TRANSPORTS)}")
+    try:
+        options.known = peers.all_peers(options.stratafs, [word for word in options.options.split(",") if word],
+                                        options.variant)
+    except ValueError as error:
+        parser.error(f"--variant: {error}")
+    options.peers = [name for name in options.peers.split(",") if name] or list(options.known)
+    for name in options.peers:
+        if name not in options.known:
+            parser.error(f"--peers: '{name}' is none of {', '.join(options.known)}")
+    options.workloads = options.workloads.split(",")
+    if not workloads(options.scale, options.workloads):
+        parser.error(f"--workloads: none of {', '.join(NAMES)}")
     return options
 
 
-def usable_peers(names, notes):
-    peers = []
-    for name in names:
-        why_not = PEERS[name].missing()
+def usable_peers(options, run):
+    usable = []
+    for name in options.peers:
+        peer = options.known[name]
+        why_not = peer.missing()
         if why_not:
-            notes.append(f"{name}: skipped, {why_not}")
+            run.note(f"{name}: skipped, {why_not}")
         else:
-            peers.append(name)
-    return peers
+            usable.append(peer)
+    return usable
 
 
-def measure(options, scratch, peers, results):
-    workloads = [entry for entry in WORKLOADS if options.workloads in entry[0]]
-    for label, count, workload in workloads:
-        tree = Tree(scratch / f"layers{label.replace(' ', '-')}", count).build(workload is not metadata)
-        for number in range(options.rounds):
-            turn = number % len(peers)
-            for name in peers[turn:] + peers[:turn]:
-                peer = PEERS[name](scratch / name)
-                mount = peer.mount(tree)
-                try:
-                    for metric, unit, value in workload(str(mount), tree):
-                        key = (label, metric, unit)
-                        results.setdefault(key, {}).setdefault(name, []).append(value)
-                finally:
-                    peer.unmount()
-            print(f"{label}: round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
-        shutil.rmtree(tree.layers[0].parent)
+def measured(options):
+    filesystem = "that of --scratch" if options.in_place else "ext4 with a journal, loop-mounted"
+    run = results.Run(machine.describe(filesystem), options.rounds, [], {})
+    usable = usable_peers(options, run)
+    run.peers = [peer.name for peer in usable]
+    run.servers = {peer.name: results.Server(peer.transport, peer.through_index)
+                   for peer in usable if isinstance(peer, peers.Strata)}
+    todo = workloads(options.scale, options.workloads)
+    with (disk.in_place if options.in_place else disk.ext4)(options.scratch, options.scale.disk) as scratch:
+        measure(run, todo, usable, scratch)
+    if options.image:
+        containers.measure(run, options.strata, options.image)
+    return run
 
 
-def measure_containers(options, results, notes):
-    if not options.image:
-        notes.append("run of /bin/true: skipped, no --image given")
-        return []
-    usable, why_not = containers.commands(options.strata, options.image)
-    notes += why_not
-    for _ in range(options.rounds * 2):
-        for name, command in usable.items():
-            key = ("containers", "run --rm --network none IMAGE /bin/true", "ms")
-            results.setdefault(key, {}).setdefault(name, []).append(containers.run(command))
-    return list(usable)
+def interrupted(_number, _frame):
+    raise KeyboardInterrupt
 
 
 def main():
     options = arguments()
-    if os.geteuid() != 0:
-        sys.exit("compare.py: mounting overlayfs and dropping caches needs root")
-    Strata.program = shutil.which(options.stratafs) or options.stratafs
-    Strata.options = options.options
-    results, notes = {}, []
-    unwanted = set(TRANSPORTS.values()) - {TRANSPORTS[name] for name in options.transport.split(",")}
-    names = [name for name in options.peers.split(",") if name not in unwanted]
-    peers = usable_peers(names, notes)
-    with (disk.in_place if options.in_place else disk.ext4)(options.scratch) as scratch:
-        measure(options, scratch, peers, results)
-    print(report.table(results, peers, options.base))
-    runs = {}
-    ran = measure_containers(options, runs, notes)
-    if runs:
-        print(report.table(runs, ran, "podman"))
-    for note in notes:
-        print("note:", note)
+    if options.from_json:
+        run = results.load(options.from_json)
+    else:
+        if os.geteuid() != 0:
+            sys.exit("compare.py: mounting overlayfs and dropping caches needs root")
+        signal.signal(signal.SIGTERM, interrupted)  # leaves as little behind as Ctrl-C does
+        peers.raise_file_limit()
+        run = measured(options)
+    print("\n".join(report.whole(run, options.base)))
     if options.json:
-        report.dump(options.json, {**results, **runs}, notes)
+        results.save(run, options.json, [asdict(verdict) for verdict in figures.verdicts(run)])
+    if options.markdown:
+        page.write(run, options.base, options.markdown)
+    if any(" failed at " in note and note.startswith(tuple(run.servers)) for note in run.notes):
+        sys.exit("compare.py: a stratafs failed; see the notes")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("compare.py: interrupted")

@@ -2,30 +2,37 @@
 
 import shutil
 import subprocess
-import time
+
+from processes import run as run_program
+from results import Key
+from timing import milliseconds
 
 PODMAN = ["podman", "--runtime", "runc", "run", "--rm", "--network", "none",
           "--ulimit", "nofile=4096:4096", "--ulimit", "nproc=1000:1000"]
 STRATA = ["run", "--rm", "--network", "none"]
+RUNS_PER_ROUND = 2
 
 
-def commands(strata, image):
-    """{peer: command} of those that work here, and a note for each that does not."""
-    wanted = {"strata": [strata, *STRATA, image, "/bin/true"], "podman": [*PODMAN, image, "/bin/true"]}
-    usable, notes = {}, []
+def commands(run, strata, image):
+    """{peer: command} of those that work here; a note for each that does not."""
+    wanted = {"strata run": [strata, *STRATA, image, "/bin/true"], "podman run": [*PODMAN, image, "/bin/true"]}
+    usable = {}
     for name, command in wanted.items():
         if not shutil.which(command[0]):
-            notes.append(f"{name} run: skipped, {command[0]} is not there")
+            run.note(f"{name}: skipped, {command[0]} is not there")
             continue
         trial = subprocess.run(command, capture_output=True, text=True)
         if trial.returncode != 0:
-            notes.append(f"{name} run: skipped, {trial.stderr.strip() or trial.returncode}")
+            run.note(f"{name}: skipped, {trial.stderr.strip() or trial.returncode}")
             continue
         usable[name] = command
-    return usable, notes
+    return usable
 
 
-def run(command):
-    start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return (time.perf_counter() - start) * 1e3
+def measure(run, strata, image):
+    usable = commands(run, strata, image)
+    run.peers += usable
+    key = Key("containers", "run --rm --network none IMAGE /bin/true", "ms")
+    for number in range(run.rounds * RUNS_PER_ROUND):
+        for name, command in usable.items():
+            run.results.add(key, name, number, milliseconds(lambda: run_program(command)))

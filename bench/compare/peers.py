@@ -1,166 +1,240 @@
 """The filesystems that are compared, each as something that mounts a stack of layers."""
 
+import contextlib
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
+
+MOUNT_TIMEOUT = 60
+END_TIMEOUT = 60
+
+
+@dataclass
+class Mount:
+    """A stack that a peer has mounted: where, how long that took, and the server's process if there is one."""
+
+    path: Path
+    stack: object
+    milliseconds: float
+    pid: int | None
 
 
 class Peer:
-    """Mounts a tree with a fresh upper layer below `scratch`; a context manager giving the mount."""
+    """Mounts a stack with a fresh upper layer."""
 
     name = ""
+    program = None  # that is run to mount
+    max_layers = None
+    max_layers_reason = ""
 
-    def __init__(self, scratch):
-        self.scratch = Path(scratch)
-        self.process = None
-
-    @classmethod
-    def missing(cls):
+    def missing(self):
         """Why this peer cannot be measured here, or None."""
         return None
 
-    def mount(self, tree):
-        for part in ("upper", "work", "mnt"):
-            shutil.rmtree(self.scratch / part, ignore_errors=True)
-            (self.scratch / part).mkdir(parents=True)
-        self.start(tree, self.scratch / "upper", self.scratch / "work", self.scratch / "mnt")
-        return self.scratch / "mnt"
+    @contextlib.contextmanager
+    def mount(self, stack, scratch):
+        """Gives a Mount below the directory `scratch`, of which nothing is left afterwards."""
+        parts = upper, work, mountpoint = [scratch / part for part in ("upper", "work", "mnt")]
+        for part in parts:
+            part.mkdir(parents=True)
+        process = None
+        try:
+            self.prepare(stack)
+            start = time.perf_counter()
+            process = self.start(stack, upper, work, mountpoint)
+            os.stat(mountpoint)
+            taken = (time.perf_counter() - start) * 1e3
+            yield Mount(mountpoint, stack, taken, process and process.pid)
+        finally:
+            end(mountpoint, process)
+            shutil.rmtree(scratch)
 
-    def unmount(self):
-        subprocess.run(["umount", self.scratch / "mnt"], check=True)
-        if self.process is not None:
-            self.process.wait(timeout=60)
-            self.process = None
+    def prepare(self, stack):
+        """What takes none of the mount's time: how fast the disk finds programs and layers is not the question."""
+        if self.program:
+            subprocess.run([self.program, "--version"], check=True, capture_output=True)
+        for layer in stack.layers:
+            os.listdir(layer)
 
-    def spawn(self, command, mountpoint):
+    def start(self, stack, upper, work, mountpoint):
+        """Mounts; gives the server's process, or None if there is none."""
+        raise NotImplementedError
+
+    def serve(self, command, mountpoint):
         """Starts a server that stays in the foreground and waits for its mount."""
-        device = os.stat(mountpoint).st_dev
-        self.process = subprocess.Popen(command)
-        for _ in range(1000):
-            if os.stat(mountpoint).st_dev != device:
-                return
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.01)
-        raise RuntimeError(f"{self.name} did not mount: {' '.join(map(str, command))}")
+        # A session of its own: Ctrl-C is for us, who then unmount.
+        server = subprocess.Popen(command, start_new_session=True)
+        try:
+            device = os.stat(mountpoint.parent).st_dev
+            deadline = time.monotonic() + MOUNT_TIMEOUT
+            while os.stat(mountpoint).st_dev == device:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    raise OSError(f"{command[0]} did not mount")
+                time.sleep(0.0002)
+        except BaseException:
+            server.kill()
+            server.wait()
+            raise
+        return server
+
+
+def end(mountpoint, process):
+    """Unmounts what is mounted there and sees the server off."""
+    for lazily in [[]] * 20 + [["-l"]]:
+        if not is_mounted(mountpoint):
+            break
+        if subprocess.run(["umount", *lazily, mountpoint], capture_output=True).returncode != 0:
+            time.sleep(0.1)
+    if process is None or process.poll() is not None:
+        return
+    try:
+        process.wait(END_TIMEOUT)
+    except BaseException:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        raise
+
+
+def is_mounted(path):
+    """From the kernel's list: asking a mount whose server is gone only gives an error."""
+    wanted = str(path)
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as mounts:
+        return any(line.split(" ")[1] == wanted for line in mounts)
 
 
 class Native(Peer):
-    """No union: the flattened tree itself."""
+    """No union: a copy of the flattened tree."""
 
     name = "native"
 
-    def start(self, tree, upper, work, mountpoint):
-        for layer in reversed(tree.layers):
-            shutil.copytree(layer, mountpoint, dirs_exist_ok=True)
-
-    def unmount(self):
-        shutil.rmtree(self.scratch / "mnt")
+    def start(self, stack, upper, work, mountpoint):
+        for layer in reversed(stack.layers):
+            shutil.copytree(layer, mountpoint, symlinks=True, dirs_exist_ok=True)
+        os.sync()
 
 
 class Overlay(Peer):
     name = "overlayfs"
+    program = "mount"
+    max_layers = 500
+    max_layers_reason = "the kernel's limit (OVL_MAX_STACK)"
 
-    def start(self, tree, upper, work, mountpoint):
-        lower = ":".join(map(str, tree.layers))
+    def start(self, stack, upper, work, mountpoint):
+        # Relative names, as mount(2) takes one page of options and 500 absolute ones are longer; in one
+        # option, as mount(8) by itself would hand each layer over by a call of its own where it can.
+        lower = ":".join(layer.name for layer in stack.layers)
         options = f"lowerdir={lower},upperdir={upper},workdir={work}"
-        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, mountpoint], check=True)
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, mountpoint], check=True,
+                       cwd=stack.root, env={**os.environ, "LIBMOUNT_FORCE_MOUNT2": "always"})
 
 
 class FuseOverlayfs(Peer):
     name = "fuse-overlayfs"
+    program = "fuse-overlayfs"
 
-    @classmethod
-    def missing(cls):
-        return None if shutil.which("fuse-overlayfs") else "fuse-overlayfs is not installed"
+    def missing(self):
+        return None if shutil.which(self.program) else f"{self.program} is not installed"
 
-    def start(self, tree, upper, work, mountpoint):
-        lower = ":".join(map(str, tree.layers))
+    def start(self, stack, upper, work, mountpoint):
+        lower = ":".join(map(str, stack.layers))
         options = f"lowerdir={lower},upperdir={upper},workdir={work}"
-        self.spawn(["fuse-overlayfs", "-f", "-o", options, mountpoint], mountpoint)
+        return self.serve([self.program, "-f", "-o", options, mountpoint], mountpoint)
 
 
 class UnionfsFuse(Peer):
     name = "unionfs-fuse"
+    program = "unionfs-fuse"
+    max_layers = 64
+    max_layers_reason = "it asks every branch for every name, which takes minutes"
 
-    @classmethod
-    def missing(cls):
-        return None if shutil.which("unionfs-fuse") else "unionfs-fuse is not installed"
+    def missing(self):
+        return None if shutil.which(self.program) else f"{self.program} is not installed"
 
-    def start(self, tree, upper, work, mountpoint):
-        branches = ":".join([f"{upper}=RW"] + [f"{layer}=RO" for layer in tree.layers])
-        self.spawn(["unionfs-fuse", "-f", "-o", "cow,allow_other", branches, mountpoint], mountpoint)
+    def start(self, stack, upper, work, mountpoint):
+        branches = ":".join([f"{upper}=RW"] + [f"{layer}=RO" for layer in stack.layers])
+        return self.serve([self.program, "-f", "-o", "cow,allow_other", branches, mountpoint], mountpoint)
 
 
 class Strata(Peer):
-    """Over /dev/fuse."""
+    """stratafs with these options; through the index of the layers, as images of a store are mounted, if so wanted."""
 
-    name = "stratafs"
-    program = "stratafs"
-    options = ""
-    transport = "dev"
+    uring_setting = Path("/sys/module/fuse/parameters/enable_uring")
 
-    @classmethod
-    def missing(cls):
-        return None if shutil.which(cls.program) else f"{cls.program} not found (see --stratafs)"
+    def __init__(self, name, program, options, through_index):
+        self.name = name
+        self.program = program
+        self.options = options
+        self.through_index = through_index
 
-    def lower(self, tree):
-        return "lowerdir=" + ":".join(map(str, tree.layers))
+    @property
+    def transport(self):
+        chosen = [option for option in self.options if option.startswith("transport=")]
+        return chosen[-1].partition("=")[2] if chosen else "dev"
 
-    def start(self, tree, upper, work, mountpoint):
-        options = f"{self.lower(tree)},upperdir={upper},workdir={work},transport={self.transport}"
-        if self.options:
-            options += "," + self.options
-        self.spawn([self.program, "-f", "-o", options, mountpoint], mountpoint)
+    @property
+    def indexer(self):
+        return Path(shutil.which(self.program) or self.program).parent / "index_chain"
 
-
-class StrataUring(Strata):
-    """Over io_uring."""
-
-    name = "stratafs-uring"
-    transport = "uring"
-    setting = Path("/sys/module/fuse/parameters/enable_uring")
-
-    @classmethod
-    def missing(cls):
-        if not cls.setting.exists():
+    def missing(self):
+        if not shutil.which(self.program):
+            return f"{self.program} not found (see --stratafs)"
+        if self.transport == "uring" and not self.uring_setting.exists():
             return "the kernel has no FUSE over io_uring"
-        return super().missing()
+        if self.through_index and not self.indexer.exists():
+            return f"{self.indexer} is not built"
+        return None
 
-    def mount(self, tree):
-        before = self.setting.read_text()
-        try:
-            return super().mount(tree)  # sets it where it is off
-        finally:
-            self.setting.write_text(before)
+    def prepare(self, stack):
+        super().prepare(stack)
+        if not self.through_index:
+            return
+        directory = stack.root / "index"
+        if not directory.exists():
+            directory.mkdir()
+            subprocess.run([self.indexer, directory, *stack.layers], check=True, stdout=subprocess.DEVNULL)
+        (directory / "index").read_bytes()
 
-
-class StrataChain(Strata):
-    """The same through the index of the layers, as images of a store are mounted."""
-
-    name = "stratafs-index"
-
-    @classmethod
-    def missing(cls):
-        if not cls.indexer().exists():
-            return f"{cls.indexer()} is not built"
-        return super().missing()
-
-    @classmethod
-    def indexer(cls):
-        return Path(shutil.which(Strata.program) or Strata.program).parent / "index_chain"
-
-    def lower(self, tree):
-        chain = self.scratch / f"chain{len(tree.layers)}"
-        if not chain.exists():
-            chain.mkdir(parents=True)
-            subprocess.run([self.indexer(), chain, *tree.layers], check=True, stdout=subprocess.DEVNULL)
-        return f"chain={chain}"
+    def start(self, stack, upper, work, mountpoint):
+        lower = f"chain={stack.root / 'index'}" if self.through_index else "lowerdir=" + ":".join(
+            map(str, stack.layers))
+        options = ",".join([lower, f"upperdir={upper}", f"workdir={work}", *self.options])
+        return self.serve([self.program, "-f", "-o", options, mountpoint], mountpoint)
 
 
-PEERS = {peer.name: peer
-         for peer in (Native, Overlay, FuseOverlayfs, UnionfsFuse, Strata, StrataUring, StrataChain)}
-# The names --transport takes, and the peers they leave.
-TRANSPORTS = {"dev": Strata.name, "uring": StrataUring.name}
+@contextlib.contextmanager
+def uring_setting_kept():
+    """stratafs allows FUSE over io_uring for the whole system where it needs it; afterwards it is as it was."""
+    setting = Strata.uring_setting
+    before = setting.read_text() if setting.exists() else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            setting.write_text(before)
+
+
+def raise_file_limit():
+    """Servers keep every layer open."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def variant(text, program, more):
+    """The peer that NAME=OPTION,... describes, with `more` options; the option "index" is ours."""
+    name, separator, options = text.partition("=")
+    if not name or not separator:
+        raise ValueError(f"'{text}' is not NAME=OPTION,...")
+    words = [option for option in options.split(",") if option]
+    return Strata(name, program, [word for word in words if word != "index"] + more, "index" in words)
+
+
+def all_peers(program, options, variants):
+    """{name: peer}; `options` are given to every stratafs."""
+    described = ["stratafs=", "stratafs-uring=transport=uring", "stratafs-index=index", *variants]
+    strata = [variant(text, program, options) for text in described]
+    return {peer.name: peer for peer in (Native(), Overlay(), FuseOverlayfs(), UnionfsFuse(), *strata)}

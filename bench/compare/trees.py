@@ -1,44 +1,56 @@
-"""Layer stacks to measure on: the same files, spread over 1, 8 or 64 layers."""
+"""Stacks of layers to measure on: the same files, spread over any number of layers."""
 
-import os
 import random
-from pathlib import Path
 
-FILES = 6000
-DIRECTORIES = 600
 SEED = 20240601
-BIG_FILE = "big.bin"
-BIG_SIZE = 256 * 1024 * 1024
+FILES_PER_DIRECTORY = 10
+POOL = 1 << 20
 
 
-class Tree:
-    """One stack: `layers` (topmost first) and the relative names of the small files in it."""
+class Stack:
+    """Directories of one tree: `layers` (topmost first), and the relative names of its small files."""
 
     def __init__(self, root, count):
+        self.root = root
         self.layers = [root / str(i) for i in range(count)]
         self.files = []
-
-    def build(self, with_big_file):
-        rng = random.Random(SEED)
-        data = rng.randbytes(1 << 20)
-        directories = [f"d{i % 20:02}/s{i // 20:02}" for i in range(DIRECTORIES)]
         for layer in self.layers:
             layer.mkdir(parents=True)
-        for number in range(FILES):
-            name = f"{directories[number % DIRECTORIES]}/file{number:05}"
-            path = self.layers[number % len(self.layers)] / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            size = min(int(rng.lognormvariate(8.5, 1.5)), len(data))
-            start = rng.randrange(len(data) - size + 1)
-            path.write_bytes(data[start : start + size])
-            self.files.append(name)
-        if with_big_file:
-            with open(self.layers[-1] / BIG_FILE, "wb") as file:
-                for _ in range(BIG_SIZE // len(data)):
-                    file.write(data)
+
+    @property
+    def base(self):
+        """The lowest layer."""
+        return self.layers[-1]
+
+    def add_small_files(self, count, empty=False):
+        """As in a system's tree: many of a few KiB, a few of some hundred. Without data if `empty`."""
+        rng = random.Random(SEED)
+        pool = rng.randbytes(POOL)
+        made = set()
+        for number in range(count):
+            group = number // FILES_PER_DIRECTORY
+            directory = f"d{group % 20:02}/s{group // 20:04}"
+            # Files of one directory come from several layers, so that the layers' directories merge.
+            path = self.layers[number % len(self.layers)] / directory
+            if path not in made:
+                path.mkdir(parents=True, exist_ok=True)
+                made.add(path)
+            name = f"file{number:07}"
+            size = 0 if empty else min(int(rng.lognormvariate(8.5, 1.5)), POOL)
+            start = rng.randrange(POOL - size + 1)
+            with open(path / name, "wb") as file:
+                file.write(pool[start : start + size])
+            self.files.append(f"{directory}/{name}")
+        return self
+
+    def add_file(self, name, size):
+        """One of so many bytes in the lowest layer, all of them on the disk."""
+        write_file(self.base / name, size)
         return self
 
 
-def drop_caches():
-    os.sync()
-    Path("/proc/sys/vm/drop_caches").write_text("3\n")
+def write_file(path, size):
+    block = random.Random(SEED).randbytes(min(size, POOL))
+    with open(path, "wb") as file:
+        for offset in range(0, size, POOL):
+            file.write(block[: size - offset])
