@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,20 +68,26 @@ class Peer:
 
     def serve(self, command, mountpoint):
         """Starts a server that stays in the foreground and waits for its mount."""
-        # A session of its own: Ctrl-C is for us, who then unmount.
-        server = subprocess.Popen(command, start_new_session=True)
-        try:
-            device = os.stat(mountpoint.parent).st_dev
-            deadline = time.monotonic() + MOUNT_TIMEOUT
-            while os.stat(mountpoint).st_dev == device:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise OSError(f"{command[0]} did not mount")
-                time.sleep(0.0002)
-        except BaseException:
-            server.kill()
-            server.wait()
-            raise
+        with tempfile.TemporaryFile(mode="w+") as errors:
+            # A session of its own: Ctrl-C is for us, who then unmount.
+            server = subprocess.Popen(command, start_new_session=True, stderr=errors)
+            try:
+                wait_for_mount(mountpoint, server, errors)
+            except BaseException:
+                server.kill()
+                server.wait()
+                raise
         return server
+
+
+def wait_for_mount(mountpoint, server, errors):
+    device = os.stat(mountpoint.parent).st_dev
+    deadline = time.monotonic() + MOUNT_TIMEOUT
+    while os.stat(mountpoint).st_dev == device:
+        if server.poll() is not None or time.monotonic() > deadline:
+            errors.seek(0)
+            raise OSError(f"{Path(server.args[0]).name} did not mount: {errors.read().strip() or 'it does not say why'}")
+        time.sleep(0.0002)
 
 
 def end(mountpoint, process):

@@ -129,15 +129,14 @@ class CompareTest(unittest.TestCase):
 
     def test_a_server_that_dies_is_noted_and_cleaned_up_after(self):
         dying = self.results / "dying"
-        dying.write_text("#!/bin/sh\n[ $# -lt 2 ]\n")  # says its version, mounts nothing
+        dying.write_text("#!/bin/sh\n[ $# -lt 2 ] || { echo no >&2; exit 1; }\n")  # says its version, mounts nothing
         dying.chmod(0o755)
         target = self.results / "result.json"
         outcome = subprocess.run(command(self.scratch, "--rounds", "1", "--peers", "native,stratafs", "--stratafs", dying,
                                          "--workloads", "untar", "--json", target), capture_output=True, text=True)
         self.assertEqual(outcome.returncode, 1)
         document = json.loads(target.read_text())
-        self.assertEqual([note for note in document["notes"] if note.startswith("stratafs failed at 'untar'")],
-                         document["notes"])
+        self.assertEqual(document["notes"], ["stratafs failed at 'untar': dying did not mount: no"])
         self.assertEqual(sorted(document["results"][0]["values"]), ["native"])
         self.assertEqual(left_behind(self.scratch), [])
 
