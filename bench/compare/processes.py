@@ -1,5 +1,6 @@
 """Runs the programs of a workload; whatever happens, they and their children are gone afterwards."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,7 +18,8 @@ def run(command, cwd=None, environment=None):
     try:
         output, errors = process.communicate()
     except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it may have ended just now
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
     if process.returncode != 0:

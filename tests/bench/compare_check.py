@@ -115,8 +115,8 @@ class CompareTest(unittest.TestCase):
                                                    "--workloads", "git"),
                                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
                 try:
-                    until(lambda: f"{self.scratch}" in Path("/proc/self/mounts").read_text()
-                          and " fuse.stratafs " in Path("/proc/self/mounts").read_text())
+                    until(lambda: any(self.scratch in line and " fuse.stratafs " in line
+                                      for line in Path("/proc/self/mounts").read_text().splitlines()))
                     time.sleep(0.1)  # into a workload
                     process.send_signal(number)
                     _, errors = process.communicate(timeout=PATIENCE)
