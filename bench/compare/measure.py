@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import signal
+import subprocess
 import sys
 import time
 
@@ -27,7 +28,7 @@ def measure(run, workloads, peers, scratch):
                 stack = workload.build(root)
                 measure_one(run, workload, within_limits(run, able, stack), stack, scratch)
             finally:
-                shutil.rmtree(root, ignore_errors=True)
+                subprocess.run(["rm", "-rf", root], check=True)  # faster than shutil by far, with a million files
 
 
 def within_limits(run, peers, stack):

@@ -17,11 +17,12 @@ END_TIMEOUT = 60
 
 @dataclass
 class Mount:
-    """A stack that a peer has mounted: where, how long that took, and the server's process if there is one."""
+    """A stack that a peer has mounted: where, how long that took (None if it is no mount), and the server's process
+    if there is one."""
 
     path: Path
     stack: object
-    milliseconds: float
+    milliseconds: float | None
     pid: int | None
 
 
@@ -29,7 +30,7 @@ class Peer:
     """Mounts a stack with a fresh upper layer."""
 
     name = ""
-    program = None  # that is run to mount
+    program = None  # that is run to mount, if any is
     max_layers = None
     max_layers_reason = ""
 
@@ -50,7 +51,7 @@ class Peer:
             process = self.start(stack, upper, work, mountpoint)
             os.stat(mountpoint)
             taken = (time.perf_counter() - start) * 1e3
-            yield Mount(mountpoint, stack, taken, process and process.pid)
+            yield Mount(mountpoint, stack, taken if self.program else None, process and process.pid)
         finally:
             end(mountpoint, process)
             shutil.rmtree(scratch)
@@ -156,7 +157,7 @@ class FuseOverlayfs(Peer):
 class UnionfsFuse(Peer):
     name = "unionfs-fuse"
     program = "unionfs-fuse"
-    max_layers = 64
+    max_layers = 8
     max_layers_reason = "it asks every branch for every name, which takes minutes"
 
     def missing(self):

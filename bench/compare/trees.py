@@ -1,5 +1,6 @@
 """Stacks of layers to measure on: the same files, spread over any number of layers."""
 
+import os
 import random
 
 SEED = 20240601
@@ -36,10 +37,12 @@ class Stack:
                 path.mkdir(parents=True, exist_ok=True)
                 made.add(path)
             name = f"file{number:07}"
-            size = 0 if empty else min(int(rng.lognormvariate(8.5, 1.5)), POOL)
-            start = rng.randrange(POOL - size + 1)
-            with open(path / name, "wb") as file:
-                file.write(pool[start : start + size])
+            if empty:
+                os.mknod(f"{path}/{name}", 0o644)
+            else:
+                size = min(int(rng.lognormvariate(8.5, 1.5)), POOL)
+                start = rng.randrange(POOL - size + 1)
+                (path / name).write_bytes(pool[start : start + size])
             self.files.append(f"{directory}/{name}")
         return self
 
