@@ -6,10 +6,11 @@ Run as root: bench/compare/compare.py --stratafs build/release/bin/stratafs
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import containers
 import disk
@@ -21,6 +22,7 @@ import report
 import results
 import scale
 from measure import measure
+from samples import human
 from workloads import NAMES, workloads
 
 
@@ -77,6 +79,15 @@ def usable_peers(options, run):
     return usable
 
 
+def fitting(amount, directory, run):
+    """Without the files of which the disk does not hold the lower one, a copy, and as much again to spare."""
+    free = shutil.disk_usage(directory).free
+    sizes = tuple(size for size in amount.file_sizes if 3 * size <= free)
+    for size in amount.file_sizes[len(sizes) :]:
+        run.note(f"file size {human(size)}: skipped, the disk has no room for three of it")
+    return replace(amount, file_sizes=sizes)
+
+
 def measured(options):
     filesystem = "that of --scratch" if options.in_place else "ext4 with a journal, loop-mounted"
     run = results.Run(machine.describe(filesystem), options.rounds, [], {})
@@ -84,7 +95,7 @@ def measured(options):
     run.peers = [peer.name for peer in usable]
     run.servers = {peer.name: results.Server(peer.transport, peer.through_index)
                    for peer in usable if isinstance(peer, peers.Strata)}
-    todo = workloads(options.scale, options.workloads)
+    todo = workloads(fitting(options.scale, options.scratch, run), options.workloads)
     with (disk.in_place if options.in_place else disk.ext4)(options.scratch, options.scale.disk) as scratch:
         measure(run, todo, usable, scratch)
     if options.image:

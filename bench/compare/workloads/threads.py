@@ -1,4 +1,4 @@
-"""Small files, stat, opened and read by several processes at once."""
+"""The same small files, stat, opened and read by several processes that share the work."""
 
 import os
 import random
@@ -67,11 +67,11 @@ def workloads(scale):
         paths = [str(mount.path / name) for name in mount.stack.files]
         for path in paths:
             read_file(path)
+        sample = random.Random(1).sample(paths, min(2 * scale.batch, len(paths)))
         for count in scale.threads:
-            shares = [random.Random(number).sample(paths, min(scale.batch, len(paths))) for number in range(count)]
+            shares = [sample[number::count] for number in range(count)]
             for metric, action in (("stat", os.stat), ("open+close", open_close), ("open, read, close", read_file)):
                 jobs = [lambda share=share: [action(path) for path in share] for share in shares]
-                total = sum(map(len, shares))
-                yield Sample(metric, "us", side_by_side(jobs) * 1e6 / total, str(count))
+                yield Sample(metric, "us", side_by_side(jobs) * 1e6 / len(sample), str(count))
 
     return [Workload(NAME, lambda root: Stack(root, LAYERS).add_small_files(scale.layered_files), run)]
