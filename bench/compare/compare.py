@@ -93,7 +93,7 @@ def measured(options):
     run = results.Run(machine.describe(filesystem), options.rounds, [], {})
     usable = usable_peers(options, run)
     run.peers = [peer.name for peer in usable]
-    run.servers = {peer.name: results.Server(peer.transport, peer.through_index)
+    run.servers = {peer.name: results.Server(peer.transport, peer.through_index, peer.passthrough)
                    for peer in usable if isinstance(peer, peers.Strata)}
     todo = workloads(fitting(options.scale, options.scratch, run), options.workloads)
     with (disk.in_place if options.in_place else disk.ext4)(options.scratch, options.scale.disk) as scratch:

@@ -11,7 +11,8 @@ stratafs beside kernel overlayfs, fuse-overlayfs, unionfs-fuse and the native di
 {machine}
 
 `stratafs` serves over /dev/fuse, `stratafs-uring` over io_uring, and `stratafs-index` mounts the layers through their
-merged index, as images of the store are mounted. Smaller is better throughout, but for throughputs in the table of figures.
+merged index, as images of the store are mounted; `stratafs-opens-off` is over io_uring with `opens=off`. Smaller is
+better throughout, but for throughputs in the table of figures.
 Values are comparable within one run only; the ratios are what other machines should see, too.
 """
 

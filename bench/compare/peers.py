@@ -185,6 +185,10 @@ class Strata(Peer):
         return chosen[-1].partition("=")[2] if chosen else "dev"
 
     @property
+    def passthrough(self):
+        return not {"opens=off", "passthrough=off", "coherent", "writeback"} & set(self.options)
+
+    @property
     def indexer(self):
         return Path(shutil.which(self.program) or self.program).parent / "index_chain"
 
@@ -226,6 +230,10 @@ def uring_setting_kept():
             setting.write_text(before)
 
 
+STRATA = ("stratafs=", "stratafs-uring=transport=uring", "stratafs-index=index",
+          "stratafs-opens-off=opens=off,transport=uring")
+
+
 def raise_file_limit():
     """Servers keep every layer open."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -243,6 +251,5 @@ def variant(text, program, more):
 
 def all_peers(program, options, variants):
     """{name: peer}; `options` are given to every stratafs."""
-    described = ["stratafs=", "stratafs-uring=transport=uring", "stratafs-index=index", *variants]
-    strata = [variant(text, program, options) for text in described]
+    strata = [variant(text, program, options) for text in (*STRATA, *variants)]
     return {peer.name: peer for peer in (Native(), Overlay(), FuseOverlayfs(), UnionfsFuse(), *strata)}

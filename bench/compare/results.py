@@ -58,6 +58,7 @@ class Server:
 
     transport: str
     through_index: bool
+    passthrough: bool  # of large files: the kernel reads and writes them by itself
 
 
 @dataclass

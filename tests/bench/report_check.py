@@ -31,8 +31,8 @@ def results(*rows):
 
 
 def run_of(*rows, servers=None):
-    servers = servers or {"stratafs": Server("dev", False), "stratafs-uring": Server("uring", False),
-                          "stratafs-index": Server("dev", True)}
+    servers = servers or {"stratafs": Server("dev", False, True), "stratafs-uring": Server("uring", False, True),
+                          "stratafs-index": Server("dev", True, True), "stratafs-cached": Server("dev", False, False)}
     return Run({"processors": "2"}, 3, ["overlayfs", "fuse-overlayfs", *servers], servers, results(*rows))
 
 
@@ -77,11 +77,13 @@ class VerdictTest(unittest.TestCase):
 
     def test_a_throughput_is_the_inverse_of_a_time(self):
         key = Key("data", "read, lower, 1 MiB", "ms")
-        run = run_of((key, "native", [97]), (key, "stratafs", [100]), (key, "stratafs-uring", [101]))
+        run = run_of((key, "native", [97]), (key, "stratafs", [100]), (key, "stratafs-uring", [101]),
+                     (key, "stratafs-cached", [500]))
         measured = verdict(run, "data: read, lower, 1 MiB", "≥ 0.97 × native").measured
         self.assertTrue(measured["stratafs"][1])
         self.assertAlmostEqual(measured["stratafs"][0], 0.97)
         self.assertFalse(measured["stratafs-uring"][1])
+        self.assertNotIn("stratafs-cached", measured)
 
     def test_a_pattern_stands_for_each_metric(self):
         keys = [Key("git", metric, "ms") for metric in ("git status, cold", "git status, warm")]
@@ -145,6 +147,8 @@ class VariantTest(unittest.TestCase):
         made = peers.variant("fast=index,transport=uring,threads=2", "/bin/true", ["volatile"])
         self.assertEqual((made.name, made.options, made.through_index, made.transport),
                          ("fast", ["transport=uring", "threads=2", "volatile"], True, "uring"))
+        self.assertTrue(made.passthrough)
+        self.assertFalse(peers.variant("cached=opens=off", "/bin/true", []).passthrough)
         self.assertEqual(peers.variant("plain=", "/bin/true", []).transport, "dev")
 
     def test_one_without_a_name_is_refused(self):
