@@ -43,10 +43,11 @@ def make_project(root, sources):
         (includes[number % MODULES] / f"thing{number}.h").write_text(HEADER.format(number=number))
     for number in range(sources):
         used = [(number * 7 + step) % headers for step in range(HEADERS_PER_SOURCE)]
-        lines = ["#include <vector>"] + [f'#include "thing{header}.h"' for header in used]
-        lines += [f"int Sum{number}() {{", "  std::vector<int> all;"]
-        lines += [f"  all.push_back(Thing{header}{{}}.Twice());" for header in used]
-        lines += ["  int sum = 0;", "  for (int value : all) sum += value;", "  return sum;", "}"]
+        # Little from the system: its headers are not on the mount, and would only add to both sides.
+        lines = ["#include <cstdlib>"] + [f'#include "thing{header}.h"' for header in used]
+        lines += [f"int Sum{number}() {{", "  int sum = 0;"]
+        lines += [f"  sum += std::abs(Thing{header}{{}}.Twice());" for header in used]
+        lines += ["  return sum;", "}"]
         (root / "source" / f"part{number}.cc").write_text("\n".join(lines) + "\n")
     (root / "source" / "main.cc").write_text("int Sum0();\nint main() { return Sum0() == 0; }\n")
     flags = " ".join(f"-I{directory.name}" for directory in includes)
