@@ -1,5 +1,6 @@
 """git on a large working tree that came with the image."""
 
+import os
 import random
 import subprocess
 
@@ -11,6 +12,7 @@ from trees import SEED, Stack
 NAME = "git"
 REPOSITORY = "repository"
 BRANCHES = ("first", "second")
+OLD = 1_600_000_000
 CHANGED = 0.2  # of the files, from one branch to the other
 ENVIRONMENT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "HOME": "/nonexistent"}
 
@@ -56,6 +58,11 @@ def make_repository(path, files):
     subprocess.run(["git", "-C", path, "fast-import", "--quiet"], check=True, text=True,
                    input="".join(history(files)))
     git(path, "reset", "-q", "--hard", BRANCHES[0])
+    # As old as in an image: git reads again what is no older than its index.
+    for directory, _, names in os.walk(path / "src"):
+        for name in names:
+            os.utime(os.path.join(directory, name), (OLD, OLD))
+    git(path, "update-index", "-q", "--refresh")
 
 
 def workloads(scale):
