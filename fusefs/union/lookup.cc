@@ -248,6 +248,9 @@ Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot,
     }
   }
   record.flags = static_cast<std::uint16_t>(record.flags | data_flags);
+  if (static_cast<std::uint64_t>(shown.st_size) < options_.passthrough_threshold) {
+    record.Set(kNodeSmall);
+  }
   STRATA_TRY_ASSIGN(entry.node, AddNode(record, name));
   if (index_name) {
     index_names_.Put(entry.node.index, std::make_shared<const std::string>(*index_name));

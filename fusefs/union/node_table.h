@@ -36,6 +36,7 @@ enum NodeFlag : std::uint16_t {
       1U << 7U,  // written in passthrough mode: the kernel's own page cache may be behind
   kNodeBorrows = 1U << 9U,   // its file has attributes only: all data is in a lower layer
   kNodePartial = 1U << 10U,  // an upper file that has some of the data, and a block map
+  kNodeSmall = 1U << 11U,    // while it is a lower file: below the size for passthrough
 };
 
 struct NodeRecord {

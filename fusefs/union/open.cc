@@ -111,6 +111,9 @@ Result<bool> UnionEngine::WantsPassthrough(NodeIndex node, int flags, std::optio
     case PassthroughPolicy::kLarge:
       break;
   }
+  const bool small =
+      nodes_->With(node, [](NodeRecord& r) { return r.layer != kUpperLayer && r.Is(kNodeSmall); });
+  if (small) return false;
   STRATA_TRY_ASSIGN(const struct stat st, StatNode(node));
   return static_cast<std::uint64_t>(st.st_size) >= options_.passthrough_threshold;
 }
