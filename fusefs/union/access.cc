@@ -94,6 +94,15 @@ Result<SharedFd> UnionEngine::OpenNode(NodeIndex node, int flags) {
   return Fail(EIO, "open", kChangedOutside);
 }
 
+Result<SharedFd> UnionEngine::AttributeFd(NodeIndex node) {
+  if (const auto state = open_files_.Find(Current(node))) {
+    MutexLock lock(state->mu);
+    if (state->upper_writable) return state->upper_writable;
+    if (state->upper) return state->upper;
+  }
+  return OpenNode(node, O_PATH);
+}
+
 Result<struct stat> UnionEngine::StatNode(NodeIndex node) {
   Misses misses;
   do {

@@ -60,7 +60,7 @@ Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& chang
   const bool kill = change.kill_suid_sgid && !change.size;
   const bool more = kill || change.mode || change.uid || change.gid || change.atime || change.mtime;
   if (more) {
-    STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, O_PATH));
+    STRATA_TRY_ASSIGN(const SharedFd fd, AttributeFd(node));
     if (kill) STRATA_TRY(KillPrivileges(fd->get()));
     if (change.uid || change.gid) {
       STRATA_TRY(files.ChownAt(fd->get(), "", change.uid.value_or(static_cast<uid_t>(-1)),
@@ -94,14 +94,14 @@ Result<bool> UnionEngine::KnownToLack(NodeIndex node, std::string_view name) {
 Result<std::string> UnionEngine::GetXattr(NodeId node, const char* name) {
   STRATA_TRY_ASSIGN(const bool lacks, KnownToLack(static_cast<NodeIndex>(node.value), name));
   if (lacks) return Fail(ENODATA, "getxattr");
-  STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(static_cast<NodeIndex>(node.value), O_PATH));
+  STRATA_TRY_ASSIGN(const SharedFd fd, AttributeFd(static_cast<NodeIndex>(node.value)));
   return env_.files.GetXattr(fd->get(), StoredXattrName(name).c_str());
 }
 
 Result<std::vector<std::string>> UnionEngine::ListXattr(NodeId node) {
   STRATA_TRY_ASSIGN(const auto indexed, EntryInChain(static_cast<NodeIndex>(node.value)));
   if (indexed && !indexed->has_xattrs) return std::vector<std::string>();
-  STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(static_cast<NodeIndex>(node.value), O_PATH));
+  STRATA_TRY_ASSIGN(const SharedFd fd, AttributeFd(static_cast<NodeIndex>(node.value)));
   STRATA_TRY_ASSIGN(const std::vector<std::string> stored, env_.files.ListXattr(fd->get()));
   const OverlayXattrs& overlay = layers_->xattrs();
   std::vector<std::string> shown;
@@ -154,7 +154,7 @@ Result<> UnionEngine::ChangeXattr(NodeId node_id, const std::string& stored, int
   const NodeIndex node = Current(static_cast<NodeIndex>(node_id.value));
   STRATA_TRY(CheckXattrChange(node, stored, flags));
   STRATA_TRY(EnsureUpper(node));
-  STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, O_PATH));
+  STRATA_TRY_ASSIGN(const SharedFd fd, AttributeFd(node));
   STRATA_TRY(change(fd->get()));
   AttributesChanged(node_id, node);
   if (stored != kDefaultAcl) return {};

@@ -234,6 +234,8 @@ class UnionEngine final : public Engine {
   // Opens what the node stands for now and makes sure that it is that. O_CLOEXEC and O_NOFOLLOW are
   // implied.
   Result<SharedFd> OpenNode(NodeIndex node, int flags);
+  // To look at and change attributes by, not the content: that of an open file, if there is one.
+  Result<SharedFd> AttributeFd(NodeIndex node);
   Result<struct stat> StatNode(NodeIndex node);
   bool IsMerged(Directory& dir);
   static struct stat AttributesOf(const ChainEntry& entry);
