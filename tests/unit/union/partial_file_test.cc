@@ -74,7 +74,7 @@ class Halves {
 };
 
 std::string ReadAllOf(PartialFile& file) {
-  std::string data(std::size_t{4} << 20U, '\0');
+  std::string data(64 * kBlock, '\0');  // no file here is longer
   std::size_t got = 0;
   Must(file.Read(0, data.size(), [&](std::span<const ContentPart> parts) -> Result<> {
     got = Must(GatherParts(FileOps::System(), parts, std::as_writable_bytes(std::span(data))));
