@@ -35,7 +35,7 @@ namespace {
 
 using property::Random;
 using support::CutDisk;
-using support::DiskFormat;
+using support::Filesystem;
 using support::Must;
 using support::MustCall;
 
@@ -319,7 +319,7 @@ class PowerCut : public testing::Test {
   std::string Upper() const { return disk_.path() + "/upper"; }
 
   // Formats the disk, changes files until the power is cut, and recovers the disk.
-  void CutWhileChanging(DiskFormat format, const std::vector<std::string>& options);
+  void CutWhileChanging(Filesystem format, const std::vector<std::string>& options);
   // Lets half-copied files be taken for what another boot left.
   void ForgetBoot();
   // What is wrong then, one line for each file: in the upper layer, in a new union.
@@ -357,7 +357,7 @@ class PowerCut : public testing::Test {
   int half_copied_ = 0;
 };
 
-void PowerCut::CutWhileChanging(DiskFormat format, const std::vector<std::string>& options) {
+void PowerCut::CutWhileChanging(Filesystem format, const std::vector<std::string>& options) {
   changes_.clear();
   violations_.clear();
   cut_ = false;
@@ -561,10 +561,10 @@ std::string Shown(std::vector<std::string> lines) {
   return text + std::to_string(all) + " in all";
 }
 
-class PowerCutOn : public PowerCut, public testing::WithParamInterface<DiskFormat> {};
+class PowerCutOn : public PowerCut, public testing::WithParamInterface<Filesystem> {};
 
 TEST_P(PowerCutOn, EveryNameIsTheLowerFileOrTheWholeCopy) {
-  if (!support::KernelHasDiskFormat(GetParam())) GTEST_SKIP() << "not in this kernel";
+  if (!support::KernelHas(GetParam())) GTEST_SKIP() << "not in this kernel";
   for (int round = 0; round < kRounds; ++round) {
     CutWhileChanging(GetParam(), {});
     const std::vector<std::string> violations = Violations();
@@ -577,7 +577,7 @@ TEST_P(PowerCutOn, EveryNameIsTheLowerFileOrTheWholeCopy) {
 
 // The same with nearly every file copied up in blocks, or not at all where its data stays.
 TEST_P(PowerCutOn, EveryHalfCopiedFileIsOldOrNewInEachBlock) {
-  if (!support::KernelHasDiskFormat(GetParam())) GTEST_SKIP() << "not in this kernel";
+  if (!support::KernelHas(GetParam())) GTEST_SKIP() << "not in this kernel";
   int half_copied = 0;
   for (int round = 0; round < kRounds; ++round) {
     CutWhileChanging(GetParam(), {"copyup_threshold=1", "metacopy_threshold=1"});
@@ -591,17 +591,17 @@ TEST_P(PowerCutOn, EveryHalfCopiedFileIsOldOrNewInEachBlock) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Disks, PowerCutOn,
-                         testing::Values(DiskFormat::kExt4, DiskFormat::kExt4NoJournal,
-                                         DiskFormat::kXfs),
+                         testing::Values(Filesystem::kExt4, Filesystem::kExt4NoJournal,
+                                         Filesystem::kXfs),
                          [](const auto& disk) {
-                           return std::string(support::DiskFormatName(disk.param));
+                           return std::string(support::FilesystemName(disk.param));
                          });
 
 // Proves that a cut disk loses what nobody ordered, and that the checks see it.
 TEST_F(PowerCut, AVolatileUpperLosesData) {
   std::size_t empty_files = 0;
   for (int round = 0; round < kRounds && empty_files == 0; ++round) {
-    CutWhileChanging(DiskFormat::kExt4, {"volatile", "partial=off", "metacopy=off"});
+    CutWhileChanging(Filesystem::kExt4, {"volatile", "partial=off", "metacopy=off"});
     const std::vector<std::string> violations = Violations();
     empty_files += static_cast<std::size_t>(std::ranges::count_if(
         violations, [](const std::string& line) { return line.contains(": size 0, not "); }));

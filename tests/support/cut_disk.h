@@ -4,49 +4,41 @@
 #pragma once
 
 #include <string>
-#include <string_view>
+#include <utility>
 
 #include "base/error.h"
 #include "tests/support/temp_root.h"
+#include "tests/support/test_disk.h"
 
 namespace strata::support {
 
-enum class DiskFormat {
-  kExt4,  // with a journal
-  kExt4NoJournal,
-  kXfs,
-};
-
-std::string_view DiskFormatName(DiskFormat format);
-bool KernelHasDiskFormat(DiskFormat format);
 // Whether bytes that were appended to a file, but not synced, may be zeros after a cut: ext4 logs
 // the new size at once where they fit into the file's last block, and writes that block later.
-bool MayZeroAppendedBytes(DiskFormat format);
+bool MayZeroAppendedBytes(Filesystem type);
 
-// Takes memory as it is filled. The mounts go with the root, which has to outlive it. Move-only.
+// One of ext4 or XFS. The mounts go with the root, which has to outlive it. Move-only.
 class CutDisk {
  public:
   // One disk below `root`, mounted nowhere yet.
   static Result<CutDisk> Create(const TempRoot& root);
 
   // Makes an empty filesystem on it and mounts that.
-  Result<> Format(DiskFormat format);
+  Result<> Format(Filesystem type);
   // Fails every later write. Files stay open, and the mount stays.
   Result<> Cut();
   // Unmounts, repairs what has no journal, and mounts again. Nothing may be open on it; waits for
   // the kernel to let go of what a killed process had.
   Result<> Recover();
-  Result<> Unmount();
+  Result<> Unmount() { return disk_.Unmount(); }
 
   // Where it is mounted.
-  const std::string& path() const { return mount_point_; }
+  const std::string& path() const { return disk_.path(); }
 
  private:
+  explicit CutDisk(TestDisk disk) : disk_(std::move(disk)) {}
   Result<> Mount();
 
-  std::string image_;
-  std::string mount_point_;
-  DiskFormat format_ = DiskFormat::kExt4;
+  TestDisk disk_;
 };
 
 }  // namespace strata::support

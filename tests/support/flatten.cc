@@ -8,6 +8,7 @@
 
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "base/file_ops.h"
 #include "base/path.h"
@@ -177,7 +178,7 @@ class Flattener {
   Result<> CopyFile(const Source& source, const std::string& path) {
     const struct stat& st = source.stat;
     if (st.st_nlink > 1) {
-      Links& links = links_[{source.layer, st.st_ino}];
+      Links& links = links_[{source.layer, st.st_dev, st.st_ino}];
       ++links.visible;
       if (!links.first.empty()) {
         if (::link(Output(links.first).c_str(), Output(path).c_str()) != 0) {
@@ -247,7 +248,7 @@ class Flattener {
 
   const std::vector<std::string>& layers_;
   const std::string output_;
-  std::map<std::pair<std::size_t, ino_t>, Links> links_;
+  std::map<std::tuple<std::size_t, dev_t, ino_t>, Links> links_;
 };
 
 }  // namespace

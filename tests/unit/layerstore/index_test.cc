@@ -28,8 +28,8 @@
 #include "tests/support/files.h"
 #include "tests/support/flatten.h"
 #include "tests/support/must.h"
-#include "tests/support/ram_disk.h"
 #include "tests/support/temp_root.h"
+#include "tests/support/test_disk.h"
 #include "tests/support/tree_snapshot.h"
 
 namespace strata::layerstore {
@@ -151,7 +151,8 @@ class IndexTest : public ::testing::Test {
   }
 
   support::TempRoot root_ = Must(support::TempRoot::Create());
-  std::string disk_ = Must(support::MountRamDisk(root_, 512));
+  std::string disk_ =
+      Must(support::TestDisk::Create(root_, "disk", support::Filesystem::kExt4NoJournal)).path();
   int count_ = 0;
 };
 

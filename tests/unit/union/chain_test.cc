@@ -21,8 +21,8 @@
 #include "tests/support/chain_index.h"
 #include "tests/support/files.h"
 #include "tests/support/must.h"
-#include "tests/support/ram_disk.h"
 #include "tests/support/temp_root.h"
+#include "tests/support/test_disk.h"
 #include "tests/unit/union/union_fixture.h"
 
 namespace strata::fusefs {
@@ -111,7 +111,8 @@ class ChainTest : public ::testing::Test {
   }
 
   support::TempRoot root_ = Must(support::TempRoot::Create());
-  std::string disk_ = Must(support::MountRamDisk(root_, 512));
+  std::string disk_ =
+      Must(support::TestDisk::Create(root_, "disk", support::Filesystem::kExt4NoJournal)).path();
   std::vector<std::string> layers_;  // base first
 };
 
