@@ -60,6 +60,10 @@ Result<off_t> FaultFileOps::Seek(int fd, off_t offset, int whence) {
 Result<> FaultFileOps::Truncate(int fd, off_t size) {
   return Run<void>("Truncate", nullptr, [&] { return target_.Truncate(fd, size); });
 }
+
+Result<> FaultFileOps::TruncatePath(const char* path, off_t size) {
+  return Run<void>("TruncatePath", path, [&] { return target_.TruncatePath(path, size); });
+}
 Result<> FaultFileOps::Allocate(int fd, int mode, off_t offset, off_t length) {
   return Run<void>("Allocate", nullptr, [&] { return target_.Allocate(fd, mode, offset, length); });
 }

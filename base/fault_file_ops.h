@@ -44,6 +44,7 @@ class FaultFileOps final : public FileOps {
   Result<> Clone(int from, int to) override;
   Result<off_t> Seek(int fd, off_t offset, int whence) override;
   Result<> Truncate(int fd, off_t size) override;
+  Result<> TruncatePath(const char* path, off_t size) override;
   Result<> Allocate(int fd, int mode, off_t offset, off_t length) override;
   Result<> Sync(int fd) override;
   Result<> SyncData(int fd) override;

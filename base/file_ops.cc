@@ -150,6 +150,9 @@ class SystemFileOps final : public FileOps {
   Result<> Truncate(int fd, off_t size) override {
     return Check("ftruncate", [&] { return ::ftruncate(fd, size); });
   }
+  Result<> TruncatePath(const char* path, off_t size) override {
+    return Check("truncate", [&] { return ::truncate(path, size); });
+  }
   Result<> Allocate(int fd, int mode, off_t offset, off_t length) override {
     return Check("fallocate", [&] { return ::fallocate(fd, mode, offset, length); });
   }

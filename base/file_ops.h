@@ -65,6 +65,7 @@ class FileOps {
   virtual Result<> Clone(int from, int to) = 0;
   virtual Result<off_t> Seek(int fd, off_t offset, int whence) = 0;
   virtual Result<> Truncate(int fd, off_t size) = 0;
+  virtual Result<> TruncatePath(const char* path, off_t size) = 0;
   virtual Result<> Allocate(int fd, int mode, off_t offset, off_t length) = 0;
   virtual Result<> Sync(int fd) = 0;            // fsync(2)
   virtual Result<> SyncData(int fd) = 0;        // fdatasync(2)

@@ -47,11 +47,12 @@ Result<> Operations::GetAttr(Request& request, fuse_ino_t ino, fuse_file_info* /
 }
 
 Result<> Operations::SetAttr(Request& request, fuse_ino_t ino, struct stat* attr, int valid,
-                             fuse_file_info* /*file*/) {
+                             fuse_file_info* file) {
   bool stable = true;
-  STRATA_TRY_ASSIGN(
-      const struct stat changed,
-      engine_.SetAttr(NodeId{ino}, AttrChangeOf(*attr, valid), request.caller(), &stable));
+  AttrChange change = AttrChangeOf(*attr, valid);
+  change.size_by_name = file == nullptr;
+  STRATA_TRY_ASSIGN(const struct stat changed,
+                    engine_.SetAttr(NodeId{ino}, change, request.caller(), &stable));
   request.Attr(changed, stable ? kForever : 0.0);
   return {};
 }

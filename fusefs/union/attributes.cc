@@ -32,15 +32,16 @@ Result<> UnionEngine::KillPrivileges(int fd) {
   return mode == (st.st_mode & kPermissions) ? Result<>() : env_.files.ChmodAt(fd, "", mode);
 }
 
-Result<> UnionEngine::Truncate(NodeIndex node, off_t size, bool kill_privileges) {
+Result<> UnionEngine::Truncate(NodeIndex node, off_t size, bool kill_privileges, bool same_size) {
   STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, Partial(node));
   if (partial) {
     STRATA_TRY(partial->Truncate(size, options_.volatile_upper));
     if (size == 0) STRATA_TRY(FinishPartial(node, *partial));
     return kill_privileges ? KillPrivileges(partial->upper()) : Result<>();
   }
-  STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, O_WRONLY));
-  STRATA_TRY(env_.files.Truncate(fd->get(), size));
+  STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, same_size ? O_PATH : O_WRONLY));
+  STRATA_TRY(same_size ? env_.files.TruncatePath(ProcFdPath(fd->get()).c_str(), size)
+                       : env_.files.Truncate(fd->get(), size));
   return kill_privileges ? KillPrivileges(fd->get()) : Result<>();
 }
 
@@ -53,9 +54,14 @@ Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& chang
                                          bool* stable) {
   const NodeIndex node = Current(static_cast<NodeIndex>(node_id.value));
   const DataNeed data = change.size ? DataNeed::kWritable : DataNeed::kNone;
+  bool same_size = false;
+  if (change.size_by_name && change.size) {
+    STRATA_TRY_ASSIGN(const struct stat st, StatNode(node));
+    same_size = st.st_size == *change.size;
+  }
   STRATA_TRY(EnsureUpper(node, {data, change.size}));
   FileOps& files = env_.files;
-  if (change.size) STRATA_TRY(Truncate(node, *change.size, change.kill_suid_sgid));
+  if (change.size) STRATA_TRY(Truncate(node, *change.size, change.kill_suid_sgid, same_size));
 
   const bool kill = change.kill_suid_sgid && !change.size;
   const bool more = kill || change.mode || change.uid || change.gid || change.atime || change.mtime;
@@ -95,7 +101,12 @@ Result<std::string> UnionEngine::GetXattr(NodeId node, const char* name) {
   STRATA_TRY_ASSIGN(const bool lacks, KnownToLack(static_cast<NodeIndex>(node.value), name));
   if (lacks) return Fail(ENODATA, "getxattr");
   STRATA_TRY_ASSIGN(const SharedFd fd, AttributeFd(static_cast<NodeIndex>(node.value)));
-  return env_.files.GetXattr(fd->get(), StoredXattrName(name).c_str());
+  auto value = env_.files.GetXattr(fd->get(), StoredXattrName(name).c_str());
+  // The union has ACLs, whatever its layers have: the kernel asks for them before it lets anybody
+  // in, and takes this for a failure.
+  const bool acl = name == kAccessAcl || name == kDefaultAcl;
+  if (!value && acl && value.error().code() == EOPNOTSUPP) return Fail(ENODATA, "getxattr");
+  return value;
 }
 
 Result<std::vector<std::string>> UnionEngine::ListXattr(NodeId node) {

@@ -192,7 +192,7 @@ Result<> UnionEngine::TakeData(NodeIndex node, const CopyUpNeed& need) {
     STRATA_TRY_ASSIGN(const SharedFd lower, OpenLowerData(node));
     STRATA_TRY_ASSIGN(const struct stat lower_st, env_.files.Stat(lower->get()));
     const UnnoticedWriting unnoticed(env_.files, upper->get());
-    if (!TryClone(lower->get(), upper->get(), st.st_size)) {
+    if (!cloning_.Try(lower->get(), upper->get(), st.st_size)) {
       STRATA_TRY(CopyData(lower->get(), upper->get(), st.st_size, lower_st));
     }
     STRATA_TRY(OrderData(upper->get()));

@@ -16,13 +16,6 @@
 #include "fusefs/union/union_engine.h"
 
 namespace strata::fusefs {
-namespace {
-
-// Below, sharing blocks costs more than copying them.
-constexpr off_t kCloneFrom = off_t{64} * 1024;
-
-}  // namespace
-
 Result<> UnionEngine::EnsureUpper(NodeIndex node, CopyUpNeed need) {
   if (!layers_->writable()) return Fail(EROFS, "copy-up");
   node = Current(node);
@@ -158,11 +151,12 @@ Result<> UnionEngine::CopyUpFile(NodeIndex node, const NodeView& view, CopyUpNee
     STRATA_TRY_ASSIGN(data, OpenLowerData(node));
   }
 
-  CopySource source{from->get(), data->get(), st, view.ino, std::nullopt, {}};
+  CopySource source{from->get(), data->get(), st, view.ino, {}, {}};
   STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
   {
     STRATA_TRY_ASSIGN(const SharedFd dir, Fd(*parent, view.layer));
-    source.origin = OriginHandle(dir->get(), view.name_text.c_str());
+    source.origin =
+        OriginHandle(layers_->identity(view.layer), dir->get(), view.name_text.c_str(), st);
   }
   if (regular && MayBorrow(st, need)) {
     MutexLock lock(parent->stack_mu);
@@ -170,9 +164,9 @@ Result<> UnionEngine::CopyUpFile(NodeIndex node, const NodeView& view, CopyUpNee
     source.lower_path = JoinPath(above, view.name_text);
   }
   std::optional<std::string> index_name;
-  if (st.st_nlink > 1 && source.origin) {
-    index_name = HexEncode(std::span(reinterpret_cast<const std::uint8_t*>(source.origin->data()),
-                                     source.origin->size()));
+  if (st.st_nlink > 1) {
+    index_name = HexEncode(std::span(reinterpret_cast<const std::uint8_t*>(source.origin.data()),
+                                     source.origin.size()));
   }
   STRATA_TRY_ASSIGN(StagedCopy staged, StageCopy(source, need));
   STRATA_TRY(PublishFile(node, std::move(staged), index_name, st.st_nlink));
@@ -195,18 +189,11 @@ bool UnionEngine::MayBorrow(const struct stat& st, const CopyUpNeed& need) const
   return false;
 }
 
-// Shared blocks are as good as copied ones, and cost next to nothing.
-bool UnionEngine::TryClone(int from, int to, off_t size) {
-  if (size < kCloneFrom || !clones_.load(std::memory_order_relaxed)) return false;
-  if (env_.files.Clone(from, to)) return true;
-  clones_.store(false, std::memory_order_relaxed);
-  return false;
-}
-
 Result<bool> UnionEngine::StageData(const CopySource& from, CopyUpNeed need, int to) {
   FileOps& files = env_.files;
   const off_t size = std::min(need.size.value_or(from.st.st_size), from.st.st_size);
-  if (size == from.st.st_size && TryClone(from.data, to, size)) return false;
+  // Shared blocks are as good as copied ones, and cost next to nothing.
+  if (size == from.st.st_size && cloning_.Try(from.data, to, size)) return false;
   if (MayBorrow(from.st, need)) {
     const OverlayXattrs& xattrs = layers_->xattrs();
     auto marked = files.SetXattr(to, xattrs.Redirect().c_str(), "/" + from.lower_path);
@@ -242,9 +229,9 @@ Result<UnionEngine::StagedCopy> UnionEngine::StageCopy(const CopySource& from, C
     }
     STRATA_TRY_ASSIGN(staged.fd, env_.files.Open(work, name, O_PATH | O_NOFOLLOW));
   }
-  if (from.origin) SetMark(staged.fd.get(), layers_->xattrs().Origin(), *from.origin);
+  SetMark(staged.fd.get(), layers_->xattrs().Origin(), from.origin);
   // Where the origin tells the number, a second xattr would often be the one that takes a block.
-  if (!from.origin || InoOfOrigin(*from.origin) != from.shown_ino) {
+  if (layers_->InoOfOrigin(from.origin) != from.shown_ino) {
     MarkIno(staged.fd.get(), from.shown_ino);
   }
   STRATA_TRY(CopyAttributes(from.attributes, from.st, staged.fd.get()));

@@ -3,20 +3,23 @@
 #include <sys/file.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
+#include <span>
 #include <thread>
 
 #include "base/mount_tree.h"
 #include "base/path.h"
 #include "base/privileges.h"
 #include "base/try.h"
+#include "fusefs/union/link_groups.h"
 #include "fusefs/union/overlay_mounts.h"
 
 namespace strata::fusefs {
 namespace {
 
-constexpr unsigned kFilesystemShift =
-    56;  // inode numbers below 2^56 leave room for the filesystem number
+constexpr unsigned kInoBits = 64;
+constexpr unsigned kMinNumberBits = 8;  // no filesystem made of blocks uses that many of its own
 // How long to wait for an upper that another mount uses.
 constexpr std::chrono::milliseconds kPatience{1000};
 constexpr std::chrono::milliseconds kPause{5};
@@ -70,9 +73,33 @@ Result<> LockDirectory(int fd, const char* what, const std::string& path) {
 }  // namespace
 
 std::uint16_t Layers::FilesystemOf(dev_t device) {
-  auto found = std::ranges::find(devices_, device);
-  if (found == devices_.end()) found = devices_.insert(devices_.end(), device);
-  return static_cast<std::uint16_t>(found - devices_.begin());
+  auto found = std::ranges::find(filesystems_, device, &Filesystem::device);
+  if (found == filesystems_.end()) found = filesystems_.insert(filesystems_.end(), {device, {}});
+  return static_cast<std::uint16_t>(found - filesystems_.begin());
+}
+
+// Without a UUID the kernel goes by zeros, and so do we for one such filesystem. Copies of an image
+// have the same one; so have volumes, but their file handles tell them apart.
+Result<> Layers::Identify() {
+  std::uint16_t next = 0;
+  // The upper last, as they were numbered.
+  for (LayerIndex i = 1; i <= end(); ++i) {
+    const LayerIndex layer = i < end() ? i : kUpperLayer;
+    if (filesystem(layer) != next) continue;
+    STRATA_TRY_ASSIGN(const SharedFd root, Root(layer));
+    FilesystemIdentity identity = FilesystemIdentity::Of(root->get());
+    FilesystemUuid& uuid = identity.uuid;
+    const bool known =
+        std::ranges::any_of(std::span(filesystems_).first(next),
+                            [&](const Filesystem& before) { return before.identity.uuid == uuid; });
+    if (known && !identity.has_volumes) {
+      uuid = {'s', 't', 'r', 'a', 't', 'a'};
+      uuid[14] = static_cast<std::uint8_t>(next >> 8U);
+      uuid[15] = static_cast<std::uint8_t>(next);
+    }
+    filesystems_[next++].identity = identity;
+  }
+  return {};
 }
 
 Result<> Layers::AddRoot(UniqueFd fd, FileOps& files) {
@@ -143,7 +170,13 @@ Result<std::unique_ptr<Layers>> Layers::Open(const EngineOptions& options, FileO
   }
   STRATA_TRY(layers->OpenChain(options, files));
   STRATA_TRY(CheckOverlap(options, layers->chain_.get()));
-  if (!options.upper.empty()) STRATA_TRY(layers->OpenUpper(options, files));
+  // Room for the upper's number, too.
+  layers->number_bits_ =
+      std::max(kMinNumberBits, static_cast<unsigned>(std::bit_width(layers->filesystems_.size())));
+  if (!options.upper.empty()) {
+    STRATA_TRY(layers->OpenUpper(options, files));
+    STRATA_TRY(layers->Identify());
+  }
   return layers;
 }
 
@@ -153,13 +186,30 @@ Result<SharedFd> Layers::Root(LayerIndex layer) const {
   return roots_[layer].fd;
 }
 
-std::uint64_t Layers::ShownIno(LayerIndex layer, std::uint64_t real) const {
-  const std::uint64_t number = roots_[layer].filesystem;
-  if (devices_.size() == 1 || number == 0) return real;
-  // Numbers that use the top byte themselves (some network filesystems) are folded; 64-bit hashing
-  // keeps them apart in practice, which is all such a filesystem can offer.
-  const std::uint64_t high = real >> kFilesystemShift;
-  return (real ^ (high * 0x9E3779B97F4A7C15U)) ^ (number << kFilesystemShift);
+std::uint64_t Layers::ShownOn(std::uint16_t filesystem, std::uint64_t real,
+                              std::uint64_t volume) const {
+  if (filesystems_.size() == 1 && volume == 0) return real;
+  // Numbers that use the highest bits themselves (of unions, of some network filesystems) are
+  // folded, and so are volumes: hashing keeps them apart in practice.
+  constexpr std::uint64_t kMix = 0x9E3779B97F4A7C15U;
+  const unsigned shift = kInoBits - number_bits_;
+  const std::uint64_t beyond = (real >> shift) ^ (volume * kMix);
+  const std::uint64_t low = (real ^ (beyond * kMix)) & ((std::uint64_t{1} << shift) - 1);
+  return low | (std::uint64_t{filesystem} << shift);
+}
+
+std::uint64_t Layers::ShownIno(LayerIndex layer, std::uint64_t real, std::uint64_t volume) const {
+  return ShownOn(filesystem(layer), real, volume);
+}
+
+std::optional<std::uint64_t> Layers::InoOfOrigin(std::string_view handle) const {
+  const auto origin = ParseOrigin(handle);
+  if (!origin) return std::nullopt;
+  const auto found = std::ranges::find_if(filesystems_, [&](const Filesystem& filesystem) {
+    return filesystem.identity.uuid == origin->uuid;
+  });
+  if (found == filesystems_.end()) return std::nullopt;
+  return ShownOn(static_cast<std::uint16_t>(found - filesystems_.begin()), origin->ino, 0);
 }
 
 }  // namespace strata::fusefs

@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/file_ops.h"
 #include "fusefs/union/chain_layers.h"
+#include "fusefs/union/filesystem_identity.h"
 #include "fusefs/union/types.h"
 #include "layerstore/index/marks.h"
 #include "layerstore/index/metadata_index.h"
@@ -51,8 +53,19 @@ class Layers {
   std::uint16_t ToChain(LayerIndex layer) const { return FromChain(layer); }
   // Which filesystem: equal numbers, equal filesystems.
   std::uint16_t filesystem(LayerIndex layer) const { return roots_[layer].filesystem; }
-  // The st_ino to show for an inode of a layer: unique over all layers.
-  std::uint64_t ShownIno(LayerIndex layer, std::uint64_t real) const;
+  // Not in the chain.
+  dev_t device(LayerIndex layer) const { return filesystems_[filesystem(layer)].device; }
+  // Tells the layer's filesystem from those of all other layers: its own UUID, unless another one
+  // has the same or it has none. Only of a writable union.
+  const FilesystemIdentity& identity(LayerIndex layer) const {
+    return filesystems_[filesystem(layer)].identity;
+  }
+  // The st_ino to show for an inode of a layer: unique over all layers. `volume`: 0, or the number
+  // of a part of the layer's filesystem that counts its inodes for itself (VolumeOf()).
+  std::uint64_t ShownIno(LayerIndex layer, std::uint64_t real, std::uint64_t volume = 0) const;
+  // The st_ino to show for the lower inode that a file was copied from, as its origin mark tells;
+  // nothing if that does not tell.
+  std::optional<std::uint64_t> InoOfOrigin(std::string_view handle) const;
   int work_root() const { return work_.get(); }
   const OverlayXattrs& xattrs() const { return xattrs_; }
 
@@ -66,12 +79,19 @@ class Layers {
   Result<> OpenUpper(const EngineOptions& options, FileOps& files);
   Result<> OpenChain(const EngineOptions& options, FileOps& files);
   Result<> AddRoot(UniqueFd fd, FileOps& files);
+  Result<> Identify();
   std::uint16_t FilesystemOf(dev_t device);
+  std::uint64_t ShownOn(std::uint16_t filesystem, std::uint64_t real, std::uint64_t volume) const;
 
   std::vector<RootDirectory> roots_;
   std::unique_ptr<ChainLayers> chain_;
   LayerIndex first_in_chain_ = 0;
-  std::vector<dev_t> devices_;  // by filesystem number
+  struct Filesystem {
+    dev_t device = 0;
+    FilesystemIdentity identity = {};
+  };
+  std::vector<Filesystem> filesystems_;
+  unsigned number_bits_ = 0;  // of a shown st_ino: the highest hold the filesystem's number
   UniqueFd work_;
   bool writable_ = false;
   const bool user_xattr_;

@@ -1,7 +1,6 @@
 #include "fusefs/union/link_groups.h"
 
 #include <fcntl.h>
-#include <sys/ioctl.h>
 
 #include <cstring>
 #include <span>
@@ -17,55 +16,69 @@ namespace {
 constexpr std::uint8_t kHandleVersion = 0;
 constexpr std::uint8_t kHandleMagic = 0xfb;
 constexpr std::uint8_t kHandleFlagsLittleEndian = 0;
-constexpr std::size_t kUuidBytes = 16;
-constexpr std::size_t kHandleHeader = 5 + kUuidBytes;
+constexpr std::size_t kUuidAt = 5;
+constexpr std::size_t kHandleHeader = kUuidAt + sizeof(FilesystemUuid);
 
-// linux/exportfs.h: FILEID_INO32_GEN, and fs/xfs/xfs_export.h: the same with 64-bit numbers.
-constexpr std::uint8_t kHandleIno32 = 1;
-constexpr std::uint8_t kHandleIno64 = 0x81;
-
-// FS_IOC_GETFSUUID (linux/fs.h since 6.9): struct fsuuid2.
-struct FilesystemUuid {
-  std::uint8_t length;
-  std::uint8_t uuid[kUuidBytes];
+// Instead of a handle. The time and the size are for filesystems that number their inodes anew at
+// each mount. The type is not in the kernel's list (linux/exportfs.h).
+constexpr std::uint8_t kNoHandle = 0xf1;
+struct InsteadOfHandle {
+  std::uint64_t ino;
+  std::int64_t mtime_seconds;
+  std::int64_t mtime_nanoseconds;
+  std::uint64_t size;
 };
-constexpr unsigned long kGetFilesystemUuid = _IOR(0x15, 0, FilesystemUuid);
+
+// Handles that begin with the inode's number, by type and length: tmpfs, for one, has its
+// generation first, in a longer handle of the first type.
+struct PlainHandle {
+  std::uint8_t type;
+  std::size_t length;
+  std::size_t ino_width;
+};
+constexpr PlainHandle kPlainHandles[] = {
+    {0x01, 8, sizeof(std::uint32_t)},   // FILEID_INO32_GEN: ext4, small XFS, squashfs
+    {0x81, 12, sizeof(std::uint64_t)},  // fs/xfs/xfs_export.h: the same with 64-bit numbers
+    {kNoHandle, sizeof(InsteadOfHandle), sizeof(std::uint64_t)},
+};
 
 }  // namespace
 
-std::optional<std::string> OriginHandle(int dir, const char* name) {
-  const auto handle = FileHandle::Of(dir, name);
-  if (!handle) return std::nullopt;
-
-  // Without a UUID the kernel stores zeros too (uuid=null).
-  FilesystemUuid uuid{};
-  if (::ioctl(dir, kGetFilesystemUuid, &uuid) != 0) std::memset(&uuid, 0, sizeof uuid);
-
+std::string OriginHandle(const FilesystemIdentity& filesystem, int dir, const char* name,
+                         const struct stat& st) {
+  std::optional<FileHandle> handle;
+  if (filesystem.lasting_handles) handle = FileHandle::Of(dir, name);
+  const InsteadOfHandle instead{st.st_ino, st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+                                static_cast<std::uint64_t>(st.st_size)};
+  const std::string_view body =
+      handle ? handle->bytes()
+             : std::string_view(reinterpret_cast<const char*>(&instead), sizeof instead);
   std::string value(kHandleHeader, '\0');
   value[0] = static_cast<char>(kHandleVersion);
   value[1] = static_cast<char>(kHandleMagic);
-  value[2] = static_cast<char>(kHandleHeader + handle->bytes().size());
+  value[2] = static_cast<char>(kHandleHeader + body.size());
   value[3] = static_cast<char>(kHandleFlagsLittleEndian);
-  value[4] = static_cast<char>(handle->type());
-  std::memcpy(value.data() + 5, uuid.uuid, kUuidBytes);
-  value.append(handle->bytes());
+  value[4] = static_cast<char>(handle ? handle->type() : kNoHandle);
+  std::memcpy(value.data() + kUuidAt, filesystem.uuid.data(), sizeof filesystem.uuid);
+  value.append(body);
   return value;
 }
 
-std::optional<std::uint64_t> InoOfOrigin(std::string_view handle) {
+std::optional<Origin> ParseOrigin(std::string_view handle) {
   if (handle.size() < kHandleHeader || handle[0] != static_cast<char>(kHandleVersion) ||
       handle[1] != static_cast<char>(kHandleMagic) ||
       handle[3] != static_cast<char>(kHandleFlagsLittleEndian)) {
     return std::nullopt;
   }
   const std::string_view body = handle.substr(kHandleHeader);
-  std::uint64_t ino = 0;
-  std::size_t width = 0;
-  if (static_cast<unsigned char>(handle[4]) == kHandleIno32) width = sizeof(std::uint32_t);
-  if (static_cast<unsigned char>(handle[4]) == kHandleIno64) width = sizeof(std::uint64_t);
-  if (width == 0 || body.size() < width) return std::nullopt;
-  std::memcpy(&ino, body.data(), width);
-  return ino;
+  for (const PlainHandle& plain : kPlainHandles) {
+    if (static_cast<std::uint8_t>(handle[4]) != plain.type || body.size() != plain.length) continue;
+    Origin origin;
+    std::memcpy(origin.uuid.data(), handle.data() + kUuidAt, origin.uuid.size());
+    std::memcpy(&origin.ino, body.data(), plain.ino_width);
+    return origin;
+  }
+  return std::nullopt;
 }
 
 Result<std::unique_ptr<LinkGroups>> LinkGroups::Open(FileOps& files, int index_dir) {

@@ -11,11 +11,12 @@
 
 #include "base/file_ops.h"
 #include "base/mutex.h"
+#include "fusefs/union/filesystem_identity.h"
 #include "fusefs/union/node_table.h"
 
 namespace strata::fusefs {
 
-// An inode of some layer.
+// An inode of some layer: of the upper one by its own number, of the others by the one shown.
 struct RealInode {
   std::uint16_t filesystem = 0;
   std::uint64_t ino = 0;
@@ -24,11 +25,19 @@ struct RealInode {
 
 // The name kernel overlayfs gives an index entry, and the value of its origin xattr: the file
 // handle of a lower inode with its filesystem's UUID (linux: struct ovl_fh in
-// fs/overlayfs/overlayfs.h). Nothing if the filesystem has no file handles. `dir` is open for
-// reading.
-std::optional<std::string> OriginHandle(int dir, const char* name);
-// The inode number in such a handle, for the filesystems whose handles hold it plainly (ext4, XFS).
-std::optional<std::uint64_t> InoOfOrigin(std::string_view handle);
+// fs/overlayfs/overlayfs.h). Where there are no lasting handles (FUSE, ramfs), what else tells a
+// file that never changes, in a form that no kernel takes for a handle. `dir` is open for reading,
+// `st` says what dir/name is.
+std::string OriginHandle(const FilesystemIdentity& filesystem, int dir, const char* name,
+                         const struct stat& st);
+
+// What such a handle tells.
+struct Origin {
+  FilesystemUuid uuid;
+  std::uint64_t ino = 0;
+};
+// Nothing for handles that do not hold the number plainly.
+std::optional<Origin> ParseOrigin(std::string_view handle);
 
 // Thread-safe.
 class LinkGroups {

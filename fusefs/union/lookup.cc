@@ -59,7 +59,7 @@ void UnionEngine::Drop(NodeIndex node, std::uint64_t lookups, std::uint32_t refs
     first = false;
     if (!dying) continue;
     if (!last.Is(kNodeDirectory)) {
-      links_->Erase({layers_->filesystem(last.layer), last.real_ino}, {index, last.generation});
+      links_->Erase(RealInodeOf(last), {index, last.generation});
     }
     if (last.Is(kNodePartial) && last.Is(kNodeOrphan) && !last.Is(kNodeRetired)) {
       if (const auto orphan = orphans_.Find(index)) DropBlockMap(orphan->get());
@@ -82,6 +82,11 @@ void UnionEngine::Forget(NodeId node, std::uint64_t count) {
   Drop(static_cast<NodeIndex>(node.value), count, 0);
 }
 
+// In another part of the filesystem than the layer's root, where inodes have the numbers of others.
+bool UnionEngine::InVolume(LayerIndex layer, const struct stat& st) const {
+  return !layers_->InChain(layer) && st.st_dev != layers_->device(layer);
+}
+
 std::uint64_t UnionEngine::ShownIno(LayerIndex layer, const struct stat& st, int dir,
                                     const char* name) {
   if (layer == kUpperLayer) {
@@ -90,10 +95,12 @@ std::uint64_t UnionEngine::ShownIno(LayerIndex layer, const struct stat& st, int
       if (const auto number = ParseNumber<std::uint64_t>(*recorded)) return *number;
     } else if (!S_ISDIR(st.st_mode)) {
       const auto origin = env_.files.GetXattrAt(dir, name, layers_->xattrs().Origin().c_str());
-      if (const auto number = origin ? InoOfOrigin(*origin) : std::nullopt) return *number;
+      const auto number = origin ? layers_->InoOfOrigin(*origin) : std::nullopt;
+      if (number) return *number;
     }
   }
-  return layers_->ShownIno(layer, st.st_ino);
+  const std::uint64_t volume = InVolume(layer, st) ? VolumeOf(dir, name, st) : 0;
+  return layers_->ShownIno(layer, st.st_ino, volume);
 }
 
 Result<UnionEngine::Bound> UnionEngine::Bind(Directory& dir, Slot slot, const NamePlace& place) {
@@ -154,6 +161,11 @@ Result<UnionEngine::Bound> UnionEngine::BindDirectory(Directory& dir, Slot slot,
   return bound;
 }
 
+RealInode UnionEngine::RealInodeOf(const NodeRecord& record) const {
+  const bool upper = record.layer == kUpperLayer;
+  return {layers_->filesystem(record.layer), upper ? record.real_ino : record.ino};
+}
+
 std::optional<WeakNode> UnionEngine::TryLinked(RealInode inode) {
   const WeakNode node = Current(links_->Find(inode));
   if (node.index != 0 && nodes_->TryLookup(node)) return node;
@@ -163,11 +175,12 @@ std::optional<WeakNode> UnionEngine::TryLinked(RealInode inode) {
 // The index entry of a file with several names: an upper one says where it came from, a lower one
 // is asked for its handle.
 std::optional<std::string> UnionEngine::IndexNameOf(LayerIndex layer, int dir,
-                                                    const std::string& name) {
+                                                    const std::string& name,
+                                                    const struct stat& st) {
   if (!links_->HasIndex()) return std::nullopt;
   std::optional<std::string> handle;
   if (layer != kUpperLayer) {
-    handle = OriginHandle(dir, name.c_str());
+    handle = OriginHandle(layers_->identity(layer), dir, name.c_str(), st);
   } else if (auto origin =
                  env_.files.GetXattrAt(dir, name.c_str(), layers_->xattrs().Origin().c_str())) {
     handle = std::move(*origin);
@@ -203,7 +216,6 @@ Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot,
   const int fd = found.dir;
   DirSlot& entry = dir.names.at(slot);
   const std::string name(dir.names.NameOf(slot));
-  const RealInode inode{layers_->filesystem(entry.layer), st.st_ino};
   NodeRecord record;
   record.lookups = 1;
   record.parent = dir.index;
@@ -212,6 +224,7 @@ Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot,
   record.ino = ShownIno(entry.layer, st, fd, name.c_str());
   record.entry = found.entry;
   if (S_ISREG(st.st_mode)) record.Set(kNodeRegular);
+  const RealInode inode = RealInodeOf(record);
 
   STRATA_TRY_ASSIGN(std::uint16_t data_flags, DataFlagsOf(entry.layer, st, fd, name));
   struct stat shown = st;
@@ -221,7 +234,7 @@ Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot,
       entry.node = *linked;
       return Bound{*linked, std::nullopt};
     }
-    index_name = IndexNameOf(entry.layer, fd, name);
+    index_name = IndexNameOf(entry.layer, fd, name, st);
     if (index_name) {
       // Copied up under another of its names, by this mount or an earlier one.
       STRATA_TRY_ASSIGN(shown, env_.files.StatAt(work_->index_fd(), index_name->c_str()));

@@ -236,7 +236,7 @@ Result<> UnionEngine::Retire(NodeIndex node) {
     if (const auto index_name = index_names_.Find(node))
       index_names_.Put(successor.index, index_name);
     if (kept) orphans_.Put(successor.index, kept);
-    links_->Put({layers_->filesystem(view.layer), view.real_ino}, successor);
+    links_->Put(RealInodeOf(view), successor);
     const Slot slot = parent->names.Find(view.name_text);
     if (slot != NameTable::kNone && parent->names.at(slot).node.index == node) {
       parent->names.at(slot).node = successor;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <optional>
@@ -187,7 +188,10 @@ Result<> PartialFile::Allocate(int mode, off_t offset, off_t length) {
   STRATA_TRY(files_.Allocate(upper(), mode, offset, length));
   const std::uint64_t first = EndBlock(offset);
   const std::uint64_t last = end >= size ? EndBlock(end) : FirstBlock(end);
-  return first < last ? map_->MarkZeros(first, last) : Result<>();
+  if (first < last) STRATA_TRY(map_->MarkZeros(first, last));
+  // Where the upper file had nothing, its filesystem may not have noticed a change (btrfs).
+  constexpr struct timespec kTimes[2] = {{0, UTIME_OMIT}, {0, UTIME_NOW}};
+  return files_.Utimes(upper(), kTimes);
 }
 
 Result<off_t> PartialFile::Seek(off_t offset, int whence) {

@@ -9,6 +9,7 @@
 
 #include "base/path.h"
 #include "base/try.h"
+#include "fusefs/union/data_copy.h"
 #include "fusefs/union/union_engine.h"
 
 namespace strata::fusefs {
@@ -249,6 +250,15 @@ Result<> UnionEngine::FixLowerPaths(RenameSide& moved) {
   return {};
 }
 
+// Puts what moves where a whiteout is, and the whiteout where that was.
+Result<> UnionEngine::SwapWithWhiteout(RenameSide& from, RenameSide& to) {
+  // Of a directory that moves elsewhere in this way, XFS changes the time, too.
+  std::optional<KeepTimes> times;
+  if (from.is_dir()) times.emplace(env_.files, from.child_parts.front().fd->get());
+  return env_.files.Rename(from.upper->get(), from.name.c_str(), to.upper->get(), to.name.c_str(),
+                           RENAME_EXCHANGE);
+}
+
 Result<> UnionEngine::MoveOnDisk(RenameSide& from, RenameSide& to) {
   FileOps& files = env_.files;
   const int from_dir = from.upper->get();
@@ -260,11 +270,9 @@ Result<> UnionEngine::MoveOnDisk(RenameSide& from, RenameSide& to) {
 
   if (leaves_whiteout && file_form) STRATA_TRY(work_->AddWhiteout(from_dir, from.name));
   if (to.DeviceWhiteout()) {
-    if (leaves_whiteout && !file_form) {
-      return files.Rename(from_dir, from_name, to_dir, to_name, RENAME_EXCHANGE);
-    }
+    if (leaves_whiteout && !file_form) return SwapWithWhiteout(from, to);
     if (!from.is_dir()) return files.Rename(from_dir, from_name, to_dir, to_name);
-    STRATA_TRY(files.Rename(from_dir, from_name, to_dir, to_name, RENAME_EXCHANGE));
+    STRATA_TRY(SwapWithWhiteout(from, to));
     return files.Unlink(from_dir, from_name);
   }
   if (leaves_whiteout && !file_form) {
@@ -288,11 +296,11 @@ Result<> UnionEngine::MoveLeavingWhiteout(RenameSide& from, RenameSide& to, bool
   // whiteout.
   if (!replaces) {
     STRATA_TRY(work_->AddWhiteout(to_dir, to.name));
-    auto exchanged = files.Rename(from_dir, from_name, to_dir, to_name, RENAME_EXCHANGE);
+    auto exchanged = SwapWithWhiteout(from, to);
     if (!exchanged) Ignore(files.Unlink(to_dir, to_name), "undo of a failed rename");
     return exchanged;
   }
-  STRATA_TRY(files.Rename(from_dir, from_name, to_dir, to_name, RENAME_EXCHANGE));
+  STRATA_TRY(SwapWithWhiteout(from, to));
   STRATA_TRY_ASSIGN(std::string whiteout, work_->StageWhiteout());
   const StagedEntry staged(*work_, std::move(whiteout));
   return files.Rename(work_->fd(), staged.c_str(), from_dir, from_name, RENAME_EXCHANGE);

@@ -76,6 +76,7 @@ struct AttrChange {
   std::optional<uid_t> uid;
   std::optional<gid_t> gid;
   std::optional<off_t> size;
+  bool size_by_name = false;             // by truncate(2): not of an open file
   std::optional<struct timespec> atime;  // tv_nsec may be UTIME_NOW
   std::optional<struct timespec> mtime;
   bool kill_suid_sgid = false;  // clear setuid, setgid and file capabilities (FATTR_KILL_SUIDGID)

@@ -22,6 +22,7 @@
 
 #include "base/file_ops.h"
 #include "base/mutex.h"
+#include "fusefs/union/cloning.h"
 #include "fusefs/union/completion.h"
 #include "fusefs/union/data_order.h"
 #include "fusefs/union/directory.h"
@@ -89,6 +90,7 @@ class UnionEngine final : public Engine {
   UnionEngine(EngineOptions options, EngineEnv env)
       : options_(std::move(options)),
         env_(env),
+        cloning_(env_.files),
         completion_(options_.completion_rate,
                     [this](WeakNode file, std::uint64_t bytes) { return CopyMore(file, bytes); }),
         walk_ahead_(options_.walk_ahead_threads, [this](WeakNode node) { LoadAhead(node); }) {}
@@ -210,7 +212,8 @@ class UnionEngine final : public Engine {
   Result<std::uint16_t> DataFlagsOf(LayerIndex layer, const struct stat& st, int dir,
                                     const std::string& name);
   Result<Bound> BindFile(Directory& dir, Slot slot, const FoundName& found) STRATA_REQUIRES(dir.mu);
-  std::optional<std::string> IndexNameOf(LayerIndex layer, int dir, const std::string& name);
+  std::optional<std::string> IndexNameOf(LayerIndex layer, int dir, const std::string& name,
+                                         const struct stat& st);
   // A known node of the link group of a file, if there is one.
   std::optional<WeakNode> TryLinked(RealInode inode);
   // Lists what fits from *offset on, moving it; 0 when there is no more to list or no room.
@@ -227,6 +230,8 @@ class UnionEngine final : public Engine {
   Result<WeakNode> AddNode(const NodeRecord& fields, std::string_view name);
   // Gives references back and frees what nobody holds any more.
   void Drop(NodeIndex node, std::uint64_t lookups, std::uint32_t refs);
+  RealInode RealInodeOf(const NodeRecord& record) const;
+  bool InVolume(LayerIndex layer, const struct stat& st) const;
   // The number to show for a real inode, honouring what copy-up recorded. `dir`/`name` lead to it.
   std::uint64_t ShownIno(LayerIndex layer, const struct stat& st, int dir, const char* name);
 
@@ -281,7 +286,7 @@ class UnionEngine final : public Engine {
     int data = -1;
     const struct stat& st;
     std::uint64_t shown_ino = 0;
-    std::optional<std::string> origin;
+    std::string origin;
     std::string lower_path;  // in the union of the lower layers; of what may borrow its data
   };
   struct StagedCopy {
@@ -293,9 +298,6 @@ class UnionEngine final : public Engine {
   // for the latter.
   Result<bool> StageData(const CopySource& from, CopyUpNeed need, int to);
   Result<> CopyData(int from, int to, off_t size, const struct stat& st);
-  // Gives an empty file the whole content of a lower one by sharing its blocks, if that is
-  // possible.
-  bool TryClone(int from, int to, off_t size);
   Result<> PublishFile(NodeIndex node, StagedCopy copy,
                        const std::optional<std::string>& index_name, nlink_t lower_links);
   Result<> OrderData(int file);
@@ -422,6 +424,7 @@ class UnionEngine final : public Engine {
   Result<> PromoteName(RenameSide& side);
   // Lets a moved directory find its lower parts, or keeps those of its new place out.
   Result<> MarkMovedDirectory(RenameSide& moved, RenameSide& target);
+  Result<> SwapWithWhiteout(RenameSide& from, RenameSide& to);
   Result<> MoveOnDisk(RenameSide& from, RenameSide& to);
   Result<> MoveLeavingWhiteout(RenameSide& from, RenameSide& to, bool replaces);
   Result<> FixLowerPaths(RenameSide& moved);
@@ -464,7 +467,8 @@ class UnionEngine final : public Engine {
   bool InUpperNow(NodeIndex node);
   // In the upper layer, with data of its own.
   bool HasDataInUpper(NodeIndex node);
-  Result<> Truncate(NodeIndex node, off_t size, bool kill_privileges);
+  // `same_size`: by truncate(2), which on some filesystems is no change then.
+  Result<> Truncate(NodeIndex node, off_t size, bool kill_privileges, bool same_size = false);
   // Clears setuid, and setgid where it means privilege; capabilities go with the write that
   // follows.
   Result<> KillPrivileges(int fd);
@@ -496,7 +500,7 @@ class UnionEngine final : public Engine {
   Flights flights_;
   IdleBackings idle_backings_{kIdleBackings};
   PartialFiles partials_;
-  std::atomic<bool> clones_ = true;  // the upper shares blocks with lower files, as far as is known
+  Cloning cloning_;
 
   // Held exclusively by renames that move directories or cross them; shared while names lead to
   // descriptors.
