@@ -24,18 +24,12 @@ class Full : public UnionTest {
   void MountSmall(const std::string& options, support::UnionSpec spec = {}) {
     small_ = Must(root_.MakeDir("small"));
     MustCall(::mount("none", small_.c_str(), "tmpfs", 0, options.c_str()), "mount tmpfs");
-    MakeDir(small_ + "/upper");
-    MakeDir(small_ + "/work");
-    spec.upper = small_ + "/upper";
-    spec.work = small_ + "/work";
-    small_spec_ = spec;
+    PutUpperIn(small_);
     Mount(std::move(spec));
   }
-  std::vector<std::string> SmallUpper() const { return ListAll(small_ + "/upper"); }
-  std::vector<std::string> Staged() const { return LeftInWork(small_ + "/work"); }
+  std::vector<std::string> Staged() const { return LeftInWork(Work()); }
 
   std::string small_;
-  support::UnionSpec small_spec_;
 };
 
 std::string Content(std::size_t size) {
@@ -58,8 +52,8 @@ TEST_F(Full, AFailedCopyUpLeavesTheLowerFile) {
     EXPECT_EQ(writer ? ErrnoOf(::pwrite(writer.get(), "new", 3, 0)) : errno, ENOSPC) << round;
     EXPECT_EQ(ErrnoOf(::truncate(At("d/big").c_str(), 4 * kMebibyte)), ENOSPC) << round;
     EXPECT_TRUE(ReadFile(At("d/big")) == content) << round;
-    EXPECT_TRUE(LeftInWork(small_ + "/work").empty()) << round;
-    EXPECT_FALSE(Exists(small_ + "/upper/d/big")) << round;
+    EXPECT_TRUE(Staged().empty()) << round;
+    EXPECT_FALSE(Exists(Upper("d/big"))) << round;
   }
   // The rest of the union goes on.
   AppendFile(At("d/small"), "+");
@@ -91,7 +85,7 @@ TEST_F(Full, AHalfCopiedFileIsWholeWithoutRoom) {
   EXPECT_TRUE(ReadFile(At("big")) == content);
   writer.reset();
   Unmount();
-  Mount(small_spec_);
+  Mount();
   EXPECT_TRUE(ReadFile(At("big")) == content);
   EXPECT_EQ(ReadFile(At("small")), "small");
 }
@@ -123,7 +117,7 @@ TEST_F(Full, NoInodeIsLeft) {
   for (const std::string& name : made) MustCall(::unlink(At(name).c_str()), "unlink");
   MustCall(::chmod(At("d/f").c_str(), 0600), "chmod");
   EXPECT_EQ(ReadFile(At("d/f")), "f");
-  EXPECT_EQ(SmallUpper(), (std::vector<std::string>{"d", "d/f"}));
+  EXPECT_EQ(UpperTree(), (std::vector<std::string>{"d", "d/f"}));
 }
 
 // The limit is the writer's, not the daemon's.

@@ -24,7 +24,8 @@ std::string Below(const std::string& dir, std::string_view path) {
 
 UnionTest::UnionTest() : root_(Must(support::TempRoot::Create())) {
   ::umask(022);
-  for (const char* dir : {"upper", "work", "mnt"}) Must(root_.MakeDir(dir));
+  Must(root_.MakeDir("mnt"));
+  PutUpperIn(root_.path());
 }
 
 UnionTest::~UnionTest() = default;
@@ -50,7 +51,14 @@ std::string UnionTest::Lower(std::size_t layer, std::string_view path) {
   return Below(layers_[layer], path);
 }
 
-std::string UnionTest::Upper(std::string_view path) const { return Below(root_.At("upper"), path); }
+void UnionTest::PutUpperIn(const std::string& directory) {
+  upper_ = directory + "/upper";
+  work_ = directory + "/work";
+  MakeDir(upper_);
+  MakeDir(work_);
+}
+
+std::string UnionTest::Upper(std::string_view path) const { return Below(upper_, path); }
 
 std::string UnionTest::At(std::string_view path) const { return Below(root_.At("mnt"), path); }
 

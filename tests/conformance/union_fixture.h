@@ -44,7 +44,9 @@ class UnionTest : public ::testing::Test {
   // Layers are made on first use; 0 is the bottom one. All must be filled before Mount().
   std::string Lower(std::size_t layer, std::string_view path = "");
   std::string Upper(std::string_view path = "") const;
-  std::string Work() const { return root_.At("work"); }
+  const std::string& Work() const { return work_; }
+  // Has the upper layer and its work directory in `directory`, as new ones, from now on.
+  void PutUpperIn(const std::string& directory);
   // A path in the union.
   std::string At(std::string_view path = "") const;
 
@@ -69,6 +71,8 @@ class UnionTest : public ::testing::Test {
  private:
   void Index();
 
+  std::string upper_;
+  std::string work_;
   std::vector<Digest> digests_;
   std::string chain_;  // has the index of the lower layers, if they are to be mounted through it
 };

@@ -260,6 +260,11 @@ bool RemovedNoAcl(const Operation& op, const Outcome& actual) {  // T6
          actual.error == ENODATA;
 }
 
+bool RenamedOntoFull(const Operation& op, const Outcome& actual,
+                     const Outcome& expected) {  // T12
+  return op.kind == OpKind::kRename && actual.error == ENOTEMPTY && expected.error == EEXIST;
+}
+
 std::string Session::Compare(const Operation& op, const Outcome& actual, const Outcome& expected) {
   if (op.kind == OpKind::kSeek && SameSeek(op, actual, expected)) return "";
   if (actual.error == expected.error && actual.value == expected.value &&
@@ -267,6 +272,7 @@ std::string Session::Compare(const Operation& op, const Outcome& actual, const O
     return expected.stat ? CompareStat(op, actual, expected) : "";
   }
   if (expected.error == 0 && RemovedNoAcl(op, actual)) return "";
+  if (RenamedOntoFull(op, actual, expected)) return "";
   if ((op.kind == OpKind::kRead || op.kind == OpKind::kMapRead) && SameStaleRead(op, actual)) {
     return "";
   }

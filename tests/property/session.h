@@ -24,6 +24,8 @@
 //  T11 a hole of one block in a lower file with extended attributes: st_blocks counts the block
 //  that
 //     those take, so copy-up may take the file for one without holes.
+//  T12 a rename onto a directory that is not empty: XFS says EEXIST, the union ENOTEMPTY; POSIX
+//     allows either.
 #pragma once
 
 #include <array>

@@ -6,7 +6,8 @@
 //
 //   union_model_test [--seed=N] [--sequences=N] [--ops=N] [--seconds=N] [--copyup=P]
 //   [--passthrough=P]
-//                    [--mounter=M] [--remount=M,..] [--option=O] [--replay=FILE] [--out=DIR]
+//                    [--mounter=M] [--remount=M,..] [--option=O] [--disk=FILESYSTEM]
+//                    [--replay=FILE] [--out=DIR]
 //
 // STRATA_SEED and STRATA_MOUNTER do the same; STRATA_TRANSPORT chooses what stratafs is served by.
 // Failing sequences are shrunk and written to --out (default: the working directory) as text that
@@ -22,6 +23,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <optional>
 #include <random>
 #include <sstream>
 
@@ -30,8 +32,8 @@
 #include "tests/property/sequence_text.h"
 #include "tests/property/shrinker.h"
 #include "tests/support/must.h"
-#include "tests/support/ram_disk.h"
 #include "tests/support/temp_root.h"
+#include "tests/support/test_disk.h"
 
 namespace strata::property {
 namespace {
@@ -48,10 +50,13 @@ struct Flags {
   int per_mount = 50;
   std::string replay;
   std::string out = ".";
+  // Of all layers and of the plain directory.
+  support::Filesystem disk = support::Filesystem::kExt4NoJournal;
   RunnerOptions runner;
 };
 Flags flags;  // set once in main(), read by the tests
 
+constexpr int kDiskMebibytes = 1024;
 constexpr int kMaxReported = 3;  // failures worth shrinking in one run
 constexpr std::chrono::seconds kShrinkTime{40};
 constexpr std::chrono::seconds kHang{20};
@@ -98,11 +103,17 @@ class UnionModel : public ::testing::Test {
     if (support::DefaultTransport() == "uring" && !support::KernelHasUring()) {
       GTEST_SKIP() << support::kNoUring;
     }
+    if (!support::KernelHas(flags.disk)) {
+      GTEST_SKIP() << "this kernel has no " << support::FilesystemName(flags.disk);
+    }
+    disk_ = Must(support::TestDisk::Create(root_, "disk", flags.disk, kDiskMebibytes));
+    runner_.emplace(disk_->path(), flags.runner, watchdog_);
   }
 
   TempRoot root_ = Must(TempRoot::Create());
   Watchdog watchdog_{kHang};
-  Runner runner_{Must(support::MountRamDisk(root_, 1024)), flags.runner, watchdog_};
+  std::optional<support::TestDisk> disk_;
+  std::optional<Runner> runner_;
 };
 
 TEST_F(UnionModel, ReplaysWhatFailedBefore) {
@@ -120,7 +131,7 @@ TEST_F(UnionModel, ReplaysWhatFailedBefore) {
   }
   for (const std::string& file : files) {
     const Sequence sequence = Must(ParseSequence(ReadFile(file)));
-    for (const Failure& failure : Must(runner_.Run({sequence}))) {
+    for (const Failure& failure : Must(runner_->Run({sequence}))) {
       ADD_FAILURE() << Name(flags.runner) << " " << file << "\n" << failure.text;
     }
   }
@@ -143,8 +154,8 @@ TEST_F(UnionModel, RandomSequencesAgreeWithPlainDirectories) {
                                       .operations = flags.operations,
                                       .upper_prefilled = may_prefill && seed % 3 == 0}));
     }
-    for (const Failure& failure : Must(runner_.Run(group))) {
-      if (failed++ < kMaxReported) Report(runner_, group[failure.sequence], failure);
+    for (const Failure& failure : Must(runner_->Run(group))) {
+      if (failed++ < kMaxReported) Report(*runner_, group[failure.sequence], failure);
     }
     ran += static_cast<int>(group.size());
   }
@@ -188,6 +199,8 @@ bool ParseFlag(const std::string& argument) {
     flags.runner.mounter = Must(support::ParseMounter(value));
   } else if (TakeFlag(argument, "remount", value)) {
     flags.runner.remounts = ParseMounters(value);
+  } else if (TakeFlag(argument, "disk", value)) {
+    flags.disk = Must(support::ParseFilesystem(value));
   } else if (argument == "--chain") {
     flags.runner.chain = true;
   } else if (TakeFlag(argument, "option", value)) {

@@ -8,7 +8,7 @@
 namespace strata::conformance {
 
 struct Difference {
-  std::string_view variant;  // fnmatch(3) pattern of "KIND/COPYUP/PASSTHROUGH[/MORE]"
+  std::string_view variant;  // fnmatch(3) pattern of "KIND/COPYUP/PASSTHROUGH[/MORE][@PLACE]"
   std::string_view name;     // the case
   std::string_view line;     // its text; "*": any of the case
   std::string_view mount;    // what the mount answers

@@ -2,6 +2,7 @@
 
 #include <cctype>
 #include <cstdlib>
+#include <map>
 
 namespace strata::conformance {
 namespace {
@@ -21,16 +22,28 @@ std::vector<Script> Load() {
 
 }  // namespace
 
-Oracle::Oracle() : scripts(Load()) {
+std::string Open(const TempRoot& root, Place place) {
+  if (!place || !support::KernelHas(*place)) return root.path();
+  return Must(support::TestDisk::Create(root, "disk", *place)).path();
+}
+
+Oracle::Oracle(Place place) : scripts(Load()) {
   const TempRoot root = Must(TempRoot::Create());
-  wrong = Unexpected(scripts, RunScripts(scripts, root.path(), Part::kSetup), Part::kSetup);
-  body = RunScripts(scripts, root.path(), Part::kBody);
+  const std::string base = Open(root, place);
+  wrong = Unexpected(scripts, RunScripts(scripts, base, Part::kSetup), Part::kSetup);
+  body = RunScripts(scripts, base, Part::kBody);
   for (auto& line : Unexpected(scripts, body, Part::kBody)) wrong.push_back(std::move(line));
 }
 
-const Oracle& NativeRun() {
-  static const Oracle oracle;
-  return oracle;
+const Oracle& NativeRun(Place place) {
+  static std::map<Place, Oracle> oracles;
+  return oracles.try_emplace(place, place).first->second;
+}
+
+std::string Run::Name() const {
+  std::string name = std::string(kind->name) + "/" + std::string(variant->name);
+  if (place) name += "@" + std::string(support::FilesystemName(*place));
+  return name;
 }
 
 void PrintTo(const Run& run, std::ostream* out) { *out << run.Name(); }
@@ -41,6 +54,13 @@ std::string TestName(const ::testing::TestParamInfo<Run>& info) {
     if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
   }
   return name;
+}
+
+void SuiteTest::SetUp() {
+  const Place place = GetParam().place;
+  if (place && !support::KernelHas(*place)) {
+    GTEST_SKIP() << "this kernel has no " << support::FilesystemName(*place);
+  }
 }
 
 void SuiteTest::RunCases() {
