@@ -104,7 +104,8 @@ Result<std::string> UnionEngine::GetXattr(NodeId node, const char* name) {
   auto value = env_.files.GetXattr(fd->get(), StoredXattrName(name).c_str());
   // The union has ACLs, whatever its layers have: the kernel asks for them before it lets anybody
   // in, and takes this for a failure.
-  const bool acl = name == kAccessAcl || name == kDefaultAcl;
+  const std::string_view asked(name);
+  const bool acl = asked == kAccessAcl || asked == kDefaultAcl;
   if (!value && acl && value.error().code() == EOPNOTSUPP) return Fail(ENODATA, "getxattr");
   return value;
 }
