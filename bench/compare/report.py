@@ -47,10 +47,13 @@ def sections(run, base):
 
 def figure_table(run, verdicts):
     """What is wanted beside what was measured; the count of those that are met says how far it is."""
-    judged = [met for verdict in verdicts for _, met in verdict.measured.values()]
+    counts = []
+    for name in run.servers:
+        met = [verdict.measured[name][1] for verdict in verdicts if name in verdict.measured]
+        counts.append(f"{name} meets {sum(met)} of {len(met)}")
     rows = [[verdict.what, verdict.wanted, *(judgement(verdict, name) for name in run.servers)]
             for verdict in verdicts]
-    return ["", "## Figures", "", f"{sum(judged)} of {len(judged)} are met.", "",
+    return ["", "## Figures", "", ", ".join(counts) + ".", "",
             *table(["", "wanted", *run.servers], rows)]
 
 

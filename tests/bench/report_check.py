@@ -103,7 +103,7 @@ class VerdictTest(unittest.TestCase):
         run = run_of()
         self.assertTrue(all(not found.measured for found in figures.verdicts(run)))
         text = "\n".join(report.whole(run, "overlayfs"))
-        self.assertIn("0 of 0 are met", text)
+        self.assertIn("stratafs meets 0 of 0, stratafs-uring meets", text)
         self.assertIn("| memory: for each known node | ≤ 160 B | not measured |", text)
 
 
