@@ -97,10 +97,17 @@ def measured(options):
                    for peer in usable if isinstance(peer, peers.Strata)}
     todo = workloads(fitting(options.scale, options.scratch, run), options.workloads)
     with (disk.in_place if options.in_place else disk.ext4)(options.scratch, options.scale.disk) as scratch:
-        measure(run, todo, usable, scratch)
+        for workload in todo:
+            measure(run, workload, usable, scratch)
+            save(run, options)  # so that a long run that is interrupted has not been in vain
     if options.image:
         containers.measure(run, options.strata, options.image)
     return run
+
+
+def save(run, options):
+    if options.json:
+        results.save(run, options.json, [asdict(verdict) for verdict in figures.verdicts(run)])
 
 
 def interrupted(_number, _frame):
@@ -118,8 +125,7 @@ def main():
         peers.raise_file_limit()
         run = measured(options)
     print("\n".join(report.whole(run, options.base)))
-    if options.json:
-        results.save(run, options.json, [asdict(verdict) for verdict in figures.verdicts(run)])
+    save(run, options)
     if options.markdown:
         page.write(run, options.base, options.markdown)
     if any(" failed at " in note and note.startswith(tuple(run.servers)) for note in run.notes):

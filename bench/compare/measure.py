@@ -14,21 +14,20 @@ from results import Key
 TURN_TIMEOUT = 1800  # seconds for one peer on one workload: a hang is a result, too
 
 
-def measure(run, workloads, peers, scratch):
-    """Adds what `workloads` give on `peers` to `run`."""
-    with uring_setting_kept():
-        for workload in workloads:
-            absent = [program for program in workload.needs if not shutil.which(program)]
-            if absent:
-                run.note(f"{workload.name}: skipped, {' and '.join(absent)} not installed")
-                continue
-            able = [peer for peer in peers if workload.suits(peer)]
-            root = scratch / "stack"
-            try:
-                stack = workload.build(root)
-                measure_one(run, workload, within_limits(run, able, stack), stack, scratch)
-            finally:
-                subprocess.run(["rm", "-rf", root], check=True)  # faster than shutil by far, with a million files
+def measure(run, workload, peers, scratch):
+    """Adds what `workload` gives on `peers` to `run`."""
+    absent = [program for program in workload.needs if not shutil.which(program)]
+    if absent:
+        run.note(f"{workload.name}: skipped, {' and '.join(absent)} not installed")
+        return
+    root = scratch / "stack"
+    try:
+        stack = workload.build(root)
+        able = within_limits(run, [peer for peer in peers if workload.suits(peer)], stack)
+        with uring_setting_kept():
+            take_rounds(run, workload, able, stack, scratch)
+    finally:
+        subprocess.run(["rm", "-rf", root], check=True)  # faster than shutil by far, with a million files
 
 
 def within_limits(run, peers, stack):
@@ -41,7 +40,7 @@ def within_limits(run, peers, stack):
     return able
 
 
-def measure_one(run, workload, peers, stack, scratch):
+def take_rounds(run, workload, peers, stack, scratch):
     rounds = min(run.rounds, workload.rounds or run.rounds)
     title = f"{workload.name} {workload.point}".strip()
     failed = set()
