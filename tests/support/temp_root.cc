@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -75,6 +76,7 @@ pid_t OwnerOf(std::string_view name) {
 Result<> SweepLeftovers(const std::string& base) {
   UniqueFd dir(::open(base.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!dir) return FailErrno("open", base);
+  if (::flock(dir.get(), LOCK_EX | LOCK_NB) != 0) return {};  // another test is at it
   std::vector<std::string> stale;
   STRATA_TRY(FileOps::System().ReadDir(dir.get(), [&](std::string_view name, ino_t, unsigned char) {
     const pid_t pid = OwnerOf(name);
