@@ -4,9 +4,10 @@ import os
 import random
 
 from samples import Sample, Workload
-from timing import drop_caches, each, milliseconds
+from timing import each, milliseconds
 from trees import Stack
-from workloads.files import open_close, read_file, stat_missing, walk
+from workloads.files import open_close, read_file, stat_missing
+from workloads.walking import mounted_and_walked
 
 NAME = "layers"
 
@@ -17,12 +18,7 @@ def workloads(scale):
 
     def run(mount):
         root = str(mount.path)
-        if mount.milliseconds is not None:
-            yield Sample("mount", "ms", mount.milliseconds)
-        drop_caches()
-        yield Sample("cold walk+stat", "ms", milliseconds(lambda: walk(root)))
-        walk(root)
-        yield Sample("warm walk+stat", "ms", milliseconds(lambda: walk(root), times=3))
+        yield from mounted_and_walked(mount, warm_walks=3)
         paths = [os.path.join(root, name) for name in mount.stack.files]
         each(paths, read_file)
         yield Sample("read all small files, warm", "ms", milliseconds(lambda: each(paths, read_file)))
