@@ -13,4 +13,8 @@ std::string HexEncode(std::span<const std::uint8_t> bytes) {
   return text;
 }
 
+std::string HexEncode(std::string_view bytes) {
+  return HexEncode(std::span(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()));
+}
+
 }  // namespace strata

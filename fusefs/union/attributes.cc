@@ -9,6 +9,8 @@ namespace {
 
 constexpr std::string_view kAccessAcl = "system.posix_acl_access";
 
+bool IsAcl(std::string_view xattr) { return xattr == kAccessAcl || xattr == kDefaultAcl; }
+
 }  // namespace
 
 Result<struct stat> UnionEngine::GetAttr(NodeId node, bool* stable) {
@@ -93,7 +95,7 @@ std::string UnionEngine::StoredXattrName(const char* name) const {
 Result<bool> UnionEngine::KnownToLack(NodeIndex node, std::string_view name) {
   STRATA_TRY_ASSIGN(const auto indexed, EntryInChain(node));
   if (!indexed || indexed->has_xattrs) return false;
-  if (name == kAccessAcl || name == kDefaultAcl) return !S_ISLNK(indexed->attr.st_mode);
+  if (IsAcl(name)) return !S_ISLNK(indexed->attr.st_mode);
   return name.starts_with("user.") || name.starts_with("trusted.") || name.starts_with("security.");
 }
 
@@ -104,9 +106,7 @@ Result<std::string> UnionEngine::GetXattr(NodeId node, const char* name) {
   auto value = env_.files.GetXattr(fd->get(), StoredXattrName(name).c_str());
   // The union has ACLs, whatever its layers have: the kernel asks for them before it lets anybody
   // in, and takes this for a failure.
-  const std::string_view asked(name);
-  const bool acl = asked == kAccessAcl || asked == kDefaultAcl;
-  if (!value && acl && value.error().code() == EOPNOTSUPP) return Fail(ENODATA, "getxattr");
+  if (!value && IsAcl(name) && value.error().code() == EOPNOTSUPP) return Fail(ENODATA, "getxattr");
   return value;
 }
 
@@ -156,8 +156,7 @@ Result<> UnionEngine::RemoveXattr(NodeId node_id, const char* name) {
   auto removed = ChangeXattr(node_id, stored, XATTR_REPLACE,
                              [&](int fd) { return env_.files.RemoveXattr(fd, stored.c_str()); });
   // An ACL that is not there is taken away with success: what counts is that there is none.
-  const bool acl = stored == kAccessAcl || stored == kDefaultAcl;
-  if (!removed && acl && removed.error().code() == ENODATA) return {};
+  if (!removed && IsAcl(stored) && removed.error().code() == ENODATA) return {};
   return removed;
 }
 

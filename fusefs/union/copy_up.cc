@@ -164,10 +164,7 @@ Result<> UnionEngine::CopyUpFile(NodeIndex node, const NodeView& view, CopyUpNee
     source.lower_path = JoinPath(above, view.name_text);
   }
   std::optional<std::string> index_name;
-  if (st.st_nlink > 1) {
-    index_name = HexEncode(std::span(reinterpret_cast<const std::uint8_t*>(source.origin.data()),
-                                     source.origin.size()));
-  }
+  if (st.st_nlink > 1) index_name = HexEncode(source.origin);
   STRATA_TRY_ASSIGN(StagedCopy staged, StageCopy(source, need));
   STRATA_TRY(PublishFile(node, std::move(staged), index_name, st.st_nlink));
   ++copy_ups_;

@@ -186,8 +186,7 @@ std::optional<std::string> UnionEngine::IndexNameOf(LayerIndex layer, int dir,
     handle = std::move(*origin);
   }
   if (!handle) return std::nullopt;
-  std::string hex =
-      HexEncode(std::span(reinterpret_cast<const std::uint8_t*>(handle->data()), handle->size()));
+  std::string hex = HexEncode(*handle);
   if (!links_->Indexed(hex)) return std::nullopt;
   return hex;
 }

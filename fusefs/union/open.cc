@@ -78,7 +78,7 @@ Result<OpenReply> UnionEngine::OpenCurrent(NodeIndex node, int flags, std::optio
   if (!options_.opens) return MakeReply(IoMode::kCached, 0, flags, true);
   STRATA_TRY_ASSIGN(const bool passthrough, WantsPassthrough(node, flags, mode));
   for (int race = 0; race < kMaxRaces; ++race) {
-    const auto state = open_files_.FindOrMake(node, [] { return std::make_shared<OpenState>(); });
+    const auto state = FindOrMakeState(node);
     MutexLock lock(state->mu);
     if (state->closed) continue;
     auto reply = Join(node, *state, flags, passthrough);
@@ -340,16 +340,16 @@ Result<std::shared_ptr<OpenState>> UnionEngine::StateOf(NodeIndex node) {
   auto state = open_files_.Find(node);
   if (state) return state;
   if (options_.opens) return Fail(EBADF, "open file");
-  return RecentFile(node);
+  return FindOrMakeState(node);
 }
 
-std::shared_ptr<OpenState> UnionEngine::RecentFile(NodeIndex node) {
+std::shared_ptr<OpenState> UnionEngine::FindOrMakeState(NodeIndex node) {
   bool made = false;
   auto state = open_files_.FindOrMake(node, [&made] {
     made = true;
     return std::make_shared<OpenState>();
   });
-  if (!made) return state;
+  if (!made || options_.opens) return state;
   std::pair<NodeIndex, std::weak_ptr<OpenState>> oldest;
   {
     MutexLock lock(fds_mu_);
@@ -368,9 +368,7 @@ Result<Engine::Created> UnionEngine::OpenCreated(const Bound& made, UniqueFd ope
   const auto node = static_cast<NodeIndex>(created.entry.node.value);
   {
     // Somebody else may have opened it already.
-    const auto state =
-        options_.opens ? open_files_.FindOrMake(node, [] { return std::make_shared<OpenState>(); })
-                       : RecentFile(node);
+    const auto state = FindOrMakeState(node);
     MutexLock lock(state->mu);
     if (!state->closed && !state->upper_writable) {
       state->upper_writable = std::make_shared<const UniqueFd>(std::move(opened));

@@ -462,8 +462,8 @@ class UnionEngine final : public Engine {
       STRATA_REQUIRES(state.mu);
   Result<int> LowerFdLocked(NodeIndex node, OpenState& state) STRATA_REQUIRES(state.mu);
   Result<std::shared_ptr<OpenState>> StateOf(NodeIndex node);
-  // The same where nobody says when files are opened and closed: those used last keep descriptors.
-  std::shared_ptr<OpenState> RecentFile(NodeIndex node);
+  // Where nobody says when files are opened and closed, it stays with those used last.
+  std::shared_ptr<OpenState> FindOrMakeState(NodeIndex node);
   bool InUpperNow(NodeIndex node);
   // In the upper layer, with data of its own.
   bool HasDataInUpper(NodeIndex node);

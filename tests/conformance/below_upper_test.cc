@@ -46,18 +46,24 @@ const Options kDefault = {"default", {}};
 // Every file is copied up block by block, and borrows its data before.
 const Options kBlocks = {"blocks", {"copyup_threshold=1", "metacopy_threshold=1"}};
 
-class UpperOn : public BelowTest,
-                public ::testing::WithParamInterface<std::tuple<Filesystem, Options>> {
+class OnDisk : public BelowTest {
  protected:
-  void SetUp() override {
+  // Skips the test where the kernel has no such filesystem.
+  void SetUpOn(Filesystem type) {
     BelowTest::SetUp();
-    if (!support::KernelHas(Type())) GTEST_SKIP() << "not in this kernel";
-    disk_ = MakeDisk("disk", Type());
+    if (!support::KernelHas(type)) GTEST_SKIP() << "not in this kernel";
+    disk_ = MakeDisk("disk", type);
     PutUpperIn(disk_.path());
   }
-  static Filesystem Type() { return std::get<0>(GetParam()); }
 
   TestDisk disk_;
+};
+
+class UpperOn : public OnDisk,
+                public ::testing::WithParamInterface<std::tuple<Filesystem, Options>> {
+ protected:
+  void SetUp() override { SetUpOn(Type()); }
+  static Filesystem Type() { return std::get<0>(GetParam()); }
 };
 
 std::string UpperName(const ::testing::TestParamInfo<UpperOn::ParamType>& info) {
@@ -105,14 +111,9 @@ INSTANTIATE_TEST_SUITE_P(Filesystems, UpperOn,
                                             ::testing::Values(kDefault, kBlocks)),
                          UpperName);
 
-class ReflinkOn : public BelowTest, public ::testing::WithParamInterface<Filesystem> {
+class ReflinkOn : public OnDisk, public ::testing::WithParamInterface<Filesystem> {
  protected:
-  void SetUp() override {
-    BelowTest::SetUp();
-    if (!support::KernelHas(GetParam())) GTEST_SKIP() << "not in this kernel";
-    disk_ = MakeDisk("disk", GetParam());
-    PutUpperIn(disk_.path());
-  }
+  void SetUp() override { SetUpOn(GetParam()); }
   void AddLowerOnDisk() {
     MakeDir(disk_.path() + "/lower");
     AddLower(disk_.path() + "/lower");
@@ -123,8 +124,6 @@ class ReflinkOn : public BelowTest, public ::testing::WithParamInterface<Filesys
     MustCall(::statfs(disk_.path().c_str(), &info), "statfs");
     return static_cast<long>(info.f_bfree) * info.f_bsize / 1024;
   }
-
-  TestDisk disk_;
 };
 
 TEST_P(ReflinkOn, CopyUpSharesBlocks) {

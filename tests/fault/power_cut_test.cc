@@ -337,6 +337,7 @@ class PowerCut : public testing::Test {
 
   void CheckUpper();
   void CheckUpperEntry(const std::string& name);
+  void CheckUpperFile(const std::string& path, const std::string& lower_name, const Change* change);
   void CheckUnion(const std::string& root);
   void CheckName(const std::string& root, const std::string& name, const std::string& target);
   void CheckRename(const std::string& root, const Change& change);
@@ -481,8 +482,7 @@ void PowerCut::CheckUpperEntry(const std::string& name) {
   const struct stat st = support::Lstat(path);
   const auto moved = by_target_.find(name);
   if (moved != by_target_.end()) {
-    const bool borrows = Must(support::ReadXattrs(path)).contains(kMetacopy);
-    if (!borrows) CheckFile(path, moved->second->path, moved->second);
+    CheckUpperFile(path, moved->second->path, moved->second);
     return;
   }
   if (S_ISDIR(st.st_mode)) {
@@ -496,9 +496,16 @@ void PowerCut::CheckUpperEntry(const std::string& name) {
     Report(path, nullptr, "nobody made it");
   } else if (S_ISCHR(st.st_mode)) {
     if (found->second->kind != ChangeKind::kRename) Report(path, found->second, "whiteout");
-  } else if (!Must(support::ReadXattrs(path)).contains(kMetacopy)) {
-    CheckFile(path, name, found->second);
+  } else {
+    CheckUpperFile(path, name, found->second);
   }
+}
+
+// One without all its data is looked at through the union alone.
+void PowerCut::CheckUpperFile(const std::string& path, const std::string& lower_name,
+                              const Change* change) {
+  const bool borrows = Must(support::ReadXattrs(path)).contains(kMetacopy);
+  if (!borrows) CheckFile(path, lower_name, change);
 }
 
 void PowerCut::CheckRename(const std::string& root, const Change& change) {
