@@ -304,6 +304,9 @@ Result<> BlockMap::Change(Bits& bits, std::uint64_t first, std::uint64_t end, bo
     word = value ? word | bit : word & ~bit;
     ++block;
   }
+  if (std::ranges::equal(changed, std::span(bits.words).subspan(first_word, changed.size()))) {
+    return {};  // what needs no room must not fail for want of it
+  }
   STRATA_TRY(WriteAllAt(files_, fd(), std::as_bytes(std::span(changed)),
                         bits.file_offset + static_cast<off_t>(first_word * sizeof(std::uint64_t))));
   for (std::size_t i = 0; i < changed.size(); ++i) {

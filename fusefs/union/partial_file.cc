@@ -83,7 +83,7 @@ Result<bool> PartialFile::IsHole(int fd, off_t offset, off_t end) const {
 }
 
 // A write that failed, or was cut off, may have left something where the block still is a lower
-// one.
+// one, or one of zeros.
 Result<> PartialFile::ClearUpper(off_t offset, off_t end) {
   STRATA_TRY_ASSIGN(const bool clear, IsHole(upper(), offset, end));
   if (clear) return {};
@@ -95,10 +95,12 @@ Result<> PartialFile::CopyBlock(std::uint64_t block, off_t size) {
   if (place == BlockMap::Place::kUpper) return {};
   const off_t start = StartOf(block);
   const off_t end = std::min(start + map_->block_size(), size);
-  // Of a block of zeros the upper file has nothing.
-  if (start < end && place == BlockMap::Place::kLower) {
-    STRATA_TRY_ASSIGN(const bool hole, IsHole(lower_->get(), start, end));
-    if (hole) {
+  if (start < end) {
+    bool zeros = place == BlockMap::Place::kZeros;
+    if (!zeros) {
+      STRATA_TRY_ASSIGN(zeros, IsHole(lower_->get(), start, end));
+    }
+    if (zeros) {
       STRATA_TRY(ClearUpper(start, end));
     } else {
       std::vector<std::byte> content(static_cast<std::size_t>(end - start));
@@ -143,19 +145,35 @@ Result<std::size_t> PartialFile::WriteLocked(std::span<const std::byte> data, of
   STRATA_TRY_ASSIGN(const off_t size, Size());
   STRATA_TRY(CopyEdges(offset, end, size));
   if (offset > size) STRATA_TRY(CopyLast(size));
-  STRATA_TRY_ASSIGN(std::size_t done, files_.WriteAt(upper(), data, offset));
-  if (done == data.size()) {
-    STRATA_TRY(map_->MarkUpper(FirstBlock(offset), EndBlock(end)));
-    return done;
+  std::size_t done = 0;
+  off_t reached = offset;
+  // A lower block that was to be replaced stays one until all of it is written. Where that is all
+  // that was reached, the next try tells what the write was cut short by.
+  while (reached == offset) {
+    STRATA_TRY_ASSIGN(const std::size_t wrote, files_.WriteAt(upper(), data.subspan(done),
+                                                              offset + static_cast<off_t>(done)));
+    done += wrote;
+    if (done == data.size()) return NowUpper(offset, end);
+    if (wrote == 0) return Fail(EIO, "write");
+    reached = offset + static_cast<off_t>(done);
+    if (map_->At(FirstBlock(reached)) == BlockMap::Place::kLower) {
+      reached = std::max(offset, StartOf(FirstBlock(reached)));
+    }
   }
-  // Cut short, a block that was to be replaced as a whole still counts as a lower one.
-  off_t reached = offset + static_cast<off_t>(done);
-  if (map_->At(FirstBlock(reached)) != BlockMap::Place::kUpper) {
-    reached = std::max(offset, StartOf(FirstBlock(reached)));
+  return NowUpper(offset, reached);
+}
+
+Result<std::size_t> PartialFile::NowUpper(off_t offset, off_t end) {
+  const std::uint64_t first = FirstBlock(offset);
+  auto marked = map_->MarkUpper(first, EndBlock(end));
+  if (!marked) {
+    // The data of blocks that were upper ones before has changed nevertheless.
+    if (map_->At(first) != BlockMap::Place::kUpper) {
+      return std::unexpected(std::move(marked).error());
+    }
+    end = std::min(end, StartOf(map_->RunEnd(first, EndBlock(end))));
   }
-  if (reached == offset) return Fail(ENOSPC, "write");
-  STRATA_TRY(map_->MarkUpper(FirstBlock(offset), FirstBlock(reached)));
-  return static_cast<std::size_t>(reached - offset);
+  return static_cast<std::size_t>(end - offset);
 }
 
 Result<> PartialFile::Truncate(off_t size, bool volatile_upper) {

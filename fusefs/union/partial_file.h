@@ -82,6 +82,8 @@ class PartialFile {
   Result<> ClearUpper(off_t offset, off_t end) STRATA_REQUIRES(mu_);
   Result<std::size_t> WriteLocked(std::span<const std::byte> data, off_t offset)
       STRATA_REQUIRES(mu_);
+  // After [offset, end) was written: how much of that counts.
+  Result<std::size_t> NowUpper(off_t offset, off_t end) STRATA_REQUIRES(mu_);
   Result<off_t> Size() const;
 
   FileOps& files_;

@@ -34,8 +34,11 @@ Result<std::unique_ptr<WorkDir>> WorkDir::Open(const Layers& layers, FileOps& fi
   }
   MutexLock lock(work->mu_);
   if (auto made = work->MakeSharedWhiteout(); !made) {
-    if (made.error().code() != EPERM && made.error().code() != EACCES &&
-        made.error().code() != EOPNOTSUPP) {
+    const int code = made.error().code();
+    // No room, but no refusal either: the first whiteout will be tried then. A full upper must
+    // still mount, to be emptied.
+    if (code == ENOSPC || code == EDQUOT) return work;
+    if (code != EPERM && code != EACCES && code != EOPNOTSUPP) {
       return std::unexpected(std::move(made).error());
     }
     log::Info("no device nodes here: whiteouts are written as .wh. files",

@@ -1,4 +1,5 @@
-// Upper layers that take no more: whatever fails, nothing is half done.
+// Upper layers that take no more, because they are full or their quota is used up: whatever fails,
+// nothing is half done.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -7,6 +8,8 @@
 #include <unistd.h>
 
 #include "tests/conformance/union_fixture.h"
+#include "tests/support/process.h"
+#include "tests/support/test_disk.h"
 
 namespace strata::conformance {
 namespace {
@@ -32,25 +35,115 @@ class Full : public UnionTest {
   std::string small_;
 };
 
+// A btrfs subvolume for the upper, whose quota binds root as well.
+class Quota : public Full {
+ protected:
+  void SetUp() override {
+    Full::SetUp();
+    if (!support::KernelHas(support::Filesystem::kBtrfs)) GTEST_SKIP() << "no btrfs";
+  }
+  void HaveQuota(const std::string& bytes) {
+    const auto disk = Must(support::TestDisk::Create(root_, "disk", support::Filesystem::kBtrfs));
+    volume_ = disk.path() + "/volume";
+    Must(support::RunTool({"btrfs", "subvolume", "create", volume_}));
+    Must(support::RunTool({"btrfs", "quota", "enable", disk.path()}));
+    Must(support::RunTool({"btrfs", "quota", "rescan", "-w", disk.path()}));
+    PutUpperIn(volume_);
+    Limit(bytes);
+  }
+  // "none" for no limit.
+  void Limit(const std::string& bytes) const {
+    Must(support::RunTool({"btrfs", "qgroup", "limit", bytes, volume_}));
+  }
+  // Writes to a file of the union until not even a name more is taken.
+  void UseUp() const {
+    const UniqueFd file = OpenFile(At("filler"), O_WRONLY | O_CREAT);
+    const std::string block(4096, 'f');
+    while (::write(file.get(), block.data(), block.size()) > 0) continue;
+    EXPECT_EQ(errno, EDQUOT);
+    int made = 0;
+    while (::mkdir(At("filler" + std::to_string(made)).c_str(), 0755) == 0) ++made;
+    EXPECT_EQ(errno, EDQUOT);
+  }
+
+  std::string volume_;
+};
+
+// What both say of data.
+struct End {
+  const char* name;
+  int error;
+};
+constexpr End kEnds[] = {{"space", ENOSPC}, {"quota", EDQUOT}};
+
+// Writes `block` over the file again and again, from its beginning, until that fails; `content`
+// goes along.
+int WriteOver(int file, std::string& content, const std::string& block) {
+  for (std::size_t at = 0;;) {
+    const ssize_t wrote = ::pwrite(file, block.data(), block.size(), static_cast<off_t>(at));
+    if (wrote < 0) return errno;
+    const auto length = static_cast<std::size_t>(wrote);
+    if (content.size() < at + length) content.resize(at + length);
+    content.replace(at, length, block, 0, length);
+    at += length;
+  }
+}
+
+class NoRoom : public Quota, public ::testing::WithParamInterface<End> {
+ protected:
+  void SetUp() override {
+    if (GetParam().error == EDQUOT) {
+      Quota::SetUp();
+    } else {
+      Full::SetUp();
+    }
+  }
+  // Mounts with an upper that takes 3 MiB.
+  void MountWithLittle(support::UnionSpec spec = {}) {
+    if (GetParam().error == EDQUOT) {
+      HaveQuota("3M");
+      Mount(std::move(spec));
+    } else {
+      MountSmall("size=3m", std::move(spec));
+    }
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Ends, NoRoom, ::testing::ValuesIn(kEnds),
+                         [](const auto& end) { return std::string(end.param.name); });
+
 std::string Content(std::size_t size) {
   std::string text(size, 'x');
   for (std::size_t i = 0; i < size; i += 4096) text[i] = static_cast<char>('a' + i / 4096 % 26);
   return text;
 }
 
-TEST_F(Full, AFailedCopyUpLeavesTheLowerFile) {
+TEST_P(NoRoom, AWriteTakesWhatFits) {
+  MountWithLittle();
+  std::string content;
+  const UniqueFd file = OpenFile(At("new"), O_RDWR | O_CREAT);
+  EXPECT_EQ(WriteOver(file.get(), content, std::string(100'000, 'n')), GetParam().error);
+  EXPECT_GT(content.size(), 2 * kMebibyte);
+  EXPECT_EQ(Lstat(At("new")).st_size, static_cast<off_t>(content.size()));
+  EXPECT_TRUE(ReadFile(At("new")) == content);
+  EXPECT_EQ(ErrnoOf(::fallocate(file.get(), 0, 0, 5 * kMebibyte)), GetParam().error);
+  EXPECT_EQ(Lstat(At("new")).st_size, static_cast<off_t>(content.size()));
+}
+
+TEST_P(NoRoom, AFailedCopyUpLeavesTheLowerFile) {
   const std::string content = Content(5 * kMebibyte);
   MakeDir(Lower(0, "d"));
   WriteFile(Lower(0, "d/big"), content);
   WriteFile(Lower(0, "d/small"), "small");
-  MountSmall("size=3m", {.options = IsStratafs() ? std::vector<std::string>{"partial=off"}
-                                                 : std::vector<std::string>{}});
+  MountWithLittle({.options = IsStratafs() ? std::vector<std::string>{"partial=off"}
+                                           : std::vector<std::string>{}});
   const UniqueFd reader = OpenFile(At("d/big"), O_RDONLY);
   for (const int round : {1, 2}) {
     // Kernel overlayfs copies at open.
     const UniqueFd writer(::open(At("d/big").c_str(), O_WRONLY | O_CLOEXEC));
-    EXPECT_EQ(writer ? ErrnoOf(::pwrite(writer.get(), "new", 3, 0)) : errno, ENOSPC) << round;
-    EXPECT_EQ(ErrnoOf(::truncate(At("d/big").c_str(), 4 * kMebibyte)), ENOSPC) << round;
+    EXPECT_EQ(writer ? ErrnoOf(::pwrite(writer.get(), "new", 3, 0)) : errno, GetParam().error)
+        << round;
+    EXPECT_EQ(ErrnoOf(::truncate(At("d/big").c_str(), 4 * kMebibyte)), GetParam().error) << round;
     EXPECT_TRUE(ReadFile(At("d/big")) == content) << round;
     EXPECT_TRUE(Staged().empty()) << round;
     EXPECT_FALSE(Exists(Upper("d/big"))) << round;
@@ -62,32 +155,92 @@ TEST_F(Full, AFailedCopyUpLeavesTheLowerFile) {
 }
 
 // Copied block by block, the file takes what there is room for, and reads whole all the time.
-TEST_F(Full, AHalfCopiedFileIsWholeWithoutRoom) {
+TEST_P(NoRoom, AHalfCopiedFileIsWhole) {
   std::string content = Content(5 * kMebibyte);
   WriteFile(Lower(0, "big"), content);
   WriteFile(Lower(0, "small"), "small");
   if (!IsStratafs()) GTEST_SKIP() << "copies at once";
-  MountSmall("size=3m");
+  MountWithLittle();
   UniqueFd writer = OpenFile(At("big"), O_RDWR);
-  int error = 0;
-  for (std::size_t at = 0; at < content.size() && error == 0; at += 65536) {
-    const std::string block(65536, 'n');
-    const ssize_t wrote =
-        ::pwrite(writer.get(), block.data(), block.size(), static_cast<off_t>(at));
-    if (wrote < 0) {
-      error = errno;
-    } else {
-      content.replace(at, static_cast<std::size_t>(wrote), block, 0,
-                      static_cast<std::size_t>(wrote));
-    }
-  }
-  EXPECT_EQ(error, ENOSPC);
+  EXPECT_EQ(WriteOver(writer.get(), content, std::string(65536, 'n')), GetParam().error);
   EXPECT_TRUE(ReadFile(At("big")) == content);
   writer.reset();
   Unmount();
   Mount();
   EXPECT_TRUE(ReadFile(At("big")) == content);
   EXPECT_EQ(ReadFile(At("small")), "small");
+}
+
+// The larger the file, the larger the blocks: one is cut short in its middle.
+TEST_F(Quota, AHalfWrittenBlockIsNone) {
+  if (!IsStratafs()) GTEST_SKIP() << "copies at once";
+  constexpr off_t kTebibyte = off_t{1} << 40;
+  WriteFile(Lower(0, "huge"), std::string(8 * kMebibyte, 'l'));
+  MustCall(::truncate(Lower(0, "huge").c_str(), kTebibyte), "truncate");
+  HaveQuota("3M");
+  // The fixture's digest would read all of it.
+  const support::UnionSpec spec = Spec();
+  layers_.clear();
+  mount_ = Must(support::UnionMount::Start(support::DefaultMounter(), spec));
+  const UniqueFd file = OpenFile(At("huge"), O_RDWR);
+  std::string content;
+  EXPECT_EQ(WriteOver(file.get(), content, std::string(100'000, 'n')), EDQUOT);
+  ASSERT_LT(content.size(), 4 * kMebibyte);
+  const std::string expected = content + std::string(8 * kMebibyte - content.size(), 'l');
+  std::string got(expected.size(), '-');
+  ASSERT_EQ(::pread(file.get(), got.data(), got.size(), 0), static_cast<ssize_t>(got.size()));
+  EXPECT_TRUE(got == expected);
+  EXPECT_EQ(Lstat(At("huge")).st_size, kTebibyte);
+}
+
+// All of these need a name or an inode, if not data.
+TEST_F(Quota, WhatCannotBeMadeLeavesAllAsItWas) {
+  const std::string content = Content(2 * kMebibyte);
+  MakeDir(Lower(0, "d"));
+  WriteFile(Lower(0, "d/f"), "f");
+  WriteFile(Lower(0, "d/g"), "g");
+  WriteFile(Lower(0, "d/big"), content);
+  HaveQuota("1M");
+  Mount();
+  AppendFile(At("d/g"), "+");  // d and d/g are in the upper from now on
+  UseUp();
+  const auto before = UpperTree();
+  EXPECT_EQ(ErrnoOf(::open(At("new").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644)), EDQUOT);
+  EXPECT_EQ(ErrnoOf(::mkdir(At("new").c_str(), 0755)), EDQUOT);
+  EXPECT_EQ(ErrnoOf(::symlink("target", At("new").c_str())), EDQUOT);
+  EXPECT_EQ(ErrnoOf(::mknod(At("new").c_str(), S_IFIFO | 0644, 0)), EDQUOT);
+  EXPECT_EQ(ErrnoOf(::link(At("d/g").c_str(), At("new").c_str())), EDQUOT);
+  EXPECT_EQ(ErrnoOf(::rename(At("d/g").c_str(), At("d/h").c_str())), EDQUOT);
+  EXPECT_EQ(ErrnoOf(::rename(At("d/f").c_str(), At("d/h").c_str())), EDQUOT);
+  EXPECT_EQ(ErrnoOf(::unlink(At("d/f").c_str())), EDQUOT);  // it takes a whiteout
+  EXPECT_EQ(ErrnoOf(::chmod(At("d/f").c_str(), 0600)), EDQUOT);
+  EXPECT_EQ(ErrnoOf(::chmod(At("d/big").c_str(), 0600)), EDQUOT);
+  EXPECT_EQ(ErrnoOf(::truncate(At("d/f").c_str(), 0)), EDQUOT);
+  EXPECT_EQ(ErrnoOf(::truncate(At("d/big").c_str(), kMebibyte)), EDQUOT);
+  EXPECT_EQ(UpperTree(), before);
+  EXPECT_TRUE(Staged().empty());
+  if (IsStratafs()) {
+    // Kernel overlayfs mounts it read-only.
+    Unmount();
+    Mount();
+    EXPECT_EQ(UpperTree(), before);
+  }
+  EXPECT_EQ(List(At("d")), (std::vector<std::string>{"big", "f", "g"}));
+  EXPECT_EQ(ReadFile(At("d/f")), "f");
+  EXPECT_EQ(ReadFile(At("d/g")), "g+");
+  EXPECT_TRUE(ReadFile(At("d/big")) == content);
+  for (const char* name : {"d/f", "d/big"}) EXPECT_EQ(Lstat(At(name)).st_mode & 0777, 0644U);
+
+  // Names that no lower layer has go away without a whiteout, and make room.
+  MustCall(::unlink(At("filler").c_str()), "unlink");
+  Limit("none");
+  MustCall(::chmod(At("d/big").c_str(), 0600), "chmod");
+  MustCall(::rename(At("d/f").c_str(), At("d/h").c_str()), "rename");
+  MustCall(::rename(At("d/g").c_str(), At("d/f").c_str()), "rename");
+  EXPECT_EQ(ReadFile(At("d/h")), "f");
+  EXPECT_EQ(ReadFile(At("d/f")), "g+");
+  EXPECT_EQ(List(At("d")), (std::vector<std::string>{"big", "f", "h"}));
+  EXPECT_TRUE(ReadFile(At("d/big")) == content);
 }
 
 TEST_F(Full, NoInodeIsLeft) {
@@ -115,7 +268,10 @@ TEST_F(Full, NoInodeIsLeft) {
   EXPECT_EQ(List(At("d")), (std::vector<std::string>{"f", "g"}));
   EXPECT_EQ(Lstat(At("d/f")).st_mode & 0777, 0644U);
   for (const std::string& name : made) MustCall(::unlink(At(name).c_str()), "unlink");
-  MustCall(::chmod(At("d/f").c_str(), 0600), "chmod");
+  // Once the kernel has told that it forgot them (docs/limits.md).
+  int wait = 0;
+  while (ErrnoOf(::chmod(At("d/f").c_str(), 0600)) == ENOSPC && ++wait < 1000) ::usleep(5'000);
+  EXPECT_EQ(Lstat(At("d/f")).st_mode & 0777, 0600U);
   EXPECT_EQ(ReadFile(At("d/f")), "f");
   EXPECT_EQ(UpperTree(), (std::vector<std::string>{"d", "d/f"}));
 }
