@@ -1,6 +1,5 @@
 #include "base/privileges.h"
 
-#include <linux/capability.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -13,14 +12,23 @@ constexpr ino_t kInitialUserNamespace = 0xEFFFFFFD;
 
 }  // namespace
 
+Result<ThreadCapabilities> ThreadCapabilities::Get() {
+  ThreadCapabilities now;
+  if (::syscall(SYS_capget, &now.header_, now.data_) != 0) return FailErrno("capget");
+  return now;
+}
+
+Result<> ThreadCapabilities::Apply() const {
+  if (::syscall(SYS_capset, &header_, data_) != 0) return FailErrno("capset");
+  return {};
+}
+
 bool HoldsGlobalAdmin() {
   struct stat user_namespace = {};
   if (::stat("/proc/self/ns/user", &user_namespace) != 0) return false;
   if (user_namespace.st_ino != kInitialUserNamespace) return false;
-  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
-  if (::syscall(SYS_capget, &header, data) != 0) return false;
-  return (data[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective & CAP_TO_MASK(CAP_SYS_ADMIN)) != 0;
+  const auto capabilities = ThreadCapabilities::Get();
+  return capabilities && capabilities->Has(CAP_SYS_ADMIN);
 }
 
 }  // namespace strata

@@ -12,6 +12,7 @@
 
 #include "base/logging.h"
 #include "base/mutex.h"
+#include "base/privileges.h"
 #include "base/try.h"
 #include "fusefs/daemon/mount_check.h"
 #include "fusefs/daemon/transports.h"
@@ -31,6 +32,14 @@ void RaiseDescriptorLimit() {
   if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) {
     Ignore(FailErrno("setrlimit"), "the soft limit stays");
   }
+}
+
+// Quotas do not bind who has CAP_SYS_RESOURCE, and it is us who write for every user of the mount.
+// Given up by this thread, and so by all that it starts; kernel overlayfs does the same.
+Result<> KeepToQuotas() {
+  STRATA_TRY_ASSIGN(const ThreadCapabilities capabilities, ThreadCapabilities::Get());
+  return capabilities.Has(CAP_SYS_RESOURCE) ? capabilities.Without(CAP_SYS_RESOURCE).Apply()
+                                            : Result<>();
 }
 
 // A large tree that was walked and forgotten must not leave its memory behind. By default glibc
@@ -179,6 +188,7 @@ Result<> TakeDown(Running& running, bool connection_ended) {
 Result<> Finalize(const Options& options) {
   ::umask(0);
   RaiseDescriptorLimit();
+  STRATA_TRY(KeepToQuotas());
   STRATA_TRY_ASSIGN(const auto engine,
                     Engine::Open(options.engine, EngineEnv{.files = FileOps::System()}));
   return engine->Finalize();
@@ -188,6 +198,7 @@ Result<> Serve(Options options, StartReport& report) {
   ::umask(0);
   LetHeapShrink();
   RaiseDescriptorLimit();
+  STRATA_TRY(KeepToQuotas());
   STRATA_TRY_ASSIGN(const auto running, Start(options));
   auto ended = Wait(*running, report, !options.log_file.empty());
   auto down = TakeDown(*running, ended.has_value() && *ended);

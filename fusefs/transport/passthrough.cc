@@ -1,44 +1,12 @@
 #include "fusefs/transport/passthrough.h"
 
-#include <linux/capability.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <sys/ioctl.h>
 
-#include <optional>
-
+#include "base/privileges.h"
 #include "base/try.h"
 #include "fusefs/transport/wire.h"
 
 namespace strata::fusefs {
-namespace {
-
-// This thread's capability sets.
-class ThreadCapabilities {
- public:
-  static std::optional<ThreadCapabilities> Get() {
-    ThreadCapabilities now;
-    if (::syscall(SYS_capget, &now.header_, now.data_) != 0) return std::nullopt;
-    return now;
-  }
-  bool Has(unsigned capability) const {
-    return (data_[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability)) != 0;
-  }
-  ThreadCapabilities Without(unsigned capability) const {
-    ThreadCapabilities fewer = *this;
-    fewer.data_[CAP_TO_INDEX(capability)].effective &= ~CAP_TO_MASK(capability);
-    return fewer;
-  }
-  Result<> Apply() const {
-    if (::syscall(SYS_capset, &header_, data_) != 0) return FailErrno("capset");
-    return {};
-  }
-
- private:
-  __user_cap_header_struct header_{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  __user_cap_data_struct data_[_LINUX_CAPABILITY_U32S_3] = {};
-};
-
-}  // namespace
 
 Result<std::int32_t> OpenBackingFile(int device, int file) {
   // The kernel writes with the credentials that registered the file. Without CAP_FSETID the
@@ -46,7 +14,7 @@ Result<std::int32_t> OpenBackingFile(int device, int file) {
   // have no right to keep; opens of files that already have those bits are not passed through, so
   // that a privileged writer keeps them.
   thread_local const auto capabilities = ThreadCapabilities::Get();  // nothing else changes them
-  if (!capabilities) return Fail(EPERM, "capget");
+  if (!capabilities) return Fail(capabilities.error().code(), "capget");
   if (capabilities->Has(CAP_FSETID)) STRATA_TRY(capabilities->Without(CAP_FSETID).Apply());
   wire::BackingMap map{.fd = file, .flags = 0, .padding = 0};
   const int id = ::ioctl(device, wire::kBackingOpen, &map);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -293,6 +294,26 @@ TEST_F(StratafsTest, WorksInAUserNamespace) {
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out, "lower\n");
   EXPECT_EQ(Read(root_.At("up/new")), "inside\n");
+}
+
+// In a namespace of its own it starts with every capability, the one to go beyond quotas among
+// them.
+TEST_F(StratafsTest, GivesUpTheRightToGoBeyondQuotas) {
+  const std::string script =
+      "\"$0\" -f -o \"$1\" \"$2\" & pid=$!; "
+      "for i in $(seq 100); do mountpoint -q \"$2\" && break; sleep 0.05; done; "
+      "grep -h CapEff /proc/$$/status /proc/$pid/status; kill $pid && wait $pid";
+  const auto result = Must(RunProcess(
+      {"unshare", "-Urm", "sh", "-c", script, support::StratafsPath(), Layers(), root_.At("mnt")}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  std::istringstream lines(result.out);
+  std::string label;
+  std::uint64_t shell = 0;
+  std::uint64_t daemon = 0;
+  lines >> label >> std::hex >> shell >> label >> daemon;
+  constexpr std::uint64_t kResource = std::uint64_t{1} << CAP_SYS_RESOURCE;
+  ASSERT_NE(shell & kResource, 0U) << result.out;
+  EXPECT_EQ(daemon, shell & ~kResource) << result.out;
 }
 
 TEST_F(StratafsTest, AKilledDaemonLeavesNothingHung) {
