@@ -94,12 +94,15 @@ Result<SharedFd> UnionEngine::OpenNode(NodeIndex node, int flags) {
   return Fail(EIO, "open", kChangedOutside);
 }
 
+SharedFd UnionEngine::OpenInUpper(NodeIndex node) {
+  const auto state = open_files_.Find(node);
+  if (!state) return nullptr;
+  MutexLock lock(state->mu);
+  return state->upper_writable ? state->upper_writable : state->upper;
+}
+
 Result<SharedFd> UnionEngine::AttributeFd(NodeIndex node) {
-  if (const auto state = open_files_.Find(Current(node))) {
-    MutexLock lock(state->mu);
-    if (state->upper_writable) return state->upper_writable;
-    if (state->upper) return state->upper;
-  }
+  if (auto fd = OpenInUpper(Current(node))) return fd;
   return OpenNode(node, O_PATH);
 }
 
@@ -117,6 +120,8 @@ Result<struct stat> UnionEngine::StatNode(NodeIndex node) {
       STRATA_TRY_ASSIGN(const SharedFd fd, Fd(*dir, view.layer));
       st = env_.files.Stat(fd->get());
       if (st && !view.Is(kNodeOrphan) && IsMerged(*dir)) st->st_nlink = 1;
+    } else if (const SharedFd fd = view.layer == kUpperLayer ? OpenInUpper(node) : nullptr) {
+      st = env_.files.Stat(fd->get());
     } else if (const auto orphan = view.Is(kNodeOrphan) ? orphans_.Find(node) : nullptr) {
       st = env_.files.Stat(orphan->get());
     } else if (view.Is(kNodeIndexed)) {

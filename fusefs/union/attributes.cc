@@ -8,6 +8,7 @@ namespace strata::fusefs {
 namespace {
 
 constexpr std::string_view kAccessAcl = "system.posix_acl_access";
+constexpr std::string_view kCapability = "security.capability";
 
 bool IsAcl(std::string_view xattr) { return xattr == kAccessAcl || xattr == kDefaultAcl; }
 
@@ -65,7 +66,8 @@ Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& chang
   FileOps& files = env_.files;
   if (change.size) STRATA_TRY(Truncate(node, *change.size, change.kill_suid_sgid, same_size));
 
-  const bool kill = change.kill_suid_sgid && !change.size;
+  // chown(2) sees to it itself.
+  const bool kill = change.kill_suid_sgid && !change.size && !change.uid && !change.gid;
   const bool more = kill || change.mode || change.uid || change.gid || change.atime || change.mtime;
   if (more) {
     STRATA_TRY_ASSIGN(const SharedFd fd, AttributeFd(node));
@@ -81,6 +83,7 @@ Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& chang
       STRATA_TRY(files.UtimesAt(fd->get(), "", times, AT_EMPTY_PATH));
     }
   }
+  if (more) STRATA_TRY(ForgetInheritance(node));
   AttributesChanged(node_id, node);
   return GetAttr(node_id, stable);
 }
@@ -94,7 +97,8 @@ std::string UnionEngine::StoredXattrName(const char* name) const {
 // filesystem would say of names outside of these, only it knows.
 Result<bool> UnionEngine::KnownToLack(NodeIndex node, std::string_view name) {
   STRATA_TRY_ASSIGN(const auto indexed, EntryInChain(node));
-  if (!indexed || indexed->has_xattrs) return false;
+  if (!indexed) return name == kCapability && HasAny(Current(node), kNodeNoCapability);
+  if (indexed->has_xattrs) return false;
   if (IsAcl(name)) return !S_ISLNK(indexed->attr.st_mode);
   return name.starts_with("user.") || name.starts_with("trusted.") || name.starts_with("security.");
 }
@@ -166,12 +170,17 @@ Result<> UnionEngine::ChangeXattr(NodeId node_id, const std::string& stored, int
   STRATA_TRY(CheckXattrChange(node, stored, flags));
   STRATA_TRY(EnsureUpper(node));
   STRATA_TRY_ASSIGN(const SharedFd fd, AttributeFd(node));
+  nodes_->With(node, [](NodeRecord& record) { record.Clear(kNodeNoCapability); });
   STRATA_TRY(change(fd->get()));
   AttributesChanged(node_id, node);
-  if (stored != kDefaultAcl) return {};
+  return IsAcl(stored) ? ForgetInheritance(node) : Result<>();
+}
+
+Result<> UnionEngine::ForgetInheritance(NodeIndex node) {
+  if (!HasAny(node, kNodeDirectory)) return {};
   STRATA_TRY_ASSIGN(const DirectoryRef dir, Dir(node));
   WriteLock lock(dir->mu);
-  dir->default_acl.reset();
+  dir->inheritance.reset();
   return {};
 }
 

@@ -14,15 +14,17 @@ Result<> UnionEngine::CheckNewName(std::string_view name) {
   return {};
 }
 
-Result<bool> UnionEngine::HasDefaultAcl(Directory& dir, int upper) {
-  if (!dir.default_acl) {
+Result<Inheritance> UnionEngine::Inherited(Directory& dir, int upper) {
+  if (!dir.inheritance) {
+    STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(upper));
     auto acl = env_.files.GetXattr(upper, kDefaultAcl);
     if (!acl && acl.error().code() != ENODATA && acl.error().code() != EOPNOTSUPP) {
       return std::unexpected(std::move(acl).error());
     }
-    dir.default_acl = acl.has_value();
+    dir.inheritance = {
+        .default_acl = acl.has_value(), .setgid = (st.st_mode & S_ISGID) != 0, .gid = st.st_gid};
   }
-  return *dir.default_acl;
+  return *dir.inheritance;
 }
 
 // Makes the inode with what the file system gives it: default ACLs are inherited here, owners are
@@ -42,15 +44,17 @@ Result<> UnionEngine::MakeInPlace(int dir, const char* name, const NewEntry& wha
 // Gives a new inode the owner and mode the caller would have got: the daemon made it with its own
 // credentials.
 Result<struct stat> UnionEngine::SettleOwner(int dir, const char* name, const NewEntry& what,
-                                             mode_t mode, const struct stat& parent,
-                                             bool default_acl) {
+                                             mode_t mode, const Inheritance& from) {
+  if (what.opened != nullptr) {
+    dir = what.opened->get();
+    name = "";
+  }
   STRATA_TRY_ASSIGN(const struct stat made,
                     env_.files.StatAt(dir, name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH));
-  const bool inherits_group = (parent.st_mode & S_ISGID) != 0;
-  const gid_t gid = inherits_group ? parent.st_gid : what.who.gid;
+  const gid_t gid = from.setgid ? from.gid : what.who.gid;
   mode_t wanted = mode & kPermissions;
-  if (S_ISDIR(mode) && inherits_group) wanted |= S_ISGID;
-  if (default_acl) wanted = (made.st_mode & 0777) | (wanted & ~mode_t{0777});
+  if (S_ISDIR(mode) && from.setgid) wanted |= S_ISGID;
+  if (from.default_acl) wanted = (made.st_mode & 0777) | (wanted & ~mode_t{0777});
 
   mode_t now = made.st_mode & kPermissions;
   const bool chown = made.st_uid != what.who.uid || made.st_gid != gid;
@@ -69,13 +73,13 @@ Result<struct stat> UnionEngine::SettleOwner(int dir, const char* name, const Ne
 // shows again.
 Result<struct stat> UnionEngine::MakeOverWhiteout(int upper, const std::string& name,
                                                   const NewEntry& what, mode_t mode,
-                                                  const struct stat& parent, bool default_acl) {
+                                                  const Inheritance& from) {
   FileOps& files = env_.files;
   StagedEntry box(*work_, work_->TempName());
   int dir = work_->fd();
   std::string temp = box.name();
   UniqueFd inner;
-  if (default_acl) {
+  if (from.default_acl) {
     // A directory of its own with the parent's default ACL, for the new inode to inherit from.
     STRATA_TRY(files.MakeDir(dir, box.c_str(), 0700));
     STRATA_TRY_ASSIGN(inner, files.Open(dir, box.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
@@ -85,7 +89,7 @@ Result<struct stat> UnionEngine::MakeOverWhiteout(int upper, const std::string& 
     temp = "new";
   }
   STRATA_TRY(MakeInPlace(dir, temp.c_str(), what, mode));
-  STRATA_TRY(SettleOwner(dir, temp.c_str(), what, mode, parent, default_acl));
+  STRATA_TRY(SettleOwner(dir, temp.c_str(), what, mode, from));
   // Attributes are read when all is done: the last step still changes the ctime.
   if (!S_ISDIR(mode)) {
     STRATA_TRY(files.Rename(dir, temp.c_str(), upper, name.c_str()));
@@ -123,20 +127,18 @@ Result<UnionEngine::Bound> UnionEngine::AddEntry(NodeIndex parent, std::string_v
   if (over_whiteout && !dir->names.at(slot).whiteout) return Fail(EEXIST, "create");
   const bool marker = over_whiteout && dir->names.at(slot).marker;
 
-  STRATA_TRY_ASSIGN(const struct stat parent_stat, env_.files.Stat(upper->get()));
-  STRATA_TRY_ASSIGN(const bool default_acl, HasDefaultAcl(*dir, upper->get()));
+  STRATA_TRY_ASSIGN(const Inheritance from, Inherited(*dir, upper->get()));
   mode_t mode = what.mode;
-  if (!default_acl && !S_ISLNK(mode)) mode &= ~(what.who.umask & 0777);
+  if (!from.default_acl && !S_ISLNK(mode)) mode &= ~(what.who.umask & 0777);
 
   if (over_whiteout && !marker) {
-    STRATA_TRY_ASSIGN(const struct stat st,
-                      MakeOverWhiteout(upper->get(), name, what, mode, parent_stat, default_acl));
+    STRATA_TRY_ASSIGN(const struct stat st, MakeOverWhiteout(upper->get(), name, what, mode, from));
     return AdoptNew(*dir, name, st);
   }
   STRATA_TRY(MakeInPlace(upper->get(), name.c_str(), what, mode));
   const auto settle = [&]() -> Result<struct stat> {
-    STRATA_TRY_ASSIGN(const struct stat st, SettleOwner(upper->get(), name.c_str(), what, mode,
-                                                        parent_stat, default_acl));
+    STRATA_TRY_ASSIGN(const struct stat st,
+                      SettleOwner(upper->get(), name.c_str(), what, mode, from));
     if (!marker) return st;
     if (S_ISDIR(mode)) STRATA_TRY(MarkOpaque(upper->get(), name));
     STRATA_TRY(work_->RemoveFileWhiteout(upper->get(), name));
@@ -172,7 +174,10 @@ Result<UnionEngine::Bound> UnionEngine::AdoptNew(Directory& dir, const std::stri
   record.real_ino = st.st_ino;
   record.ino = layers_->ShownIno(kUpperLayer, st.st_ino);
   if (S_ISDIR(st.st_mode)) record.Set(kNodeDirectory);
-  if (S_ISREG(st.st_mode)) record.Set(kNodeRegular);
+  if (S_ISREG(st.st_mode)) {
+    record.Set(kNodeRegular);
+    record.Set(kNodeNoCapability);
+  }
   STRATA_TRY_ASSIGN(const WeakNode node, AddNode(record, name));
 
   DirSlot& entry = dir.names.at(slot);

@@ -85,6 +85,13 @@ struct StackEntry {
 using ChainDirectory = layerstore::MetadataIndex::Directory;
 inline constexpr ChainDirectory kNotInChain = ~ChainDirectory{0};
 
+// What new names of an upper directory take over from it.
+struct Inheritance {
+  bool default_acl = false;
+  bool setgid = false;
+  gid_t gid = 0;
+};
+
 // Shared by all operations on the directory; kept while the node is.
 struct Directory {
   Directory(NodeIndex node, std::vector<LayerIndex> layers)
@@ -98,8 +105,8 @@ struct Directory {
   SharedMutex mu;  // rank 30, ancestors before descendants
   NameTable names STRATA_GUARDED_BY(mu);
   bool loaded STRATA_GUARDED_BY(mu) = false;
-  bool dead STRATA_GUARDED_BY(mu) = false;                // removed: nothing can be made in it
-  std::optional<bool> default_acl STRATA_GUARDED_BY(mu);  // of the upper directory, where known
+  bool dead STRATA_GUARDED_BY(mu) = false;  // removed: nothing can be made in it
+  std::optional<Inheritance> inheritance STRATA_GUARDED_BY(mu);  // where known; changes forget it
 
   // For loading ahead of a walk: the slot of the child that was listed last, and whether this
   // directory has been asked for ahead. Hints, no more.

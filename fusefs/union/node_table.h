@@ -37,6 +37,9 @@ enum NodeFlag : std::uint16_t {
   kNodeBorrows = 1U << 9U,   // its file has attributes only: all data is in a lower layer
   kNodePartial = 1U << 10U,  // an upper file that has some of the data, and a block map
   kNodeSmall = 1U << 11U,    // while it is a lower file: below the size for passthrough
+  // Made here, and given no extended attribute since: security.capability, which the kernel asks
+  // for at each first write and chown, need not be looked up.
+  kNodeNoCapability = 1U << 12U,
 };
 
 struct NodeRecord {

@@ -120,7 +120,7 @@ Result<bool> UnionEngine::WantsPassthrough(NodeIndex node, int flags, std::optio
 
 Result<OpenReply> UnionEngine::Join(NodeIndex node, OpenState& state, int flags, bool passthrough) {
   const bool upper = HasDataInUpper(node);
-  const bool was_writable = state.upper_writable != nullptr;
+  const bool shares = state.handles > 0 && state.upper_writable != nullptr;
   if (state.handles == 0) {
     state.mode = IoMode::kCached;
     if (passthrough) {
@@ -137,7 +137,7 @@ Result<OpenReply> UnionEngine::Join(NodeIndex node, OpenState& state, int flags,
     // The first to open a file for writing is refused by its filesystem, if at all; who comes later
     // shares that descriptor.
     STRATA_TRY_ASSIGN(const int fd, UpperFdLocked(node, state, true, (flags & O_APPEND) != 0));
-    if (was_writable) STRATA_TRY(CheckProtection(fd, flags));
+    if (shares) STRATA_TRY(CheckProtection(fd, flags));
   }
   ++state.handles;
   bool keep_cache = true;

@@ -239,6 +239,8 @@ class UnionEngine final : public Engine {
   // Opens what the node stands for now and makes sure that it is that. O_CLOEXEC and O_NOFOLLOW are
   // implied.
   Result<SharedFd> OpenNode(NodeIndex node, int flags);
+  // Of an open file in the upper layer; else null.
+  SharedFd OpenInUpper(NodeIndex node);
   // To look at and change attributes by, not the content: that of an open file, if there is one.
   Result<SharedFd> AttributeFd(NodeIndex node);
   Result<struct stat> StatNode(NodeIndex node);
@@ -366,10 +368,10 @@ class UnionEngine final : public Engine {
   Result<> MakeInPlace(int dir, const char* name, const NewEntry& what, mode_t mode);
   // Gives the attributes as settled. An empty name means `dir` itself.
   Result<struct stat> SettleOwner(int dir, const char* name, const NewEntry& what, mode_t mode,
-                                  const struct stat& parent, bool default_acl);
+                                  const Inheritance& from);
   Result<struct stat> MakeOverWhiteout(int upper, const std::string& name, const NewEntry& what,
-                                       mode_t mode, const struct stat& parent, bool default_acl);
-  Result<bool> HasDefaultAcl(Directory& dir, int upper) STRATA_REQUIRES(dir.mu);
+                                       mode_t mode, const Inheritance& from);
+  Result<Inheritance> Inherited(Directory& dir, int upper) STRATA_REQUIRES(dir.mu);
   static Result<> CheckNewName(std::string_view name);
   Result<> MarkOpaque(int upper, const std::string& name);
   Result<Bound> AdoptNew(Directory& dir, const std::string& name, const struct stat& st)
@@ -478,6 +480,8 @@ class UnionEngine final : public Engine {
   // Checks, copies up, and does `change` to the upper file; `flags` as for setxattr(2).
   Result<> ChangeXattr(NodeId node, const std::string& stored, int flags,
                        const std::function<Result<>(int fd)>& change);
+  // After a change of what new names take over, if the node is a directory.
+  Result<> ForgetInheritance(NodeIndex node);
 
   EngineOptions options_;
   EngineEnv env_;

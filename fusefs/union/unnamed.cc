@@ -15,20 +15,18 @@ Result<Engine::Created> UnionEngine::CreateUnnamed(NodeId parent, mode_t mode, i
   }
   STRATA_TRY(EnsureUpperDir(dir->index));
   STRATA_TRY_ASSIGN(const SharedFd upper, Fd(*dir, kUpperLayer));
-  STRATA_TRY_ASSIGN(const struct stat parent_stat, env_.files.Stat(upper->get()));
-  bool default_acl = false;
+  Inheritance from;
   {
     WriteLock lock(dir->mu);
-    STRATA_TRY_ASSIGN(default_acl, HasDefaultAcl(*dir, upper->get()));
+    STRATA_TRY_ASSIGN(from, Inherited(*dir, upper->get()));
   }
   mode = (mode & kPermissions) | S_IFREG;
-  if (!default_acl) mode &= ~(who.umask & 0777);
+  if (!from.default_acl) mode &= ~(who.umask & 0777);
 
   STRATA_TRY_ASSIGN(UniqueFd file,
                     env_.files.Open(upper->get(), ".", O_TMPFILE | O_RDWR, mode & kPermissions));
   const NewEntry what{mode, 0, nullptr, nullptr, who};
-  STRATA_TRY_ASSIGN(const struct stat st,
-                    SettleOwner(file.get(), "", what, mode, parent_stat, default_acl));
+  STRATA_TRY_ASSIGN(const struct stat st, SettleOwner(file.get(), "", what, mode, from));
   STRATA_TRY_ASSIGN(UniqueFd kept,
                     env_.files.Open(AT_FDCWD, ProcFdPath(file.get()).c_str(), O_PATH));
 
@@ -39,6 +37,7 @@ Result<Engine::Created> UnionEngine::CreateUnnamed(NodeId parent, mode_t mode, i
   record.real_ino = st.st_ino;
   record.ino = layers_->ShownIno(kUpperLayer, st.st_ino);
   record.Set(kNodeRegular);
+  record.Set(kNodeNoCapability);
   record.Set(kNodeOrphan);
   STRATA_TRY_ASSIGN(const WeakNode node, AddNode(record, ""));
   orphans_.Put(node.index, std::make_shared<const UniqueFd>(std::move(kept)));

@@ -174,6 +174,48 @@ TEST_F(Attributes, NewFilesBelongToTheirMakerOrTheDirectorysGroup) {
   EXPECT_EQ(Lstat(At("g/s")).st_mode, S_IFDIR | 02755U);
 }
 
+// The engine remembers what a directory hands down.
+TEST_F(Attributes, NewFilesFollowTheChangesOfTheirDirectory) {
+  Mount();
+  MakeDir(At("d"), 0777);
+  int made = 0;
+  const auto make = [&] {
+    const std::string path = At("d/" + std::to_string(made++));
+    OpenFile(path, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    return path;
+  };
+  EXPECT_EQ(Lstat(make()).st_gid, 0U);
+  MustCall(::chown(At("d").c_str(), 0, 1001), "chown");
+  EXPECT_EQ(Lstat(make()).st_gid, 0U);
+  MustCall(::chmod(At("d").c_str(), 02777), "chmod");
+  EXPECT_EQ(Lstat(make()).st_gid, 1001U);
+  MustCall(::chown(At("d").c_str(), 0, 1002), "chown");
+  EXPECT_EQ(Lstat(make()).st_gid, 1002U);
+  const std::string acl =
+      EncodeAcl({{1, 7, kNone}, {2, 6, kUser}, {4, 7, kNone}, {16, 7, kNone}, {32, 4, kNone}});
+  Must(SetXattr(At("d"), std::string(kDefault), acl));
+  EXPECT_TRUE(GetXattr(make(), std::string(kAccess)).has_value());
+  MustCall(::removexattr(At("d").c_str(), std::string(kDefault).c_str()), "removexattr");
+  EXPECT_FALSE(GetXattr(make(), std::string(kAccess)).has_value());
+  MustCall(::chmod(At("d").c_str(), 0777), "chmod");
+  EXPECT_EQ(Lstat(make()).st_gid, 0U);
+}
+
+// That a file made here has no capability is known without looking, until it is given one.
+TEST_F(Attributes, CapabilitiesOfANewFileShowByEveryName) {
+  Mount();
+  WriteFile(At("f"), "x");
+  MustCall(::link(At("f").c_str(), At("g").c_str()), "link");
+  EXPECT_EQ(ErrnoOf(::getxattr(At("f").c_str(), "security.capability", nullptr, 0)), ENODATA);
+  const std::string capability = EncodeCapability(1U << 10);
+  Must(SetXattr(At("g"), "security.capability", capability));
+  EXPECT_EQ(Must(GetXattr(At("f"), "security.capability")), capability);
+  MustCall(::rename(At("f").c_str(), At("h").c_str()), "rename");
+  EXPECT_EQ(Must(GetXattr(At("h"), "security.capability")), capability);
+  AppendFile(At("h"), "y");
+  EXPECT_EQ(ErrnoOf(::getxattr(At("h").c_str(), "security.capability", nullptr, 0)), ENODATA);
+}
+
 TEST_F(Attributes, StickyDirectoriesProtectOthersFiles) {
   MakeDir(Lower(0, "tmp"), 01777);
   WriteFile(Lower(0, "tmp/mine"), "x", 0666);
