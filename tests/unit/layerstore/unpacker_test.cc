@@ -6,6 +6,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <chrono>
+
 #include "base/digest.h"
 #include "tests/support/process.h"
 #include "tests/support/tree_snapshot.h"
@@ -353,6 +355,17 @@ TEST_F(UnpackerTest, Limits) {
   EXPECT_TRUE(FailsWith(PutLayer(support::Gzip(TarBuilder().AddFile("z", zeros).Finish()), dense),
                         E2BIG, "expands"));
   ExpectNoLeftovers();
+}
+
+// A path costs what it is long, not its square.
+TEST(EntryPathTest, LongPathsAreReadOnce) {
+  std::string path;
+  for (int i = 0; i < 500'000; ++i) path += "./ab/";
+  const UnpackLimits limits{.path_depth = 1'000'000, .path_bytes = 10'000'000};
+  const auto start = std::chrono::steady_clock::now();
+  const std::string normalised = Must(NormalizeEntryPath(path, limits));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+  EXPECT_EQ(normalised.size(), 500'000 * 3 - 1U);
 }
 
 TEST_F(UnpackerTest, DeepTreesAreRemovedAgain) {
