@@ -18,19 +18,32 @@ namespace {
 constexpr mode_t kImpliedDirectoryMode = 0755;
 constexpr std::int64_t kIdMax = std::numeric_limits<uid_t>::max() - 1;  // -1 means "leave"
 
-bool IsWhiteoutDevice(const struct stat& st) { return S_ISCHR(st.st_mode) && st.st_rdev == 0; }
-
-std::array<struct timespec, 2> TimesOf(const TarEntry& entry) {
-  return {entry.atime.value_or(entry.mtime), entry.mtime};
-}
+constexpr std::size_t kPendingBytes = std::size_t{4} << 20U;  // of pending directories
 
 }  // namespace
 
+bool Unpacker::IsWhiteoutDevice(const struct stat& st) {
+  return S_ISCHR(st.st_mode) && st.st_rdev == 0;
+}
+
+std::array<struct timespec, 2> Unpacker::TimesOf(const TarEntry& entry) {
+  return {entry.atime.value_or(entry.mtime), entry.mtime};
+}
+
 Unpacker::Unpacker(FileOps& ops, int root, const UnpackLimits& limits)
-    : ops_(ops), root_(root), limits_(limits), privileged_(::geteuid() == 0), tree_(ops, root) {}
+    : ops_(ops),
+      root_(root),
+      limits_(limits),
+      privileged_(::geteuid() == 0),
+      tree_(ops, root),
+      pending_(limits.pending_directories, kPendingBytes),
+      closed_(limits.kept_bytes),
+      late_links_(limits.kept_bytes) {}
 
 Result<UnpackSummary> Unpacker::Run(TarReader& reader) {
+  STRATA_TRY(DropInheritedAcls());
   for (;;) {
+    STRATA_TRY(FinishExcess());
     STRATA_TRY_ASSIGN(const bool more, reader.Next());
     if (!more) break;
     if (auto done = Handle(reader); !done) {
@@ -38,6 +51,7 @@ Result<UnpackSummary> Unpacker::Run(TarReader& reader) {
           std::move(done).error().WithContext("entry '" + ShownName(reader.entry().path) + "'"));
     }
   }
+  STRATA_TRY(MakeLateLinks());
   STRATA_TRY(FinishDirectories());
   return summary_;
 }
@@ -49,12 +63,33 @@ Result<> Unpacker::CheckLimits(const TarEntry& entry) {
   if (entry.uid < 0 || entry.uid > kIdMax || entry.gid < 0 || entry.gid > kIdMax) {
     return Fail(EINVAL, "unpack", "owner out of range");
   }
+  name_bytes_ += entry.path.size() + entry.link.size();
+  if (name_bytes_ > limits_.name_bytes) {
+    return Fail(E2BIG, "unpack",
+                "more than " + std::to_string(limits_.name_bytes) + " bytes of names");
+  }
+  STRATA_TRY(CheckXattrs(entry));
   if (entry.type != TarEntry::Type::kFile) return {};
   if (entry.size < 0 ||
       static_cast<std::uint64_t>(entry.size) > limits_.total_bytes - summary_.size) {
     return Fail(E2BIG, "unpack", "more than " + std::to_string(limits_.total_bytes) + " bytes");
   }
   summary_.size += static_cast<std::uint64_t>(entry.size);
+  return {};
+}
+
+Result<> Unpacker::CheckXattrs(const TarEntry& entry) const {
+  if (entry.xattrs.size() > limits_.xattrs) {
+    return Fail(E2BIG, "unpack",
+                "more than " + std::to_string(limits_.xattrs) + " extended attributes");
+  }
+  std::size_t bytes = 0;
+  for (const auto& [name, value] : entry.xattrs) bytes += name.size() + value.size();
+  if (bytes > limits_.xattr_bytes) {
+    return Fail(
+        E2BIG, "unpack",
+        "more than " + std::to_string(limits_.xattr_bytes) + " bytes of extended attributes");
+  }
   return {};
 }
 
@@ -82,13 +117,10 @@ Result<> Unpacker::HandleOrdinary(TarReader& reader, const std::string& path) {
     if (entry.type == TarEntry::Type::kDirectory) return SetRootAttributes(entry);
     return Fail(EINVAL, "unpack", "the layer's root is not a directory");
   }
-  if (entry.type == TarEntry::Type::kHardLink) return MakeHardLink(entry, path);
+  if (entry.type == TarEntry::Type::kHardLink) return HandleHardLink(entry, path);
 
-  STRATA_TRY_ASSIGN(
-      const int parent,
-      tree_.OpenOrMake(std::string(DirName(path)),
-                       [this](int dir, const std::string& name, const std::string& missing,
-                              int why) { return MakeMissingDirectory(dir, name, missing, why); }));
+  STRATA_TRY_ASSIGN(const int parent, EnterDirectory(std::string(DirName(path))));
+  late_links_.Erase(path);  // the last entry of a name wins
   const std::string name(BaseName(path));
   const Place place{parent, name.c_str(), path};
   switch (entry.type) {
@@ -125,8 +157,8 @@ Result<Unpacker::Before> Unpacker::ClearWhiteoutFile(const Place& place) {
   return std::unexpected(std::move(removed).error());
 }
 
-template <class Make>
-Result<Unpacker::Before> Unpacker::MakeFresh(const Place& place, Make make) {
+Result<Unpacker::Before> Unpacker::MakeFresh(const Place& place,
+                                             const std::function<Result<>()>& make) {
   STRATA_TRY_ASSIGN(Before before, ClearWhiteoutFile(place));
   auto made = make();
   if (!made && made.error().code() == EEXIST) {
@@ -172,10 +204,12 @@ Result<> Unpacker::MakeFile(TarReader& reader, const Place& place) {
 Result<> Unpacker::MakeDirectory(const TarEntry& entry, const Place& place) {
   constexpr mode_t kPrivate = 0700;
   STRATA_TRY_ASSIGN(Before before, ClearWhiteoutFile(place));
+  bool existed = false;
   auto made = ops_.MakeDir(place.parent, place.name, kPrivate);
   if (!made && made.error().code() == EEXIST) {
     STRATA_TRY_ASSIGN(const struct stat st, ops_.StatAt(place.parent, place.name));
-    if (S_ISDIR(st.st_mode)) {
+    existed = S_ISDIR(st.st_mode);
+    if (existed) {
       made = {};
     } else {
       STRATA_TRY_ASSIGN(const Before cleared, Clear(place));
@@ -185,17 +219,17 @@ Result<> Unpacker::MakeDirectory(const TarEntry& entry, const Place& place) {
   }
   STRATA_TRY(std::move(made));
   STRATA_TRY(SetOwner(entry, place));
-  if (before == Before::kWhiteout || !entry.xattrs.empty()) {
+  STRATA_TRY(ops_.ChmodAt(place.parent, place.name, InitialMode(entry)));
+  mode_t mode = entry.mode & kPermissionBits;
+  if (before == Before::kWhiteout || existed || !entry.xattrs.empty()) {
     STRATA_TRY_ASSIGN(const UniqueFd fd,
-                      ops_.Open(place.parent, place.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+                      ops_.Open(place.parent, place.name, O_PATH | O_DIRECTORY | O_NOFOLLOW));
     if (before == Before::kWhiteout) STRATA_TRY(SetOpaque(fd.get()));
-    STRATA_TRY(ops_.Chmod(fd.get(), InitialMode(entry)));
+    if (existed) STRATA_TRY(HoldDirectory(place.path, fd.get()));
     STRATA_TRY(SetXattrs(entry, fd.get()));
-  } else {
-    STRATA_TRY(ops_.ChmodAt(place.parent, place.name, InitialMode(entry)));
+    STRATA_TRY_ASSIGN(mode, KeepOpen(entry, fd.get()));
   }
-  directory_ends_[place.path] = {TimesOf(entry), entry.mode & kPermissionBits};
-  return {};
+  return EndLater(entry, place.path, mode);
 }
 
 Result<> Unpacker::MakeSymlink(const TarEntry& entry, const Place& place) {
@@ -229,48 +263,18 @@ Result<> Unpacker::MakeDevice(const TarEntry& entry, const Place& place) {
   return ops_.UtimesAt(place.parent, place.name, TimesOf(entry).data(), AT_SYMLINK_NOFOLLOW);
 }
 
-Result<> Unpacker::MakeHardLink(const TarEntry& entry, const std::string& path) {
-  const auto target_error = [&](Error error) {
-    return std::unexpected(
-        std::move(error).WithContext("hard link to '" + ShownName(entry.link) + "'"));
-  };
-  auto target = NormalizeEntryPath(entry.link, limits_);
-  if (!target) return target_error(std::move(target).error());
-  auto target_name = ClassifyEntryName(*target);
-  if (!target_name) return target_error(std::move(target_name).error());
-  if (target->empty() || target_name->kind != EntryName::Kind::kOrdinary) {
-    return target_error(Error(EINVAL, "unpack", "that is no file of a layer"));
-  }
-  if (*target == path) return {};
-
-  STRATA_TRY_ASSIGN(
-      const int new_parent,
-      tree_.OpenOrMake(std::string(DirName(path)),
-                       [this](int dir, const std::string& name, const std::string& missing,
-                              int why) { return MakeMissingDirectory(dir, name, missing, why); }));
-  // Both of our own: opening one directory, or clearing what is in the way, may close a cached one.
-  STRATA_TRY_ASSIGN(const UniqueFd parent, ops_.Open(new_parent, ".", O_PATH | O_DIRECTORY));
-  auto target_dir = tree_.Open(std::string(target_name->directory));
-  if (!target_dir) return target_error(std::move(target_dir).error());
-  STRATA_TRY_ASSIGN(const UniqueFd target_parent,
-                    ops_.Open(*target_dir, ".", O_PATH | O_DIRECTORY));
-  const std::string name(BaseName(path));
-  const std::string target_base(target_name->name);
-  auto st = ops_.StatAt(target_parent.get(), target_base.c_str());
-  if (!st) return target_error(std::move(st).error());
-  if (S_ISDIR(st->st_mode) || IsWhiteoutDevice(*st)) {
-    return target_error(Error(EPERM, "unpack", "is a directory or a whiteout"));
-  }
-  const Place place{parent.get(), name.c_str(), path};
-  auto made = MakeFresh(place, [&] {
-    return ops_.Link(target_parent.get(), target_base.c_str(), place.parent, place.name);
-  });
-  if (!made) return target_error(std::move(made).error());
-  return {};
-}
-
 Result<> Unpacker::MakeMissingDirectory(int parent, const std::string& name,
                                         const std::string& path, int why) {
+  // An archive's every path may imply as many directories as it has names.
+  if (++implied_directories_ > limits_.entries - summary_.entries) {
+    return Fail(
+        E2BIG, "unpack",
+        "more than " + std::to_string(limits_.entries) + " entries and missing directories");
+  }
+  if (late_links_.Find(path) != nullptr) {
+    return Fail(ENOTDIR, "unpack", "'" + ShownName(path) + "' is not a directory");
+  }
+  STRATA_TRY(HoldDirectory(std::string(DirName(path)), parent));
   const Place place{parent, name.c_str(), path};
   bool hidden = false;
   if (why == ENOTDIR) {
@@ -285,20 +289,26 @@ Result<> Unpacker::MakeMissingDirectory(int parent, const std::string& name,
     hidden = before == Before::kWhiteout;
   }
   STRATA_TRY(ops_.MakeDir(parent, name.c_str(), kImpliedDirectoryMode));
-  STRATA_TRY(ops_.ChmodAt(parent, name.c_str(), kImpliedDirectoryMode));  // whatever the umask
+  // Whatever the umask, and a set-group-id bit of the parent.
+  if (privileged_) STRATA_TRY(ops_.ChownAt(parent, name.c_str(), 0, 0, AT_SYMLINK_NOFOLLOW));
+  STRATA_TRY(ops_.ChmodAt(parent, name.c_str(), kImpliedDirectoryMode));
   if (!hidden) return {};
   STRATA_TRY_ASSIGN(const UniqueFd fd,
                     ops_.Open(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   return SetOpaque(fd.get());
 }
 
-void Unpacker::ForgetDirectory(std::string_view path) {
-  tree_.Forget(path);
-  auto it = directory_ends_.lower_bound(path);
-  while (it != directory_ends_.end() && it->first.starts_with(path)) {
-    const bool inside = it->first.size() == path.size() || it->first[path.size()] == '/';
-    it = inside ? directory_ends_.erase(it) : std::next(it);
-  }
+Result<int> Unpacker::EnterDirectory(const std::string& path) {
+  STRATA_TRY_ASSIGN(const int fd, OpenOrMake(path));
+  STRATA_TRY(HoldDirectory(path, fd));
+  return fd;
+}
+
+Result<int> Unpacker::OpenOrMake(const std::string& path) {
+  return tree_.OpenOrMake(
+      path, [this](int dir, const std::string& name, const std::string& missing, int why) {
+        return MakeMissingDirectory(dir, name, missing, why);
+      });
 }
 
 }  // namespace strata::layerstore

@@ -1,18 +1,21 @@
 // Unpacks a layer's tar into a directory, in the form overlayfs keeps layers in.
 #pragma once
 
-#include <time.h>
+#include <sys/stat.h>
 
 #include <array>
 #include <cstdint>
-#include <map>
+#include <functional>
 #include <string>
 #include <string_view>
 
 #include "base/error.h"
 #include "base/file_ops.h"
+#include "base/unique_fd.h"
+#include "layerstore/archive/bounded_names.h"
 #include "layerstore/archive/confined_tree.h"
 #include "layerstore/archive/entry_path.h"
+#include "layerstore/archive/pending_directories.h"
 #include "layerstore/archive/tar_reader.h"
 #include "layerstore/archive/unpack_options.h"
 
@@ -28,12 +31,13 @@ struct UnpackSummary {
 // symbolic link; errors name the entry. What an entry becomes:
 //   file, directory, symlink, device, fifo   itself: owner, mode, times, xattrs, ACLs; the last of
 //       several entries of one name wins, directories merge
-//   hard link    to a name of this layer; absolute names count from the root
+//   hard link    to a name of this layer, which may come later; absolute names count from the root
 //   .wh.NAME     character device 0/0, or where that can not be made the file as it is
 //   .wh..wh..opq  trusted.overlay.opaque=y on its directory, or user.overlay.opaque
 // A whiteout hides what lies in lower layers only: NAME of the same layer stays, and a directory
 // NAME becomes opaque. Without root's rights owners stay those of the caller, and devices and
-// attributes that only root may set are left out.
+// attributes that only root may set are left out. What the host's directory hands down (default
+// ACLs, a set-group-id bit's group) does not come into the layer. Memory does not grow with it.
 //
 // One use, one thread. On error the directory is left half filled; the caller removes it.
 class Unpacker {
@@ -51,25 +55,22 @@ class Unpacker {
     const char* name;
     const std::string& path;
   };
-  using Times = std::array<struct timespec, 2>;
-  // Set at the end: making entries changes a directory's times, and its mode may forbid making them
-  // to anybody but root.
-  struct DirectoryEnd {
-    Times times;
-    mode_t mode;
-  };
   // What had stood at a place before.
   enum class Before : std::uint8_t { kNothing, kWhiteout };
 
   static constexpr mode_t kPermissionBits = 07777;
+  static constexpr mode_t kOwnerAll = 0700;
+
+  static bool IsWhiteoutDevice(const struct stat& st);
+  static std::array<struct timespec, 2> TimesOf(const TarEntry& entry);
 
   Result<> Handle(TarReader& reader);
   Result<> CheckLimits(const TarEntry& entry);
+  Result<> CheckXattrs(const TarEntry& entry) const;
   Result<> HandleOrdinary(TarReader& reader, const std::string& path);
 
   // Makes something new by `make`, removing what is in the way first.
-  template <class Make>
-  Result<Before> MakeFresh(const Place& place, Make make);
+  Result<Before> MakeFresh(const Place& place, const std::function<Result<>()>& make);
   Result<Before> Clear(const Place& place);
   Result<Before> ClearWhiteoutFile(const Place& place);
 
@@ -77,9 +78,19 @@ class Unpacker {
   Result<> MakeDirectory(const TarEntry& entry, const Place& place);
   Result<> MakeSymlink(const TarEntry& entry, const Place& place);
   Result<> MakeDevice(const TarEntry& entry, const Place& place);
-  Result<> MakeHardLink(const TarEntry& entry, const std::string& path);
+  // Opens a directory in which something is going to be made, making it if it is missing. The
+  // descriptor is tree_'s.
+  Result<int> EnterDirectory(const std::string& path);
+  Result<int> OpenOrMake(const std::string& path);
   Result<> MakeMissingDirectory(int parent, const std::string& name, const std::string& path,
                                 int why);
+
+  Result<> HandleHardLink(const TarEntry& entry, const std::string& path);
+  Result<std::string> LinkTarget(const std::string& link) const;
+  Result<UniqueFd> OpenLinkTargetDirectory(const std::string& target);
+  Result<> MakeHardLink(int target_parent, const std::string& target, const std::string& path);
+  Result<> MakeLateLinks();
+  Result<> MakeLateLink(const std::string& path, std::string link);
 
   Result<> HideLower(const std::string& directory, std::string_view target);
   Result<> MakeWhiteout(const Place& place);
@@ -90,9 +101,21 @@ class Unpacker {
   Result<> SetOwner(const TarEntry& entry, const Place& place);
   Result<> SetXattrs(const TarEntry& entry, int fd);
   Result<> SetXattrsAt(const TarEntry& entry, const Place& place, int open_flags);
-  Result<> FinishDirectories();
-  Result<> FinishDirectory(const std::string& path, const DirectoryEnd& end);
+  Result<> SetXattr(const std::string& entry, int fd, const std::string& name,
+                    std::string_view value);
   mode_t InitialMode(const TarEntry& entry) const;
+
+  // Making things in a directory changes its times, and its default ACL would pass on to them: both
+  // come at the end.
+  Result<> DropInheritedAcls();
+  Result<> HoldDirectory(const std::string& path, int fd);
+  // After the xattrs: an access ACL has a mode of its own, which is returned and may have closed
+  // the directory to a plain user.
+  Result<mode_t> KeepOpen(const TarEntry& entry, int fd);
+  Result<> EndLater(const TarEntry& entry, const std::string& path, mode_t mode);
+  Result<> FinishExcess();
+  Result<> FinishDirectories();
+  Result<> FinishDirectory(const PendingDirectories::Directory& directory);
   void ForgetDirectory(std::string_view path);
 
   FileOps& ops_;
@@ -100,7 +123,14 @@ class Unpacker {
   const UnpackLimits limits_;
   const bool privileged_;
   ConfinedTree tree_;
-  std::map<std::string, DirectoryEnd, std::less<>> directory_ends_;
+  PendingDirectories pending_;
+  // Modes that would keep a plain user from making things inside; set at the end.
+  BoundedNames<mode_t> closed_;
+  // Hard links whose targets are not there yet, as the archive spells them. They count as made,
+  // and nothing is in their place.
+  BoundedNames<std::string> late_links_;
+  std::uint64_t implied_directories_ = 0;
+  std::uint64_t name_bytes_ = 0;
   bool whiteouts_as_files_ = false;
   bool user_opaque_ = false;
   UnpackSummary summary_;

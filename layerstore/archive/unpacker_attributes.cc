@@ -18,17 +18,15 @@ constexpr const char* kUserOpaque = "user.overlay.opaque";
 }  // namespace
 
 Result<> Unpacker::HideLower(const std::string& directory, std::string_view target) {
-  STRATA_TRY_ASSIGN(const int parent,
-                    tree_.OpenOrMake(directory, [this](int dir, const std::string& name,
-                                                       const std::string& missing, int why) {
-                      return MakeMissingDirectory(dir, name, missing, why);
-                    }));
+  STRATA_TRY_ASSIGN(const int parent, EnterDirectory(directory));
   const std::string name(target);
   const std::string path = JoinPath(directory, name);
+  // The layer's own entry hides what is lower already.
+  if (late_links_.Find(path) != nullptr) return {};
   auto st = ops_.StatAt(parent, name.c_str());
   if (st) {
     if (S_ISDIR(st->st_mode)) return MakeOpaque(path);
-    return {};  // the layer's own entry hides what is lower already
+    return {};
   }
   if (st.error().code() != ENOENT) return std::unexpected(std::move(st).error());
   return MakeWhiteout({parent, name.c_str(), path});
@@ -50,11 +48,7 @@ Result<> Unpacker::MakeWhiteout(const Place& place) {
 
 Result<> Unpacker::MakeOpaque(const std::string& directory) {
   if (directory.empty()) return SetOpaque(root_);
-  STRATA_TRY_ASSIGN(const int fd,
-                    tree_.OpenOrMake(directory, [this](int dir, const std::string& name,
-                                                       const std::string& missing, int why) {
-                      return MakeMissingDirectory(dir, name, missing, why);
-                    }));
+  STRATA_TRY_ASSIGN(const int fd, OpenOrMake(directory));
   return SetOpaque(fd);
 }
 
@@ -68,14 +62,14 @@ Result<> Unpacker::SetOpaque(int fd) {
 }
 
 Result<> Unpacker::SetRootAttributes(const TarEntry& entry) {
+  STRATA_TRY(HoldDirectory("", root_));
   if (privileged_) {
     STRATA_TRY(ops_.Chown(root_, static_cast<uid_t>(entry.uid), static_cast<gid_t>(entry.gid)));
   }
   STRATA_TRY(ops_.Chmod(root_, InitialMode(entry)));
   STRATA_TRY(SetXattrs(entry, root_));
-  directory_ends_[""] = {{entry.atime.value_or(entry.mtime), entry.mtime},
-                         entry.mode & kPermissionBits};
-  return {};
+  STRATA_TRY_ASSIGN(const mode_t mode, KeepOpen(entry, root_));
+  return EndLater(entry, "", mode);
 }
 
 Result<> Unpacker::SetOwner(const TarEntry& entry, const Place& place) {
@@ -94,53 +88,37 @@ Result<> Unpacker::SetXattrs(const TarEntry& entry, int fd) {
   if (entry.unresolved_acl_entries > 0) {
     log::Warn("unpack: ACL entries without a numeric id are left out", {{"entry", entry.path}});
   }
+  const bool directory = entry.type == TarEntry::Type::kDirectory;
   for (const auto& [name, value] : entry.xattrs) {
-    const auto on_disk = XattrNameOnDisk(name);
-    if (!on_disk) {
-      log::Debug("unpack: attribute left out", {{"entry", entry.path}, {"name", name}});
-      continue;
-    }
-    auto set = ops_.SetXattr(fd, on_disk->c_str(), value);
-    if (set) continue;
-    const int code = set.error().code();
-    const bool file_kind_lacks_it = code == EPERM && on_disk->starts_with("user.");
-    const bool right_is_missing = code == EPERM && !privileged_;
-    if (code != ENOTSUP && !file_kind_lacks_it && !right_is_missing) {
-      return std::unexpected(
-          std::move(set).error().WithContext("attribute " + ShownName(*on_disk)));
-    }
-    log::Warn("unpack: attribute can not be set here",
-              {{"entry", entry.path}, {"name", name}, {"error", set.error().ToString()}});
+    if (directory && name == kAclDefaultXattr) continue;  // EndLater()
+    STRATA_TRY(SetXattr(entry.path, fd, name, value));
   }
+  return {};
+}
+
+Result<> Unpacker::SetXattr(const std::string& entry, int fd, const std::string& name,
+                            std::string_view value) {
+  const auto on_disk = XattrNameOnDisk(name);
+  if (!on_disk) {
+    log::Debug("unpack: attribute left out", {{"entry", entry}, {"name", name}});
+    return {};
+  }
+  auto set = ops_.SetXattr(fd, on_disk->c_str(), value);
+  if (set) return {};
+  const int code = set.error().code();
+  const bool file_kind_lacks_it = code == EPERM && on_disk->starts_with("user.");
+  const bool right_is_missing = code == EPERM && !privileged_;
+  if (code != ENOTSUP && !file_kind_lacks_it && !right_is_missing) {
+    return std::unexpected(std::move(set).error().WithContext("attribute " + ShownName(*on_disk)));
+  }
+  log::Warn("unpack: attribute can not be set here",
+            {{"entry", entry}, {"name", name}, {"error", set.error().ToString()}});
   return {};
 }
 
 mode_t Unpacker::InitialMode(const TarEntry& entry) const {
-  constexpr mode_t kOwnerAll = 0700;
   const mode_t mode = entry.mode & kPermissionBits;
   return privileged_ ? mode : mode | kOwnerAll;
-}
-
-Result<> Unpacker::FinishDirectory(const std::string& path, const DirectoryEnd& end) {
-  if (path.empty()) {
-    if (!privileged_) STRATA_TRY(ops_.Chmod(root_, end.mode));
-    return ops_.Utimes(root_, end.times.data());
-  }
-  STRATA_TRY_ASSIGN(const int parent, tree_.Open(std::string(DirName(path))));
-  const std::string name(BaseName(path));
-  if (!privileged_) STRATA_TRY(ops_.ChmodAt(parent, name.c_str(), end.mode));
-  return ops_.UtimesAt(parent, name.c_str(), end.times.data(), AT_SYMLINK_NOFOLLOW);
-}
-
-Result<> Unpacker::FinishDirectories() {
-  // Backwards, children before their parents, which may become unsearchable.
-  for (auto it = directory_ends_.rbegin(); it != directory_ends_.rend(); ++it) {
-    if (auto done = FinishDirectory(it->first, it->second); !done) {
-      return std::unexpected(
-          std::move(done).error().WithContext("entry '" + ShownName(it->first) + "'"));
-    }
-  }
-  return {};
 }
 
 }  // namespace strata::layerstore

@@ -12,26 +12,13 @@
 #include "tests/support/process.h"
 #include "tests/support/tree_snapshot.h"
 #include "tests/support/xattrs.h"
-#include "tests/unit/layerstore/store_fixture.h"
+#include "tests/unit/layerstore/unpacker_fixture.h"
 
 namespace strata::layerstore {
 namespace {
 
 using support::Must;
 using support::TarBuilder;
-
-class UnpackerTest : public StoreTest {
- protected:
-  // Unpacks and returns the directory; the test fails if that fails.
-  std::string Unpacked(const TarBuilder& tar) { return Must(PutLayer(tar.Finish())).path; }
-
-  void ExpectRefused(const TarBuilder& tar, int code, const std::string& message) {
-    EXPECT_TRUE(FailsWith(PutLayer(tar.Finish()), code, message)) << message;
-    EXPECT_TRUE(Names(root_ + "/layers/sha256").empty());
-    EXPECT_TRUE(Names(root_ + "/blobs/sha256").empty());
-    ExpectNoLeftovers();
-  }
-};
 
 TEST_F(UnpackerTest, FilesDirectoriesAndLinks) {
   TarBuilder tar;
@@ -337,17 +324,13 @@ TEST_F(UnpackerTest, RefusesNonsense) {
 }
 
 TEST_F(UnpackerTest, Limits) {
-  LayerIngest few;
-  few.limits.entries = 2;
-  EXPECT_TRUE(FailsWith(
-      PutLayer(TarBuilder().AddFile("a", "").AddFile("b", "").AddFile("c", "").Finish(), few),
-      E2BIG, "entry 'c'"));
-  LayerIngest small;
-  small.limits.total_bytes = 10;
-  EXPECT_TRUE(FailsWith(PutLayer(TarBuilder().AddFile("a", "12345678901").Finish(), small), E2BIG));
-  LayerIngest shallow;
-  shallow.limits.path_depth = 3;
-  EXPECT_TRUE(FailsWith(PutLayer(TarBuilder().AddFile("a/b/c/d", "").Finish(), shallow), E2BIG));
+  const TarBuilder three = TarBuilder().AddFile("a", "").AddFile("b", "").AddFile("c", "");
+  ExpectRefused(three, E2BIG, "entry 'c'", {.entries = 2});
+  ExpectRefused(TarBuilder().AddFile("a", "12345678901"), E2BIG, "10 bytes", {.total_bytes = 10});
+  ExpectRefused(TarBuilder().AddFile("a/b/c/d", ""), E2BIG, "deeper", {.path_depth = 3});
+  // Directories that only a path names count, too.
+  ExpectRefused(TarBuilder().AddFile("a/b/c/d", ""), E2BIG, "missing directories", {.entries = 3});
+  Unpacked(TarBuilder().AddFile("a/b/c/d", ""), {.entries = 4});
   LayerIngest dense;
   dense.limits.ratio_floor = 1 << 16;
   dense.limits.expansion_ratio = 10;
@@ -355,6 +338,24 @@ TEST_F(UnpackerTest, Limits) {
   EXPECT_TRUE(FailsWith(PutLayer(support::Gzip(TarBuilder().AddFile("z", zeros).Finish()), dense),
                         E2BIG, "expands"));
   ExpectNoLeftovers();
+}
+
+TEST_F(UnpackerTest, LimitsOfNamesAndAttributes) {
+  std::string path;
+  while (path.size() < 16384) path += std::string(100, 'n') + '/';
+  ExpectRefused(TarBuilder().AddFile(path + "f", ""), E2BIG, "path is longer than 16384");
+  ExpectRefused(TarBuilder().AddFile("abcd", "").Add({.name = "s", .type = '2', .link = "12345"}),
+                E2BIG, "entry 's': more than 9 bytes of names", {.name_bytes = 9});
+
+  support::TarMember member{.name = "f"};
+  for (int i = 0; i < 257; ++i) {
+    member.pax.emplace_back("SCHILY.xattr.user.n" + std::to_string(i), "v");
+  }
+  ExpectRefused(TarBuilder().Add(member), E2BIG, "more than 256 extended attributes");
+  ExpectRefused(TarBuilder().Add({.name = "f", .pax = {{"SCHILY.xattr.user.n", "12345678"}}}),
+                E2BIG, "more than 13 bytes of extended attributes", {.xattr_bytes = 13});
+  Unpacked(TarBuilder().Add({.name = "f", .pax = {{"SCHILY.xattr.user.n", "1234567"}}}),
+           {.xattr_bytes = 13});
 }
 
 // A path costs what it is long, not its square.
