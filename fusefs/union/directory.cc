@@ -59,6 +59,12 @@ void NameTable::Erase(Slot slot) {
   if (dead_bytes_ > 4096 && dead_bytes_ * 2 > pool_.size()) CompactPool();
 }
 
+void NameTable::ShrinkToFit() {
+  slots_.shrink_to_fit();
+  pool_.shrink_to_fit();
+  lists_.shrink_to_fit();
+}
+
 bool NameTable::HasVisible() const {
   return std::ranges::any_of(
       slots_, [](const DirSlot& slot) { return slot.name_length != 0 && !slot.whiteout; });

@@ -43,6 +43,8 @@ class NameTable {
   // The name must not be there. Freed slots are used again.
   Slot Insert(std::string_view name);
   void Erase(Slot slot);
+  // Gives back what was kept ready for more names.
+  void ShrinkToFit();
 
   DirSlot& at(Slot slot) { return slots_[slot]; }
   const DirSlot& at(Slot slot) const { return slots_[slot]; }

@@ -111,6 +111,7 @@ void DirectoryMerge::Finish() {
   }
   for (const NameTable::Slot slot : lower_whiteouts_) names_.Erase(slot);
   open_.clear();
+  names_.ShrinkToFit();  // few directories change
 }
 
 }  // namespace strata::fusefs
