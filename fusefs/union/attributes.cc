@@ -38,7 +38,7 @@ Result<> UnionEngine::KillPrivileges(int fd) {
 Result<> UnionEngine::Truncate(NodeIndex node, off_t size, bool kill_privileges, bool same_size) {
   STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, Partial(node));
   if (partial) {
-    STRATA_TRY(partial->Truncate(size, options_.volatile_upper));
+    STRATA_TRY(partial->Truncate(size, same_size, options_.volatile_upper));
     if (size == 0) STRATA_TRY(FinishPartial(node, *partial));
     return kill_privileges ? KillPrivileges(partial->upper()) : Result<>();
   }
@@ -58,7 +58,9 @@ Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& chang
   const NodeIndex node = Current(static_cast<NodeIndex>(node_id.value));
   const DataNeed data = change.size ? DataNeed::kWritable : DataNeed::kNone;
   bool same_size = false;
-  if (change.size_by_name && change.size) {
+  // Without opens, O_TRUNC comes by name as well; it touches the times of an empty file, too.
+  const bool by_name = change.size_by_name && (options_.opens || change.size != 0);
+  if (by_name && change.size) {
     STRATA_TRY_ASSIGN(const struct stat st, StatNode(node));
     same_size = st.st_size == *change.size;
   }

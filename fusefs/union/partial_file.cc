@@ -176,9 +176,12 @@ Result<std::size_t> PartialFile::NowUpper(off_t offset, off_t end) {
   return static_cast<std::size_t>(end - offset);
 }
 
-Result<> PartialFile::Truncate(off_t size, bool volatile_upper) {
+Result<> PartialFile::Truncate(off_t size, bool by_name, bool volatile_upper) {
   WriteLock lock(mu_);
   STRATA_TRY_ASSIGN(const off_t old_size, Size());
+  if (by_name && size == old_size) {
+    return files_.TruncatePath(ProcFdPath(upper()).c_str(), size);
+  }
   const bool shrinks =
       !finished() && size < old_size && static_cast<std::uint64_t>(size) < map_->source().size;
   if (!finished() && size > old_size) STRATA_TRY(CopyLast(old_size));

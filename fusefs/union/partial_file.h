@@ -36,8 +36,9 @@ class PartialFile {
                 const std::function<Result<>(std::span<const ContentPart>)>& use);
   // As pwrite(2).
   Result<std::size_t> Write(std::span<const std::byte> data, off_t offset);
-  // As ftruncate(2). `volatile_upper`: without waiting for the disk.
-  Result<> Truncate(off_t size, bool volatile_upper);
+  // As ftruncate(2); `by_name`: as truncate(2), which on some filesystems touches no times if the
+  // size stays. `volatile_upper`: without waiting for the disk.
+  Result<> Truncate(off_t size, bool by_name, bool volatile_upper);
   // As fallocate(2): modes 0, KEEP_SIZE, PUNCH_HOLE and ZERO_RANGE; EOPNOTSUPP for others.
   Result<> Allocate(int mode, off_t offset, off_t length);
   // SEEK_DATA and SEEK_HOLE.

@@ -23,6 +23,8 @@ std::vector<Run> Runs() {
     }
     // Copied up in part: nearly every file.
     runs.push_back({&FindKind("copied-up"), &Variants()[3], place});
+    // Without opens, a truncation is all that comes of O_TRUNC.
+    runs.push_back({&FindKind("upper"), &Variants()[6], place});
   }
   return runs;
 }

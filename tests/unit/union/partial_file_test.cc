@@ -109,7 +109,7 @@ class Operation {
   Result<> Run(PartialFile& file) const {
     switch (kind_) {
       case 0:
-        return file.Truncate(offset_, false);
+        return file.Truncate(offset_, false, false);
       case 1:
         return file.Allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset_, length_);
       case 2:
