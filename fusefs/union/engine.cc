@@ -76,7 +76,7 @@ Result<> UnionEngine::Start() {
         continue;
       }
       STRATA_TRY_ASSIGN(const SharedFd root_fd, layers_->Root(layer));
-      STRATA_TRY_ASSIGN(UniqueFd fd, env_.files.Open(root_fd->get(), ".", O_RDONLY | O_DIRECTORY));
+      STRATA_TRY_ASSIGN(UniqueFd fd, OpenDirectory(layer, root_fd->get(), "."));
       directory->stack.push_back(
           {layer, std::string(), std::make_shared<const UniqueFd>(std::move(fd))});
     }

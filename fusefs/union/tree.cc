@@ -82,6 +82,16 @@ Result<SharedFd> UnionEngine::ChainFdLocked(Directory& dir, LayerIndex layer) {
   return fd;
 }
 
+// We read a directory when its names are not known any more, not when somebody lists it: its atime
+// is not to tell of that. Lower layers are read-only; of the upper, O_NOATIME is for owners.
+Result<UniqueFd> UnionEngine::OpenDirectory(LayerIndex layer, int parent, const char* name) {
+  if (layer == kUpperLayer) {
+    auto fd = env_.files.Open(parent, name, kOpenDirectory | O_NOATIME);
+    if (fd || fd.error().code() != EPERM) return fd;
+  }
+  return env_.files.Open(parent, name, kOpenDirectory);
+}
+
 Result<SharedFd> UnionEngine::OpenEntryLocked(Directory& dir, StackEntry& entry) {
   if (entry.fd) return entry.fd;
   if (entry.path) {
@@ -93,7 +103,7 @@ Result<SharedFd> UnionEngine::OpenEntryLocked(Directory& dir, StackEntry& entry)
     MutexLock lock(parent->stack_mu);
     STRATA_TRY_ASSIGN(const SharedFd parent_fd, FdLocked(*parent, entry.layer));
     STRATA_TRY_ASSIGN(UniqueFd fd,
-                      env_.files.Open(parent_fd->get(), view.name_text.c_str(), kOpenDirectory));
+                      OpenDirectory(entry.layer, parent_fd->get(), view.name_text.c_str()));
     entry.fd = std::make_shared<const UniqueFd>(std::move(fd));
   }
   RememberFd(dir, entry.layer);
@@ -155,7 +165,7 @@ Result<> UnionEngine::ResolveLocked(Directory& dir) {
       STRATA_TRY_ASSIGN(parent_fd, FdLocked(*parent, layer));
     }
     STRATA_TRY_ASSIGN(UniqueFd opened,
-                      env_.files.Open(parent_fd->get(), view.name_text.c_str(), kOpenDirectory));
+                      OpenDirectory(layer, parent_fd->get(), view.name_text.c_str()));
     auto fd = std::make_shared<const UniqueFd>(std::move(opened));
     dir.stack.push_back({layer, std::nullopt, fd});
     STRATA_TRY_ASSIGN(const DirectoryMarks marks,

@@ -167,6 +167,8 @@ class UnionEngine final : public Engine {
 
   Result<> ResolveLocked(Directory& dir) STRATA_REQUIRES(dir.stack_mu);
   Result<SharedFd> FdLocked(Directory& dir, LayerIndex layer) STRATA_REQUIRES(dir.stack_mu);
+  // A layer's directory, for its names.
+  Result<UniqueFd> OpenDirectory(LayerIndex layer, int parent, const char* name);
   Result<SharedFd> OpenEntryLocked(Directory& dir, StackEntry& entry) STRATA_REQUIRES(dir.stack_mu);
   Result<SharedFd> ChainFdLocked(Directory& dir, LayerIndex layer) STRATA_REQUIRES(dir.stack_mu);
   // Where the directory is in a lower layer, from the layer's root, without a leading slash.
