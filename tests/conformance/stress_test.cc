@@ -44,6 +44,7 @@ class Stress : public ::testing::TestWithParam<const Variant*> {
   std::string At(const std::string& name) const { return root_.At(name); }
 
   void SetUp() override {
+    if (support::LacksDefaultTransport()) GTEST_SKIP() << support::kNoUring;
     for (const char* dir : {"base", "top", "upper", "work", "mnt"}) Must(root_.MakeDir(dir));
     for (int i = 0; i < kSharedDirs; ++i) {
       for (const char* layer : {"base/d", "top/d"}) {

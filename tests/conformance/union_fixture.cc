@@ -31,9 +31,7 @@ UnionTest::UnionTest() : root_(Must(support::TempRoot::Create())) {
 UnionTest::~UnionTest() = default;
 
 void UnionTest::SetUp() {
-  if (support::DefaultTransport() == "uring" && !support::KernelHasUring()) {
-    GTEST_SKIP() << support::kNoUring;
-  }
+  if (support::LacksDefaultTransport()) GTEST_SKIP() << support::kNoUring;
 }
 
 std::vector<std::string> LeftInWork(const std::string& work) {

@@ -100,9 +100,7 @@ void Report(Runner& runner, Sequence sequence, const Failure& failure) {
 class UnionModel : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (support::DefaultTransport() == "uring" && !support::KernelHasUring()) {
-      GTEST_SKIP() << support::kNoUring;
-    }
+    if (support::LacksDefaultTransport()) GTEST_SKIP() << support::kNoUring;
     if (!support::KernelHas(flags.disk)) {
       GTEST_SKIP() << "this kernel has no " << support::FilesystemName(flags.disk);
     }

@@ -127,6 +127,8 @@ std::string DefaultTransport() {
   return name != nullptr ? name : "";
 }
 
+bool LacksDefaultTransport() { return DefaultTransport() == "uring" && !KernelHasUring(); }
+
 std::string StratafsPath() {
   const char* dir = std::getenv("STRATA_BIN_DIR");
   return (dir != nullptr ? std::string(dir) + "/" : std::string()) + "stratafs";

@@ -32,12 +32,14 @@ std::string StratafsPath();
 
 // $STRATA_TRANSPORT: what stratafs mounts are served by unless a test says otherwise.
 std::string DefaultTransport();
+// The kernel has none of that: tests skip, with kNoUring.
+bool LacksDefaultTransport();
 
 struct UnionSpec {
   std::vector<std::string> lower = {};  // top first
   // stratafs only: has the index of all of `lower`, which then are not named one by one.
   std::string chain = {};
-  std::string upper = {};               // empty: read-only
+  std::string upper = {};  // empty: read-only
   std::string work = {};
   std::string mount_point = {};
   // stratafs only; empty leaves the default.

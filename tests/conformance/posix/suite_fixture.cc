@@ -57,6 +57,7 @@ std::string TestName(const ::testing::TestParamInfo<Run>& info) {
 }
 
 void SuiteTest::SetUp() {
+  if (support::LacksDefaultTransport()) GTEST_SKIP() << support::kNoUring;
   const Place place = GetParam().place;
   if (place && !support::KernelHas(*place)) {
     GTEST_SKIP() << "this kernel has no " << support::FilesystemName(*place);
