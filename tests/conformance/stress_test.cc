@@ -170,7 +170,9 @@ std::string NameOf(const ::testing::TestParamInfo<const Variant*>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Variants, Stress,
-                         ::testing::Values(&Variants()[2], &Variants()[3], &Variants()[6]), NameOf);
+                         ::testing::Values(&Variants()[0], &Variants()[2], &Variants()[3],
+                                           &Variants()[6]),
+                         NameOf);
 
 }  // namespace
 }  // namespace strata::conformance
