@@ -132,6 +132,11 @@ std::optional<BlockMapId> IdOfMark(std::string_view mark) {
   return id;
 }
 
+bool SaysAllIsBelow(std::string_view mark) {
+  return mark.empty() || (mark.size() >= kMarkHeader && mark[0] == 0 &&
+                          static_cast<std::uint8_t>(mark[1]) == mark.size());
+}
+
 BlockMap::Source BlockMap::SourceOf(const struct stat& st) {
   return {static_cast<std::uint64_t>(st.st_size), st.st_mtim.tv_sec,
           static_cast<std::uint32_t>(st.st_mtim.tv_nsec)};
@@ -186,7 +191,7 @@ Result<std::unique_ptr<BlockMap>> BlockMap::Open(const BlockMapDir& dir, const B
                                                  int upper) {
   FileOps& files = dir.files;
   const std::string name = BlockMapName(id);
-  auto fd = files.Open(dir.fd, name.c_str(), O_RDWR | O_NOFOLLOW);
+  auto fd = files.Open(dir.fd, name.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK);
   if (!fd) {
     if (fd.error().code() == ENOENT) return std::unexpected(Damaged(name, "is missing"));
     return std::unexpected(std::move(fd).error());
@@ -208,7 +213,8 @@ Result<std::unique_ptr<BlockMap>> BlockMap::Open(const BlockMapDir& dir, const B
 }
 
 Result<std::string> BlockMap::UpperHandle(const BlockMapDir& dir, const char* name) {
-  STRATA_TRY_ASSIGN(const UniqueFd fd, dir.files.Open(dir.fd, name, O_RDONLY | O_NOFOLLOW));
+  STRATA_TRY_ASSIGN(const UniqueFd fd,
+                    dir.files.Open(dir.fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
   STRATA_TRY_ASSIGN(const Header header, ReadHeader(dir, fd.get(), name));
   return std::string(header.handle.data(), header.handle_length);
 }

@@ -26,7 +26,9 @@ std::string BlockMapName(const BlockMapId& id);
 // that mark it does not know, and refuses the file (linux: fs/overlayfs/overlayfs.h,
 // struct ovl_metacopy).
 std::string HalfCopiedMark(const BlockMapId& id);
-// The id in such a value; nothing for those of kernel overlayfs.
+// Whether the value is one of kernel overlayfs: all data is in a lower layer.
+bool SaysAllIsBelow(std::string_view mark);
+// The id in a half-copied file's value; nothing for others.
 std::optional<BlockMapId> IdOfMark(std::string_view mark);
 
 // Where maps are.

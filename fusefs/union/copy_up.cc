@@ -16,6 +16,15 @@
 #include "fusefs/union/union_engine.h"
 
 namespace strata::fusefs {
+namespace {
+
+// Shown links less those of the upper inode, in the kernel's form.
+std::string LinkCountMark(std::int32_t delta) {
+  return (delta < 0 ? "U" : "U+") + std::to_string(delta);
+}
+
+}  // namespace
+
 Result<> UnionEngine::EnsureUpper(NodeIndex node, CopyUpNeed need) {
   if (!layers_->writable()) return Fail(EROFS, "copy-up");
   node = Current(node);
@@ -317,20 +326,22 @@ Result<> UnionEngine::PublishFile(NodeIndex node, StagedCopy copy,
       continue;
     }
     const Moving moving(*this);
-    if (index_name) {
-      STRATA_TRY(work_->LinkStaged(staged, work_->index_fd(), index_name->c_str()));
-      links_->AddIndexed(*index_name);
-      index_names_.Put(node, std::make_shared<const std::string>(*index_name));
-    }
+    if (index_name) STRATA_TRY(AddToIndex(node, staged, *index_name, lower_links));
     if (view.Is(kNodeOrphan)) {
       // Deleted while it was copied: it lives on as a file without a name, in work/ no longer than
       // this.
       orphans_.Put(node, std::make_shared<const UniqueFd>(std::move(staged.fd)));
     } else {
       const Slot slot = parent->names.Find(view.name_text);
-      if (slot == NameTable::kNone) return Fail(ENOENT, "copy-up");
-      const KeepTimes times(env_.files, parent_fd->get());
-      STRATA_TRY(work_->PlaceStaged(staged, parent_fd->get(), view.name_text.c_str()));
+      Result<> placed = Fail(ENOENT, "copy-up");
+      if (slot != NameTable::kNone) {
+        const KeepTimes times(env_.files, parent_fd->get());
+        placed = work_->PlaceStaged(staged, parent_fd->get(), view.name_text.c_str());
+      }
+      if (!placed) {
+        if (index_name) TakeFromIndex(node, *index_name);
+        return placed;
+      }
       parent->names.at(slot).layer = kUpperLayer;
       parent->names.at(slot).lower_exists = true;
     }
@@ -355,6 +366,27 @@ Result<> UnionEngine::PublishFile(NodeIndex node, StagedCopy copy,
   return {};
 }
 
+// The count of links is there first, and right for an entry without a name. A crash before it is
+// set right for the name as well shows a link too many; one too few would let the last of them be
+// taken for none.
+Result<> UnionEngine::AddToIndex(NodeIndex node, const StagedFile& staged, const std::string& name,
+                                 nlink_t lower_links) {
+  auto marked =
+      env_.files.SetXattr(staged.fd.get(), layers_->xattrs().LinkCount().c_str(),
+                          LinkCountMark(static_cast<std::int32_t>(lower_links) - 1));
+  if (!marked && marked.error().code() != EOPNOTSUPP) return marked;
+  STRATA_TRY(work_->LinkStaged(staged, work_->index_fd(), name.c_str()));
+  links_->AddIndexed(name);
+  index_names_.Put(node, std::make_shared<const std::string>(name));
+  return {};
+}
+
+void UnionEngine::TakeFromIndex(NodeIndex node, const std::string& name) {
+  index_names_.Take(node);
+  links_->RemoveIndexed(name);
+  Ignore(env_.files.Unlink(work_->index_fd(), name.c_str()), "index entry of a failed copy-up");
+}
+
 void UnionEngine::StoreLinkDelta(NodeIndex node) {
   const NodeView view = nodes_->View(node);
   const auto name = index_names_.Find(node);
@@ -364,8 +396,7 @@ void UnionEngine::StoreLinkDelta(NodeIndex node) {
     log::Warn("no index entry to keep the link count in", {{"entry", *name}});
     return;
   }
-  const char* sign = view.nlink_delta < 0 ? "U" : "U+";
-  SetMark(fd->get(), layers_->xattrs().LinkCount(), sign + std::to_string(view.nlink_delta));
+  SetMark(fd->get(), layers_->xattrs().LinkCount(), LinkCountMark(view.nlink_delta));
 }
 
 }  // namespace strata::fusefs

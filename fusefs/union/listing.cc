@@ -12,6 +12,8 @@ namespace {
 
 // Listing offsets: 0 is ".", 1 "..", and from here on slot numbers.
 constexpr std::uint64_t kFirstSlot = 2;
+// What readdir(3) tells of a name that cannot be looked at, as FUSE servers do.
+constexpr std::uint64_t kUnknownIno = 0xffffffff;
 // Entries bound at a time; about what fills the kernel's readdirplus buffer.
 constexpr std::size_t kListBatch = 128;
 
@@ -65,6 +67,7 @@ Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset
     std::optional<ChainEntry> entry = std::nullopt;
     Bound bound = {};
     bool valid = false;
+    bool broken = false;  // there, but not to be looked at
   };
   std::vector<Item> items;
   bool at_end = true;
@@ -109,15 +112,24 @@ Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset
       const auto fd = std::ranges::find(fds, entry.layer, &LayerFd::layer);
       if (entry.whiteout || fd == fds.end()) continue;
       auto bound = Bind(dir, item.slot, {fd->fd, std::move(item.entry)});
-      if (!bound) continue;  // the stat(2) of that name will say what is wrong with it
+      if (!bound) {
+        // The stat(2) of that name will say what is wrong with it: to leave it out would have a
+        // copy of the tree lack it without a word.
+        item.broken = bound.error().code() != ENOENT;
+        continue;
+      }
       item.bound = std::move(*bound);
       item.valid = true;
     }
   }
   bool full = false;
   for (Item& item : items) {
+    if (item.broken && !full) {
+      full = !add({item.name, item.slot + kFirstSlot + 1, kUnknownIno, item.type, nullptr});
+      if (full) continue;
+    }
     if (!item.valid) {
-      *offset = item.slot + kFirstSlot + 1;
+      if (!full) *offset = item.slot + kFirstSlot + 1;
       continue;
     }
     const NodeIndex index = item.bound.node.index;

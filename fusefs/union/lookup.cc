@@ -202,7 +202,8 @@ Result<std::uint16_t> UnionEngine::DataFlagsOf(LayerIndex layer, const struct st
   if (dir < 0) return kAllHere;  // see FindPlace()
   const auto mark = env_.files.GetXattrAt(dir, name.c_str(), layers_->xattrs().Metacopy().c_str());
   if (!mark) return kAllHere;
-  if (!IdOfMark(*mark)) return static_cast<std::uint16_t>(kNodeBorrows);
+  if (SaysAllIsBelow(*mark)) return static_cast<std::uint16_t>(kNodeBorrows);
+  if (!IdOfMark(*mark)) return Fail(EIO, "lookup", name + " has a damaged metacopy mark");
   if (layer == kUpperLayer) return static_cast<std::uint16_t>(kNodePartial);
   log::Warn("a half-copied file in a lower layer cannot be served: finalize the layer it was in",
             {{"name", name}});

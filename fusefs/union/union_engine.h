@@ -309,6 +309,10 @@ class UnionEngine final : public Engine {
   // number stability.
   void SetMark(int fd, const std::string& name, std::string_view value);
   void MarkIno(int fd, std::uint64_t ino);
+  // Links a staged copy into the index of link groups, and undoes that.
+  Result<> AddToIndex(NodeIndex node, const StagedFile& staged, const std::string& name,
+                      nlink_t lower_links);
+  void TakeFromIndex(NodeIndex node, const std::string& name);
   void StoreLinkDelta(NodeIndex node);
 
   // --- content.cc: open files' content, and files whose data is below, wholly or in part --------

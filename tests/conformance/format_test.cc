@@ -151,5 +151,30 @@ TEST_F(Format, InodeNumbersOutliveCopyUpRenameAndRemount) {
   EXPECT_EQ(Lstat(At("h")).st_ino, dir);
 }
 
+// To take a damaged mark for "all data is below" would show what was there before the change.
+TEST_F(Format, AHalfCopiedFileWithADamagedMarkIsListedAndRefused) {
+  if (IsKernel()) GTEST_SKIP() << "stratafs's own form";
+  WriteFile(Lower(0, "f"), std::string(std::size_t{2} << 20, 'x'));
+  Mount({.options = {"copyup_threshold=1M"}});
+  {
+    const UniqueFd file = OpenFile(At("f"), O_WRONLY);
+    ASSERT_EQ(::pwrite(file.get(), "new", 3, 5000), 3);
+  }
+  Unmount();
+  const std::string mark = Must(GetXattr(Upper("f"), "trusted.overlay.metacopy"));
+  ASSERT_EQ(mark.size(), 20U) << "the upper filesystem shares blocks";
+  for (std::string damaged : {std::string("\x53"), std::string("garbage"), mark + "x",
+                              mark.substr(0, 18), "\x54" + mark.substr(1)}) {
+    Must(SetXattr(Upper("f"), "trusted.overlay.metacopy", damaged));
+    Mount();
+    EXPECT_EQ(List(At()), std::vector<std::string>{"f"});
+    EXPECT_EQ(ErrnoOf(::open(At("f").c_str(), O_RDONLY)), EIO);
+    Unmount();
+  }
+  Must(SetXattr(Upper("f"), "trusted.overlay.metacopy", mark));
+  Mount();
+  EXPECT_EQ(ReadFile(At("f")).substr(5000, 4), "newx");
+}
+
 }  // namespace
 }  // namespace strata::conformance

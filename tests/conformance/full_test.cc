@@ -5,6 +5,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "tests/conformance/union_fixture.h"
@@ -274,6 +275,43 @@ TEST_F(Full, NoInodeIsLeft) {
   EXPECT_EQ(Lstat(At("d/f")).st_mode & 0777, 0600U);
   EXPECT_EQ(ReadFile(At("d/f")), "f");
   EXPECT_EQ(UpperTree(), (std::vector<std::string>{"d", "d/f"}));
+}
+
+// With room for the copy, then for its entry in the index of link groups, then for its name.
+TEST_F(Full, AGroupOfLinksThatFoundNoRoomIsCopiedUpOnceThereIs) {
+  WriteFile(Lower(0, "a"), "old");
+  MustCall(::link(Lower(0, "a").c_str(), Lower(0, "b").c_str()), "link");
+  MountSmall("size=3m");
+  const auto leave = [&](fsfilcnt_t room) {
+    struct statvfs now{};
+    MustCall(::statvfs(small_.c_str(), &now), "statvfs");
+    const std::string limit = "nr_inodes=" + std::to_string(now.f_files - now.f_ffree + room);
+    MustCall(::mount("none", small_.c_str(), "tmpfs", MS_REMOUNT, limit.c_str()), "remount");
+  };
+  int refused = 0;
+  for (fsfilcnt_t room = 0; room < 8; ++room) {
+    leave(room);
+    const int error = ErrnoOf(::chmod(At("a").c_str(), 0600));
+    if (error == 0) break;
+    EXPECT_EQ(error, ENOSPC) << room;
+    ++refused;
+    EXPECT_TRUE(List(Work() + "/index").empty()) << room;
+    EXPECT_TRUE(Staged().empty()) << room;
+    EXPECT_TRUE(UpperTree().empty()) << room;
+    EXPECT_EQ(Lstat(At("a")).st_nlink, 2U) << room;
+  }
+  EXPECT_GE(refused, 2);
+  leave(100);
+  AppendFile(At("a"), "1");
+  AppendFile(At("b"), "2");
+  Unmount();
+  Mount();
+  EXPECT_EQ(Lstat(At("b")).st_nlink, 2U);
+  MustCall(::unlink(At("a").c_str()), "unlink");
+  Unmount();
+  Mount();
+  EXPECT_EQ(ReadFile(At("b")), "old12");
+  EXPECT_EQ(Lstat(At("b")).st_nlink, 1U);
 }
 
 // The limit is the writer's, not the daemon's.
