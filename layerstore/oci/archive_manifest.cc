@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/try.h"
+#include "layerstore/oci/image_config.h"
 #include "layerstore/oci/json_reader.h"
 #include "layerstore/oci/manifest.h"
 
@@ -11,6 +12,7 @@ namespace strata::layerstore {
 Result<std::vector<DockerArchiveImage>> ParseDockerArchiveManifest(std::string_view json) {
   constexpr const char* kOp = "manifest.json";
   STRATA_TRY_ASSIGN(const Json list, ParseJsonArray(json, kManifestBytesMax, kOp));
+  if (list.size() > kArchiveImagesMax) return Fail(EINVAL, kOp, "too many images");
   std::vector<DockerArchiveImage> images;
   for (const Json& item : list) {
     if (!item.is_object()) return Fail(EINVAL, kOp, "an image is not an object");
@@ -21,6 +23,10 @@ Result<std::vector<DockerArchiveImage>> ParseDockerArchiveManifest(std::string_v
     image.layers = reader.Strings("Layers");
     STRATA_TRY(reader.status());
     if (image.config.empty()) return Fail(EINVAL, kOp, "an image has no config");
+    if (image.layers.size() > kLayersMax) return Fail(EINVAL, kOp, "an image has too many layers");
+    if (image.repo_tags.size() > kArchiveNamesMax) {
+      return Fail(EINVAL, kOp, "an image has too many names");
+    }
     images.push_back(std::move(image));
   }
   return images;
@@ -35,6 +41,7 @@ Result<std::vector<LegacyRepositoryTag>> ParseLegacyRepositories(std::string_vie
     for (const auto& [tag, layer] : tags.items()) {
       const auto* id = layer.get_ptr<const std::string*>();
       if (id == nullptr) return Fail(EINVAL, kOp, "a layer id is not a string");
+      if (result.size() == kArchiveNamesMax) return Fail(EINVAL, kOp, "too many names");
       result.push_back({std::string(name) + ':' + std::string(tag), *id});
     }
   }

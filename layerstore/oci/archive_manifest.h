@@ -2,6 +2,7 @@
 // predecessor `repositories`, and an OCI layout's version file.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,12 +11,17 @@
 
 namespace strata::layerstore {
 
+// Most images of one archive, and names of one image, that are accepted.
+inline constexpr std::size_t kArchiveImagesMax = 1000;
+inline constexpr std::size_t kArchiveNamesMax = 1000;
+
 // One image of manifest.json; the strings are names of members of the archive.
 struct DockerArchiveImage {
   std::string config;
   std::vector<std::string> repo_tags;  // "debian:12"
   std::vector<std::string> layers;     // base first
 };
+// EINVAL beyond the limits above, or kLayersMax.
 // https://github.com/moby/docker-image-spec/blob/main/v1.2.md#combined-image-json--filesystem-changeset-format
 Result<std::vector<DockerArchiveImage>> ParseDockerArchiveManifest(std::string_view json);
 
@@ -24,6 +30,7 @@ struct LegacyRepositoryTag {
   std::string name;  // "debian:12"
   std::string layer;
 };
+// EINVAL for more than kArchiveNamesMax of them.
 Result<std::vector<LegacyRepositoryTag>> ParseLegacyRepositories(std::string_view json);
 
 // Checks an `oci-layout` file: EINVAL, or ENOTSUP for a version other than 1.x.

@@ -1,5 +1,6 @@
 #include "layerstore/oci/image_config.h"
 
+#include <map>
 #include <utility>
 
 #include "base/try.h"
@@ -89,20 +90,23 @@ Result<ImageConfig> ReadCommon(JsonReader& reader) {
   return result;
 }
 
-void Put(Json& json, const char* key, const std::string& value) {
+void Put(OrderedJson& json, const char* key, const std::string& value) {
   if (!value.empty()) json[key] = value;
 }
 
-void Put(Json& json, const char* key, const std::vector<std::string>& value) {
+void Put(OrderedJson& json, const char* key, const std::vector<std::string>& value) {
   if (!value.empty()) json[key] = value;
 }
 
-void PutKeys(Json& json, const char* key, const std::vector<std::string>& names) {
-  for (const std::string& name : names) json[key][name] = Json::object();
+void PutKeys(OrderedJson& json, const char* key, const std::vector<std::string>& names) {
+  // Put in as a whole: one by one, each name would be searched for among those before it.
+  std::map<std::string, OrderedJson> keys;
+  for (const std::string& name : names) keys.emplace(name, OrderedJson::object());
+  if (!keys.empty()) json[key] = keys;
 }
 
-Json WriteHealthCheck(const HealthCheck& check) {
-  Json json;
+OrderedJson WriteHealthCheck(const HealthCheck& check) {
+  OrderedJson json;
   json["Test"] = check.test;
   if (check.interval != 0) json["Interval"] = check.interval;
   if (check.timeout != 0) json["Timeout"] = check.timeout;
@@ -111,8 +115,8 @@ Json WriteHealthCheck(const HealthCheck& check) {
   return json;
 }
 
-Json WriteExecution(const ImageConfig& config) {
-  Json json = Json::object();
+OrderedJson WriteExecution(const ImageConfig& config) {
+  OrderedJson json = OrderedJson::object();
   Put(json, "User", config.user);
   PutKeys(json, "ExposedPorts", config.exposed_ports);
   Put(json, "Env", config.env);
@@ -129,8 +133,8 @@ Json WriteExecution(const ImageConfig& config) {
   return json;
 }
 
-Json WriteHistory(const HistoryEntry& entry) {
-  Json json = Json::object();
+OrderedJson WriteHistory(const HistoryEntry& entry) {
+  OrderedJson json = OrderedJson::object();
   Put(json, "created", entry.created);
   Put(json, "created_by", entry.created_by);
   Put(json, "author", entry.author);
@@ -165,7 +169,7 @@ Result<LegacyImage> ParseLegacyImage(std::string_view text) {
 }
 
 std::string ImageConfig::ToJson() const {
-  Json json;
+  OrderedJson json;
   Put(json, "created", created);
   Put(json, "author", author);
   json["architecture"] = platform.architecture;
@@ -173,9 +177,9 @@ std::string ImageConfig::ToJson() const {
   json["os"] = platform.os;
   Put(json, "os.version", platform.os_version);
   json["config"] = WriteExecution(*this);
-  Json& rootfs = json["rootfs"];
+  OrderedJson& rootfs = json["rootfs"];
   rootfs["type"] = "layers";
-  Json& ids = rootfs["diff_ids"] = Json::array();
+  OrderedJson& ids = rootfs["diff_ids"] = OrderedJson::array();
   for (const Digest& id : diff_ids) ids.push_back(id.ToString());
   for (const HistoryEntry& entry : history) json["history"].push_back(WriteHistory(entry));
   return DumpJson(json);

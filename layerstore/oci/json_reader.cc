@@ -1,14 +1,62 @@
 #include "layerstore/oci/json_reader.h"
 
+#include <array>
 #include <utility>
 
 namespace strata::layerstore {
 
 namespace {
 
+// Looks through a document without keeping any of it, and stops at what is beyond the limits.
+class LimitCheck final : public nlohmann::json_sax<Json> {
+ public:
+  const char* problem() const { return problem_; }
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(std::size_t) override { return Enter(); }
+  bool end_object() override { return Leave(); }
+  bool start_array(std::size_t) override { return Enter(); }
+  bool end_array() override { return Leave(); }
+  bool key(string_t&) override {
+    if (++keys_[depth_ - 1] > kJsonKeysMax) problem_ = "has an object with too many keys";
+    return problem_ == nullptr;
+  }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception&) override {
+    return false;
+  }
+
+ private:
+  bool Enter() {
+    if (depth_ == kJsonDepthMax) {
+      problem_ = "is nested too deeply";
+      return false;
+    }
+    keys_[depth_++] = 0;
+    return true;
+  }
+  bool Leave() {
+    --depth_;
+    return true;
+  }
+
+  std::array<std::size_t, kJsonDepthMax> keys_ = {};  // of the objects around
+  std::size_t depth_ = 0;
+  const char* problem_ = nullptr;
+};
+
 Result<Json> ParseJson(std::string_view text, std::size_t limit, const char* what) {
   if (text.size() > limit) {
     return Fail(EINVAL, what, "is larger than " + std::to_string(limit) + " bytes");
+  }
+  LimitCheck check;
+  if (!Json::sax_parse(text, &check)) {
+    return Fail(EINVAL, what, check.problem() != nullptr ? check.problem() : "is not JSON");
   }
   Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) return Fail(EINVAL, what, "is not JSON");
@@ -145,8 +193,8 @@ Digest JsonReader::RequiredDigest(const char* key) {
   return {};
 }
 
-std::string DumpJson(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+std::string DumpJson(const OrderedJson& json) {
+  return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
 }
 
 }  // namespace strata::layerstore

@@ -15,9 +15,17 @@
 
 namespace strata::layerstore {
 
-using Json = nlohmann::ordered_json;
+// What is read: keys are found in a tree, for documents from outside may have a great many.
+using Json = nlohmann::json;
+// What is written: keys stay in the order they were given. Each is searched for among those before.
+using OrderedJson = nlohmann::ordered_json;
 
-// EINVAL unless `text` is one JSON object of at most `limit` bytes; `what` starts the message.
+// No document that means something has more, or goes deeper.
+inline constexpr std::size_t kJsonKeysMax = 100'000;  // of one object
+inline constexpr std::size_t kJsonDepthMax = 64;
+
+// EINVAL unless `text` is one JSON object of at most `limit` bytes and within the limits above;
+// `what` starts the message.
 Result<Json> ParseJsonObject(std::string_view text, std::size_t limit, const char* what);
 
 // The same for a list.
@@ -56,6 +64,6 @@ class JsonReader {
 };
 
 // Serialises without throwing: bytes that are not UTF-8 become U+FFFD.
-std::string DumpJson(const Json& json);
+std::string DumpJson(const OrderedJson& json);
 
 }  // namespace strata::layerstore

@@ -53,15 +53,15 @@ Result<std::vector<Descriptor>> ReadDescriptors(JsonReader& reader, const char* 
   return result;
 }
 
-Json WriteDescriptor(const Descriptor& descriptor) {
-  Json json;
+OrderedJson WriteDescriptor(const Descriptor& descriptor) {
+  OrderedJson json;
   json["mediaType"] = descriptor.media_type;
   json["digest"] = descriptor.digest.ToString();
   json["size"] = descriptor.size;
   if (!descriptor.urls.empty()) json["urls"] = descriptor.urls;
   if (!descriptor.annotations.empty()) json["annotations"] = descriptor.annotations;
   if (descriptor.platform) {
-    Json& platform = json["platform"];
+    OrderedJson& platform = json["platform"];
     platform["architecture"] = descriptor.platform->architecture;
     platform["os"] = descriptor.platform->os;
     if (!descriptor.platform->os_version.empty()) {
@@ -115,21 +115,21 @@ Result<Index> ReadIndex(JsonReader& reader, std::string type) {
 }  // namespace
 
 std::string Manifest::ToJson() const {
-  Json json;
+  OrderedJson json;
   json["schemaVersion"] = kSchemaVersion;
   json["mediaType"] = media_type;
   json["config"] = WriteDescriptor(config);
-  Json& list = json["layers"] = Json::array();
+  OrderedJson& list = json["layers"] = OrderedJson::array();
   for (const Descriptor& layer : layers) list.push_back(WriteDescriptor(layer));
   if (!annotations.empty()) json["annotations"] = annotations;
   return DumpJson(json);
 }
 
 std::string Index::ToJson() const {
-  Json json;
+  OrderedJson json;
   json["schemaVersion"] = kSchemaVersion;
   json["mediaType"] = media_type;
-  Json& list = json["manifests"] = Json::array();
+  OrderedJson& list = json["manifests"] = OrderedJson::array();
   for (const Descriptor& manifest : manifests) list.push_back(WriteDescriptor(manifest));
   if (!annotations.empty()) json["annotations"] = annotations;
   return DumpJson(json);

@@ -1,6 +1,10 @@
 // References, manifests, configurations and timestamps.
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <string>
+
+#include "layerstore/oci/archive_manifest.h"
 #include "layerstore/oci/image_config.h"
 #include "layerstore/oci/manifest.h"
 #include "layerstore/oci/media_types.h"
@@ -226,6 +230,68 @@ TEST(ImageConfigTest, ChainId) {
   const Digest b = Digest::Of("b");
   EXPECT_EQ(ChainId(std::array{a}), a);
   EXPECT_EQ(ChainId(std::array{a, b}), Digest::Of(a.ToString() + " " + b.ToString()));
+}
+
+// 8 MiB of short keys take a search through all the earlier ones for each, or they do not.
+TEST(HostileJsonTest, ManyKeysTakeNoTime) {
+  std::string volumes;
+  for (int i = 0; i < 90'000; ++i)
+    volumes += (i == 0 ? "\"/" : ",\"/") + std::to_string(i) + "\":{}";
+  const std::string config = R"({"config":{"Volumes":{)" + volumes + R"(}},)" +
+                             R"("rootfs":{"type":"layers","diff_ids":[]}})";
+  const auto begin = std::chrono::steady_clock::now();
+  const auto parsed = ParseImageConfig(config);
+  ASSERT_TRUE(parsed.has_value()) << parsed.error().ToString();
+  EXPECT_EQ(parsed->volumes.size(), 90'000U);
+  const auto again = ParseImageConfig(parsed->ToJson());
+  ASSERT_TRUE(again.has_value());
+  EXPECT_EQ(again->volumes, parsed->volumes);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+}
+
+TEST(HostileJsonTest, LimitsOfKeysAndDepth) {
+  std::string keys;
+  for (int i = 0; i < 100'001; ++i) keys += ",\"" + std::to_string(i) + "\":0";
+  const std::string tail = R"("rootfs":{"type":"layers","diff_ids":[]}})";
+  const auto many = ParseImageConfig(R"({"x":{"":0)" + keys + "}," + tail);
+  ASSERT_FALSE(many.has_value());
+  EXPECT_EQ(many.error().code(), EINVAL);
+  EXPECT_NE(many.error().ToString().find("too many keys"), std::string::npos);
+  const auto nested = [&](std::size_t depth) {
+    return ParseImageConfig(R"({"x":)" + std::string(depth, '[') + std::string(depth, ']') + "," +
+                            tail);
+  };
+  EXPECT_TRUE(nested(60).has_value());
+  for (const std::size_t depth : {std::size_t{64}, std::size_t{1'000'000}}) {
+    const auto deep = nested(depth);
+    ASSERT_FALSE(deep.has_value());
+    EXPECT_NE(deep.error().ToString().find("too deeply"), std::string::npos);
+  }
+}
+
+TEST(HostileJsonTest, LimitsOfArchives) {
+  const auto times = [](std::size_t count, const std::string& item) {
+    std::string list = "[";
+    for (std::size_t i = 0; i < count; ++i) list += (i == 0 ? "" : ",") + item;
+    return list + "]";
+  };
+  const auto image = [](const std::string& tags, const std::string& layers) {
+    return R"({"Config":"c","RepoTags":)" + tags + R"(,"Layers":)" + layers + "}";
+  };
+  EXPECT_EQ(ParseDockerArchiveManifest(times(1000, image("[]", "[]")))->size(), 1000U);
+  for (const std::string& json :
+       {times(1001, image("[]", "[]")), times(1, image(times(1001, "\"a:1\""), "[]")),
+        times(1, image("[]", times(4097, "\"l\"")))}) {
+    const auto parsed = ParseDockerArchiveManifest(json);
+    ASSERT_FALSE(parsed.has_value());
+    EXPECT_EQ(parsed.error().code(), EINVAL);
+    EXPECT_NE(parsed.error().ToString().find("too many"), std::string::npos);
+  }
+  std::string tags;
+  for (int i = 0; i < 1001; ++i) {
+    tags += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":\"layer\"";
+  }
+  EXPECT_FALSE(ParseLegacyRepositories("{\"app\":{" + tags + "}}").has_value());
 }
 
 TEST(TimestampTest, Rfc3339) {
