@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/path.h"
 #include "base/try.h"
 
 namespace strata::layerstore {
@@ -11,8 +12,15 @@ namespace {
 
 constexpr int kBusyTimeoutMs = 30'000;
 
+// What the system call said that made SQLite give up. ENOENT from one stands for a file that SQLite
+// keeps for itself, never for a row that is not there, so it is no answer to give a caller.
+int SystemErrno(sqlite3* db) {
+  const int code = db != nullptr ? sqlite3_system_errno(db) : 0;
+  return code == 0 || code == ENOENT ? EIO : code;
+}
+
 // SQLite's result codes as errno values: https://www.sqlite.org/rescode.html
-int ToErrno(int status) {
+int ToErrno(sqlite3* db, int status) {
   switch (status & 0xFF) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
@@ -25,7 +33,8 @@ int ToErrno(int status) {
     case SQLITE_AUTH:
       return EACCES;
     case SQLITE_CANTOPEN:
-      return ENOENT;
+    case SQLITE_IOERR:
+      return SystemErrno(db);
     case SQLITE_NOMEM:
       return ENOMEM;
     case SQLITE_CORRUPT:
@@ -42,8 +51,15 @@ int ToErrno(int status) {
 }
 
 std::unexpected<Error> FailSql(sqlite3* db, int status) {
-  return Fail(ToErrno(status), "meta.db",
+  return Fail(ToErrno(db, status), "meta.db",
               std::string(db != nullptr ? sqlite3_errmsg(db) : sqlite3_errstr(status)));
+}
+
+// Why a database was not opened: here a file that is not there is an answer.
+int OpenErrno(sqlite3* db, int status) {
+  if (sqlite3_extended_errcode(db) == SQLITE_CANTOPEN_SYMLINK) return ELOOP;
+  if ((status & 0xFF) == SQLITE_CANTOPEN && sqlite3_system_errno(db) == ENOENT) return ENOENT;
+  return ToErrno(db, status);
 }
 
 }  // namespace
@@ -138,12 +154,15 @@ Result<std::shared_ptr<Database>> Database::Open(const std::string& path, bool r
   const int flags =
       (read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE) |
       SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW;
+  // NOFOLLOW is for the file alone, but SQLite refuses a link anywhere on the way to it.
+  STRATA_TRY_ASSIGN(const std::string directory, RealPath(std::string(DirName(path))));
+  const std::string real_path = JoinPath(directory, BaseName(path));
   sqlite3* db = nullptr;
-  const int status = sqlite3_open_v2(path.c_str(), &db, flags, nullptr);
+  const int status = sqlite3_open_v2(real_path.c_str(), &db, flags, nullptr);
   // Owns `db` from here on, even where opening failed: SQLite wants it closed all the same.
   std::shared_ptr<Database> database(new Database(db));
   if (status != SQLITE_OK) {
-    return std::unexpected(std::move(FailSql(db, status)).error().WithContext(path));
+    return Fail(OpenErrno(db, status), "meta.db", path + ": " + sqlite3_errmsg(db));
   }
   sqlite3_extended_result_codes(db, 1);
   sqlite3_busy_timeout(db, kBusyTimeoutMs);

@@ -2,13 +2,18 @@
 #include "layerstore/meta/database.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <array>
 #include <thread>
 #include <vector>
 
+#include "base/file_ops.h"
 #include "base/try.h"
+#include "tests/support/files.h"
 #include "tests/support/must.h"
+#include "tests/support/process.h"
 #include "tests/support/temp_root.h"
 
 namespace strata::layerstore {
@@ -117,6 +122,34 @@ TEST_F(DatabaseTest, WritersQueue) {
 TEST_F(DatabaseTest, BadFiles) {
   EXPECT_EQ(Database::Open(temp_.At("none/x.db"), false).error().code(), ENOENT);
   EXPECT_EQ(Database::Open(temp_.At("none.db"), true).error().code(), ENOENT);
+  support::MakeDir(temp_.At("directory"));
+  EXPECT_EQ(Database::Open(temp_.At("directory"), false).error().code(), EISDIR);
+  Must(Database::Open(path_, false));
+  Must(FileOps::System().SymLink("x.db", AT_FDCWD, temp_.At("link.db").c_str()));
+  EXPECT_EQ(Database::Open(temp_.At("link.db"), false).error().code(), ELOOP);
+}
+
+TEST_F(DatabaseTest, SaysWhyTheSystemRefused) {
+  Must(Database::Open(path_, false));
+  support::MustCall(::chmod(path_.c_str(), 0600), "chmod");
+  const auto open = [&] {
+    const auto database = Database::Open(path_, true);
+    return database ? 0 : database.error().code();
+  };
+  EXPECT_EQ(support::AsUser(65534, open), EACCES);
+  // No descriptor left: neither "not there" nor a broken disk.
+  auto child = Must(support::ChildProcess::Fork([&] {
+    const rlimit none = {3, 3};
+    return ::setrlimit(RLIMIT_NOFILE, &none) == 0 ? open() : -1;
+  }));
+  EXPECT_EQ(Must(child.Wait(std::chrono::seconds(30))), EMFILE);
+}
+
+TEST_F(DatabaseTest, DirectoriesOnTheWayMayBeLinks) {
+  support::MakeDir(temp_.At("real"));
+  Must(FileOps::System().SymLink("real", AT_FDCWD, temp_.At("link").c_str()));
+  Must(Database::Open(temp_.At("link/x.db"), false));
+  Must(Database::Open(temp_.At("real/x.db"), true));
 }
 
 }  // namespace
