@@ -117,7 +117,8 @@ class Sweep {
     return SweepDirectory(root_.blobs(), kept, &report_.blobs);
   }
 
-  // Moves what is named by no digest of `kept` into the trash; `removed` counts files.
+  // Moves what has the name of a digest that is not in `kept` into the trash; `removed` counts
+  // files. Other names are not the store's, so what they stand for is not garbage.
   Result<> SweepDirectory(int dir, const std::set<std::string>& kept,
                           std::vector<Digest>* removed) {
     FileOps& ops = root_.ops();
@@ -125,8 +126,8 @@ class Sweep {
     STRATA_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(ops, fd.get()));
     for (const std::string& name : names) {
       const auto digest = Digest::FromHex(name);
-      if (digest && kept.contains(digest->ToString())) continue;
-      if (removed != nullptr && digest) {
+      if (!digest || kept.contains(digest->ToString())) continue;
+      if (removed != nullptr) {
         STRATA_TRY_ASSIGN(const struct stat st, ops.StatAt(dir, name.c_str()));
         report_.reclaimed += static_cast<std::uint64_t>(st.st_size);
         removed->push_back(*digest);

@@ -25,20 +25,6 @@ Result<Descriptor> ImportMember(const ImportContext& context, ImageFiles& files,
   return layer;
 }
 
-Result<std::vector<Reference>> NamesFor(const ImportContext& context,
-                                        const std::vector<std::string>& tags) {
-  std::vector<Reference> names;
-  if (context.options.name) {
-    names.push_back(*context.options.name);
-    return names;
-  }
-  for (const std::string& tag : tags) {
-    STRATA_TRY_ASSIGN(Reference name, ParseName(tag));
-    names.push_back(std::move(name));
-  }
-  return names;
-}
-
 Result<Image> ImportOne(const ImportContext& context, ImageFiles& files,
                         const DockerArchiveImage& item) {
   STRATA_TRY_ASSIGN(std::string config_json, files.Read(item.config, kConfigBytesMax));
@@ -55,9 +41,7 @@ Result<Image> ImportOne(const ImportContext& context, ImageFiles& files,
     layers.push_back(std::move(layer));
   }
   STRATA_TRY_ASSIGN(const auto names, NamesFor(context, item.repo_tags));
-  STRATA_TRY_ASSIGN(Image image, PutWithManifest(context, std::move(config_json), std::move(layers),
-                                                 std::nullopt));
-  return AddNames(context, image, names);
+  return PutWithManifest(context, std::move(config_json), std::move(layers), names);
 }
 
 // The layers of a legacy image, base first: every layer has a directory with its JSON and tar.
@@ -97,9 +81,7 @@ Result<Image> ImportLegacy(const ImportContext& context, ImageFiles& files, cons
     layers.push_back(std::move(descriptor));
   }
   STRATA_TRY_ASSIGN(const auto names, NamesFor(context, tags));
-  STRATA_TRY_ASSIGN(Image image,
-                    PutWithManifest(context, config.ToJson(), std::move(layers), std::nullopt));
-  return AddNames(context, image, names);
+  return PutWithManifest(context, config.ToJson(), std::move(layers), names);
 }
 
 }  // namespace

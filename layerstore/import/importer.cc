@@ -47,31 +47,33 @@ Result<Descriptor> ImportLayer(const ImportContext& context, LayerIngest ingest,
   return DescriptorOf(sink->blob());
 }
 
+Result<Image> Put(const ImportContext& context, NewImage image,
+                  const std::vector<Reference>& names) {
+  for (const Reference& name : names) image.names.push_back(name.WithDefaultTag());
+  return context.store.images().Put(image);
+}
+
 Result<Image> PutWithManifest(const ImportContext& context, std::string config_json,
-                              std::vector<Descriptor> layers,
-                              const std::optional<Reference>& name) {
+                              std::vector<Descriptor> layers, const std::vector<Reference>& names) {
   Manifest manifest;
   manifest.media_type = std::string(media_type::kOciManifest);
   manifest.config.media_type = std::string(media_type::kOciConfig);
   manifest.config.digest = Digest::Of(config_json);
   manifest.config.size = config_json.size();
   manifest.layers = std::move(layers);
-  return context.store.images().Put(
-      {std::move(config_json), manifest.ToJson(), manifest.media_type, name});
+  return Put(context, {std::move(config_json), manifest.ToJson(), manifest.media_type, {}}, names);
 }
 
-Result<Reference> ParseName(const std::string& text) {
-  auto name = Reference::Parse(text);
-  if (name) return name;
-  return Fail(EINVAL, "import", "'" + ShownName(text) + "' is no name for an image");
-}
-
-Result<Image> AddNames(const ImportContext& context, const Image& image,
-                       const std::vector<Reference>& names) {
-  for (const Reference& name : names) {
-    STRATA_TRY(context.store.images().Tag(image.id, name.WithDefaultTag()));
+Result<std::vector<Reference>> NamesFor(const ImportContext& context,
+                                        const std::vector<std::string>& texts) {
+  if (context.options.name) return std::vector<Reference>{*context.options.name};
+  std::vector<Reference> names;
+  for (const std::string& text : texts) {
+    auto name = Reference::Parse(text);
+    if (!name) return Fail(EINVAL, "import", "'" + ShownName(text) + "' is no name for an image");
+    names.push_back(std::move(*name));
   }
-  return context.store.images().Resolve(image.id.ToString());
+  return names;
 }
 
 }  // namespace strata::layerstore

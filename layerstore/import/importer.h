@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,16 +30,17 @@ using Feed = std::function<Result<>(const std::function<Result<>(std::string_vie
 // layer is there.
 Result<Descriptor> ImportLayer(const ImportContext& context, LayerIngest ingest, const Feed& feed);
 
-// Puts an image made here: writes a manifest for `config_json` and `layers`.
+// Puts an image and its names at once; those without a tag or digest get "latest".
+Result<Image> Put(const ImportContext& context, NewImage image,
+                  const std::vector<Reference>& names);
+// The same for an image made here: writes a manifest for `config_json` and `layers`.
 Result<Image> PutWithManifest(const ImportContext& context, std::string config_json,
-                              std::vector<Descriptor> layers, const std::optional<Reference>& name);
+                              std::vector<Descriptor> layers, const std::vector<Reference>& names);
 
-// A name that an archive gives an image; EINVAL that shows it.
-Result<Reference> ParseName(const std::string& text);
-
-// Gives one image several names.
-Result<Image> AddNames(const ImportContext& context, const Image& image,
-                       const std::vector<Reference>& names);
+// The names of an image: the one that was asked for, else those that the archive gives it. EINVAL
+// that shows the one that is none.
+Result<std::vector<Reference>> NamesFor(const ImportContext& context,
+                                        const std::vector<std::string>& texts);
 
 // The formats. Each checks what it reads; archives hold at least one image.
 Result<std::vector<Image>> ImportOciLayout(const ImportContext& context, ImageFiles& files);

@@ -60,8 +60,8 @@ Result<FoundManifest> FindManifest(const ImportContext& context, ImageFiles& fil
   return Fail(EINVAL, "OCI layout", "indexes are nested too deeply");
 }
 
-Result<Image> ImportManifest(const ImportContext& context, ImageFiles& files,
-                             Descriptor descriptor) {
+Result<Image> ImportManifest(const ImportContext& context, ImageFiles& files, Descriptor descriptor,
+                             const std::vector<Reference>& names) {
   STRATA_TRY_ASSIGN(FoundManifest found, FindManifest(context, files, std::move(descriptor)));
   STRATA_TRY_ASSIGN(std::string config_json,
                     ReadBlob(files, found.manifest.config, kConfigBytesMax));
@@ -84,8 +84,8 @@ Result<Image> ImportManifest(const ImportContext& context, ImageFiles& files,
           std::move(imported).error().WithContext("layer " + layer.digest.ToString()));
     }
   }
-  return context.store.images().Put(
-      {std::move(config_json), std::move(found.json), found.manifest.media_type, std::nullopt});
+  return Put(context,
+             {std::move(config_json), std::move(found.json), found.manifest.media_type, {}}, names);
 }
 
 }  // namespace
@@ -108,15 +108,10 @@ Result<std::vector<Image>> ImportOciLayout(const ImportContext& context, ImageFi
   std::vector<Image> images;
   for (const auto& [name, candidates] : by_name) {
     STRATA_TRY_ASSIGN(Descriptor chosen, SelectOne(candidates, context.options.platform));
-    STRATA_TRY_ASSIGN(Image image, ImportManifest(context, files, std::move(chosen)));
-    std::vector<Reference> names;
-    if (context.options.name) {
-      names.push_back(*context.options.name);
-    } else if (!name.empty()) {
-      STRATA_TRY_ASSIGN(Reference reference, ParseName(name));
-      names.push_back(std::move(reference));
-    }
-    STRATA_TRY_ASSIGN(image, AddNames(context, image, names));
+    std::vector<std::string> texts;
+    if (!name.empty()) texts.push_back(name);
+    STRATA_TRY_ASSIGN(const auto names, NamesFor(context, texts));
+    STRATA_TRY_ASSIGN(Image image, ImportManifest(context, files, std::move(chosen), names));
     images.push_back(std::move(image));
   }
   return images;

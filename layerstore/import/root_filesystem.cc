@@ -49,9 +49,8 @@ Result<Image> ImportRootFilesystem(const ImportContext& context, const Feed& fee
   STRATA_TRY_ASSIGN(Descriptor layer, ImportLayer(context, std::move(ingest), feed));
   STRATA_TRY_ASSIGN(const LayerBlob blob, context.store.layers().FindBlob(layer.digest));
   STRATA_TRY_ASSIGN(const ImageConfig config, CompleteConfig(context, blob.diff_id));
-  std::optional<Reference> name;
-  if (context.options.name) name = context.options.name->WithDefaultTag();
-  return PutWithManifest(context, config.ToJson(), {std::move(layer)}, name);
+  STRATA_TRY_ASSIGN(const auto names, NamesFor(context, {}));
+  return PutWithManifest(context, config.ToJson(), {std::move(layer)}, names);
 }
 
 }  // namespace strata::layerstore

@@ -1,6 +1,8 @@
 #include "layerstore/meta/image_queries.h"
 
+#include <functional>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "base/try.h"
@@ -54,19 +56,88 @@ Result<std::optional<Digest>> ByPrefix(Connection& connection, std::string_view 
   return found.front();
 }
 
-Result<std::vector<Reference>> Names(Connection& connection, const char* sql, char separator,
-                                     const Digest& id) {
-  STRATA_TRY_ASSIGN(Statement statement, connection.Prepare(sql));
-  statement.Bind(1, id.ToString());
-  std::vector<Reference> names;
+// The rows of `columns` in `table`, in the order of `order`: those of one image, whose id is in the
+// column `image`, or without an id those of all.
+Result<Statement> SelectRows(Connection& connection, const Digest* id, const std::string& columns,
+                             const char* table, const char* image, const char* order) {
+  std::string sql = "SELECT " + columns + " FROM " + table;
+  if (id != nullptr) sql += std::string(" WHERE ") + image + "=?1";
+  STRATA_TRY_ASSIGN(Statement statement, connection.Prepare(sql + " ORDER BY " + order));
+  if (id != nullptr) statement.Bind(1, id->ToString());
+  return statement;
+}
+
+// Newest first, without layers and names.
+Result<std::vector<Image>> SelectImages(Connection& connection, const Digest* id) {
+  STRATA_TRY_ASSIGN(
+      Statement statement,
+      SelectRows(connection, id, "id, manifest_digest, manifest_media_type, size, created, added",
+                 "images", "id", "created DESC, added DESC, id"));
+  std::vector<Image> images;
   for (;;) {
     STRATA_TRY_ASSIGN(const bool row, statement.Step());
-    if (!row) return names;
-    STRATA_TRY_ASSIGN(Reference name,
-                      Reference::Parse(statement.Text(0) + separator + statement.Text(1)));
-    names.push_back(std::move(name));
+    if (!row) return images;
+    Image image;
+    STRATA_TRY_ASSIGN(image.id, Digest::Parse(statement.Text(0)));
+    STRATA_TRY_ASSIGN(image.manifest_digest, Digest::Parse(statement.Text(1)));
+    image.manifest_media_type = statement.Text(2);
+    image.size = static_cast<std::uint64_t>(statement.Integer(3));
+    image.created = statement.Integer(4);
+    image.added = statement.Integer(5);
+    images.push_back(std::move(image));
   }
 }
+
+// Images with all that belongs to them, by one statement a table however many there are.
+class ImageLoader {
+ public:
+  ImageLoader(Connection& connection, const Digest* id) : connection_(connection), id_(id) {}
+
+  Result<std::vector<Image>> Run() {
+    STRATA_TRY_ASSIGN(images_, SelectImages(connection_, id_));
+    for (Image& image : images_) by_id_.emplace(image.id.ToString(), &image);
+    STRATA_TRY(Each("diff_id", "image_layers", "image, position",
+                    [](Image& image, const Statement& row) -> Result<> {
+                      STRATA_TRY_ASSIGN(const Digest diff_id, Digest::Parse(row.Text(1)));
+                      image.diff_ids.push_back(diff_id);
+                      return {};
+                    }));
+    STRATA_TRY(Each("name, tag", "tags", "name, tag", [](Image& image, const Statement& row) {
+      return AddName(image.tags, row, ':');
+    }));
+    STRATA_TRY(Each(
+        "name, digest", "repo_digests", "name, digest",
+        [](Image& image, const Statement& row) { return AddName(image.repo_digests, row, '@'); }));
+    return std::move(images_);
+  }
+
+ private:
+  static Result<> AddName(std::vector<Reference>& names, const Statement& row, char separator) {
+    STRATA_TRY_ASSIGN(Reference name, Reference::Parse(row.Text(1) + separator + row.Text(2)));
+    names.push_back(std::move(name));
+    return {};
+  }
+
+  // `columns` follow the image's id, which is column 0.
+  Result<> Each(const char* columns, const char* table, const char* order,
+                const std::function<Result<>(Image&, const Statement&)>& take) {
+    STRATA_TRY_ASSIGN(
+        Statement statement,
+        SelectRows(connection_, id_, std::string("image, ") + columns, table, "image", order));
+    for (;;) {
+      STRATA_TRY_ASSIGN(const bool row, statement.Step());
+      if (!row) return {};
+      const auto image = by_id_.find(statement.Text(0));
+      // A row without its image is nobody's; the foreign keys let none come about.
+      if (image != by_id_.end()) STRATA_TRY(take(*image->second, statement));
+    }
+  }
+
+  Connection& connection_;
+  const Digest* id_;
+  std::vector<Image> images_;
+  std::unordered_map<std::string, Image*> by_id_;
+};
 
 }  // namespace
 
@@ -109,39 +180,13 @@ Result<Resolved> ResolveImage(Connection& connection, std::string_view text) {
 }
 
 Result<Image> LoadImage(Connection& connection, const Digest& id) {
-  STRATA_TRY_ASSIGN(
-      Statement statement,
-      connection.Prepare("SELECT manifest_digest, manifest_media_type, size, created, "
-                         "added FROM images WHERE id=?1"));
-  statement.Bind(1, id.ToString());
-  STRATA_TRY_ASSIGN(const bool row, statement.Step());
-  if (!row) return NoSuchImage(id.ToString());
-  Image image;
-  image.id = id;
-  STRATA_TRY_ASSIGN(image.manifest_digest, Digest::Parse(statement.Text(0)));
-  image.manifest_media_type = statement.Text(1);
-  image.size = static_cast<std::uint64_t>(statement.Integer(2));
-  image.created = statement.Integer(3);
-  image.added = statement.Integer(4);
-  STRATA_TRY_ASSIGN(
-      image.diff_ids,
-      ByColumn(connection, "SELECT diff_id FROM image_layers WHERE image=?1 ORDER BY position",
-               id.ToString()));
-  STRATA_TRY_ASSIGN(
-      image.tags,
-      Names(connection, "SELECT name, tag FROM tags WHERE image=?1 ORDER BY name, tag", ':', id));
-  STRATA_TRY_ASSIGN(
-      image.repo_digests,
-      Names(connection,
-            "SELECT name, digest FROM repo_digests WHERE image=?1 ORDER BY name, digest", '@', id));
-  return image;
+  STRATA_TRY_ASSIGN(auto images, ImageLoader(connection, &id).Run());
+  if (images.empty()) return NoSuchImage(id.ToString());
+  return std::move(images.front());
 }
 
-Result<std::vector<Digest>> AllImageIds(Connection& connection) {
-  STRATA_TRY_ASSIGN(
-      Statement statement,
-      connection.Prepare("SELECT id FROM images ORDER BY created DESC, added DESC, id"));
-  return Digests(std::move(statement));
+Result<std::vector<Image>> LoadImages(Connection& connection) {
+  return ImageLoader(connection, nullptr).Run();
 }
 
 Result<std::vector<std::string>> UsersOf(Connection& connection, const Digest& id) {

@@ -25,7 +25,8 @@ struct Resolved {
 Result<Resolved> ResolveImage(Connection& connection, std::string_view text);
 // ENOENT if there is no such image.
 Result<Image> LoadImage(Connection& connection, const Digest& id);
-Result<std::vector<Digest>> AllImageIds(Connection& connection);
+// All, newest first.
+Result<std::vector<Image>> LoadImages(Connection& connection);
 Result<std::vector<std::string>> UsersOf(Connection& connection, const Digest& id);
 // The image that has this tag or repository digest.
 Result<std::optional<Digest>> ImageNamed(Connection& connection, const Reference& name);

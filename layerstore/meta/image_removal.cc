@@ -98,11 +98,10 @@ Result<ImageRemoval> ImageStore::Remove(std::string_view name_or_id, bool force)
 Result<ImageRemoval> ImageStore::RemoveUnused(bool all) {
   ImageRemoval removal;
   STRATA_TRY(database_->Write([&](Connection& connection) -> Result<> {
-    STRATA_TRY_ASSIGN(const auto ids, AllImageIds(connection));
-    for (const Digest& id : ids) {
-      STRATA_TRY_ASSIGN(const Image image, LoadImage(connection, id));
+    STRATA_TRY_ASSIGN(const auto images, LoadImages(connection));
+    for (const Image& image : images) {
       if (!all && !image.tags.empty()) continue;
-      STRATA_TRY_ASSIGN(const auto users, UsersOf(connection, id));
+      STRATA_TRY_ASSIGN(const auto users, UsersOf(connection, image.id));
       if (users.empty()) STRATA_TRY(DeleteImage(connection, image, removal));
     }
     return {};

@@ -114,7 +114,7 @@ Result<Image> ImageStore::Put(const NewImage& image) {
   Image result;
   STRATA_TRY(database_->Write([&](Connection& connection) -> Result<> {
     STRATA_TRY(InsertImage(connection, image, config, id));
-    if (image.name) STRATA_TRY(InsertName(connection, id, *image.name));
+    for (const Reference& name : image.names) STRATA_TRY(InsertName(connection, id, name));
     STRATA_TRY_ASSIGN(result, LoadImage(connection, id));
     return {};
   }));
@@ -124,12 +124,7 @@ Result<Image> ImageStore::Put(const NewImage& image) {
 Result<std::vector<Image>> ImageStore::List() {
   std::vector<Image> images;
   STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
-    STRATA_TRY_ASSIGN(const auto ids, AllImageIds(connection));
-    images.reserve(ids.size());
-    for (const Digest& id : ids) {
-      STRATA_TRY_ASSIGN(Image image, LoadImage(connection, id));
-      images.push_back(std::move(image));
-    }
+    STRATA_TRY_ASSIGN(images, LoadImages(connection));
     return {};
   }));
   return images;
@@ -205,6 +200,24 @@ Result<std::vector<std::string>> ImageStore::Users(const Digest& id) {
   STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
     STRATA_TRY_ASSIGN(users, UsersOf(connection, id));
     return {};
+  }));
+  return users;
+}
+
+Result<std::vector<std::string>> ImageStore::UsersNamed(std::string_view prefix) {
+  std::vector<std::string> users;
+  STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(Statement statement,
+                      connection.Prepare("SELECT user FROM image_users WHERE user>=?1 ORDER BY "
+                                         "user"));
+    statement.Bind(1, prefix);
+    for (;;) {
+      STRATA_TRY_ASSIGN(const bool row, statement.Step());
+      if (!row) return {};
+      std::string user = statement.Text(0);
+      if (!user.starts_with(prefix)) return {};
+      users.push_back(std::move(user));
+    }
   }));
   return users;
 }

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,9 +23,9 @@ struct NewImage {
   std::string config_json;    // exact bytes; their digest becomes the id
   std::string manifest_json;  // exact bytes as pulled, or Manifest::ToJson()
   std::string manifest_media_type;
-  // The name it goes by: moves a tag from the image that had it; a digest in it is recorded as a
-  // repository digest. None: an untagged image.
-  std::optional<Reference> name;
+  // The names it goes by, set with it or not at all: moves tags from the images that had them; a
+  // digest in one is recorded as a repository digest. None: an untagged image.
+  std::vector<Reference> names;
 };
 
 struct Image {
@@ -63,8 +62,9 @@ class ImageStore {
  public:
   static Result<std::unique_ptr<ImageStore>> Open(std::shared_ptr<Database> database);
 
-  // Adds the image, or only its name if the image is there. EINVAL: config or manifest are wrong or
-  // disagree about the number of layers; ENOENT: a layer is not in the store.
+  // Adds the image, or only its names if the image is there. EINVAL: config or manifest are wrong
+  // or disagree about the number of layers, or a name has neither tag nor digest; ENOENT: a layer
+  // is not in the store.
   Result<Image> Put(const NewImage& image);
 
   // All images, newest first.
@@ -98,6 +98,8 @@ class ImageStore {
   static Result<> AddUser(Connection& connection, const Digest& id, std::string_view user);
   static Result<> RemoveUser(Connection& connection, std::string_view user);
   Result<std::vector<std::string>> Users(const Digest& id);
+  // The users of all images, removed ones included, whose names begin so.
+  Result<std::vector<std::string>> UsersNamed(std::string_view prefix);
 
  private:
   explicit ImageStore(std::shared_ptr<Database> database) : database_(std::move(database)) {}

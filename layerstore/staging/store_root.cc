@@ -21,6 +21,7 @@ namespace {
 
 constexpr mode_t kPrivate = 0700;
 constexpr mode_t kLockMode = 0600;
+constexpr mode_t kParentMode = 0755;
 constexpr int kDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
 
 // Makes the directory if it is not there and makes its name durable.
@@ -35,6 +36,23 @@ Result<UniqueFd> OpenOrMakeDir(FileOps& ops, int parent, const char* name, bool 
   auto fd = ops.Open(parent, name, kDirectory);
   if (!fd) return std::unexpected(std::move(fd).error().WithContext(name));
   return fd;
+}
+
+// Makes the directories on the way to `path` and itself where they are missing, each durable.
+Result<> MakeDirs(FileOps& ops, const std::string& path) {
+  auto made = ops.MakeDir(AT_FDCWD, path.c_str(), kParentMode);
+  const std::string parent(DirName(path));
+  if (!made && made.error().code() == ENOENT && parent != path) {
+    STRATA_TRY(MakeDirs(ops, parent));
+    made = ops.MakeDir(AT_FDCWD, path.c_str(), kParentMode);
+  }
+  if (!made) {
+    if (made.error().code() == EEXIST) return {};
+    return std::unexpected(std::move(made).error().WithContext(path));
+  }
+  STRATA_TRY_ASSIGN(const UniqueFd above,
+                    ops.Open(AT_FDCWD, parent.c_str(), O_RDONLY | O_DIRECTORY));
+  return ops.Sync(above.get());
 }
 
 std::string WithoutTrailingSlash(const std::filesystem::path& path) {
@@ -83,11 +101,7 @@ Result<std::unique_ptr<StoreRoot>> StoreRoot::Open(const std::string& path, bool
   const std::filesystem::path absolute = std::filesystem::absolute(path, code);
   if (code) return Fail(code.value(), "store root", path);
   std::unique_ptr<StoreRoot> root(new StoreRoot(WithoutTrailingSlash(absolute), ops));
-  if (!read_only) {
-    const std::string parent(DirName(root->path_));
-    std::filesystem::create_directories(parent, code);
-    if (code) return Fail(code.value(), "mkdir", parent);
-  }
+  if (!read_only) STRATA_TRY(MakeDirs(ops, std::string(DirName(root->path_))));
   STRATA_TRY(root->OpenDirectories(read_only));
   if (!read_only) {
     STRATA_TRY(root->TakeStaging());
@@ -139,9 +153,13 @@ Result<> StoreRoot::TakeStaging() {
     }
     const std::string name = std::to_string(::getpid()) + '-' + HexEncode(random);
     STRATA_TRY(ops_.MakeDir(tmp_.get(), name.c_str(), kPrivate));
-    STRATA_TRY_ASSIGN(UniqueFd fd, ops_.Open(tmp_.get(), name.c_str(), kDirectory));
-    auto lock = FileLock::TryAcquire(std::move(fd));
-    // A start-up cleanup of another process may have seen it before it was locked.
+    // A start-up cleanup of another process may take it away before it is locked.
+    auto fd = ops_.Open(tmp_.get(), name.c_str(), kDirectory);
+    if (!fd) {
+      if (fd.error().code() == ENOENT) continue;
+      return std::unexpected(std::move(fd).error());
+    }
+    auto lock = FileLock::TryAcquire(std::move(*fd));
     if (!lock) {
       if (lock.error().code() == EWOULDBLOCK) continue;
       return std::unexpected(std::move(lock).error());

@@ -61,7 +61,7 @@ class Pull {
   Result<> FetchLayers(layerstore::Lease& lease);
   Result<> FetchLayer(std::size_t index, layerstore::Lease& lease);
   Result<> Receive(std::size_t index, layerstore::LayerSink& sink);
-  // Whether the store has this very image already, whatever its name.
+  // Whether the store has this very image already, with all its layers and whatever its name.
   Result<bool> AlreadyHere(layerstore::Lease& lease);
   Result<Reference> NewName() const;
   std::string Named() const {
@@ -209,7 +209,17 @@ Result<bool> Pull::AlreadyHere(layerstore::Lease& lease) {
     if (detail.error().code() == ENOENT) return false;
     return std::unexpected(std::move(detail.error()));
   }
-  for (const Digest& diff_id : detail->image.diff_ids) STRATA_TRY(lease.PinLayer(diff_id));
+  bool whole = true;
+  for (const Digest& diff_id : detail->image.diff_ids) {
+    STRATA_TRY(lease.PinLayer(diff_id));
+    // The rows may be all that is left of a layer.
+    auto found = store_.layers().Find(diff_id);
+    if (!found && found.error().code() != ENOENT) {
+      return std::unexpected(std::move(found.error()));
+    }
+    whole = whole && found.has_value();
+  }
+  if (!whole) return false;
   config_json_ = std::move(detail->config_json);
   config_ = std::move(detail->config);
   return true;
@@ -240,7 +250,8 @@ Result<PullOutcome> Pull::Run() {
   image.config_json = std::move(config_json_);
   image.manifest_json = std::move(remote_.bytes);
   image.manifest_media_type = manifest_.media_type;
-  STRATA_TRY_ASSIGN(image.name, NewName());
+  STRATA_TRY_ASSIGN(Reference name, NewName());
+  image.names.push_back(std::move(name));
   PullOutcome outcome;
   STRATA_TRY_ASSIGN(outcome.image, store_.images().Put(image));
   outcome.digest = top_digest_;

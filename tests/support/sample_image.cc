@@ -155,7 +155,7 @@ layerstore::Image PutImage(layerstore::Store& store, const SampleImage& image,
   entry.config_json = image.config_json;
   entry.manifest_json = image.manifest_json;
   entry.manifest_media_type = image.manifest.media_type;
-  entry.name = name;
+  entry.names = {name};
   return Must(store.images().Put(entry));
 }
 

@@ -154,6 +154,24 @@ TEST_F(RegistryE2e, WhatIsPushedComesBackTheSame) {
   EXPECT_THAT(host_->lines(), Contains("Status: Image is up to date for " + name));
 }
 
+TEST_F(RegistryE2e, APullBringsBackWhatWasLost) {
+  const std::string name = Name("lib/sample:1");
+  const auto image = support::PutImage(host_->store(), sample_, Must(Reference::Parse(name)));
+  const auto trees = host_->Trees(image);
+  ASSERT_TRUE(host_->Push(name));
+  const auto lost = Must(host_->store().layers().Find(sample_.layers[1].diff_id));
+  Must(support::RemoveTree(lost.path));
+  EXPECT_FALSE(host_->store().LowerDirs(image));
+
+  const auto pulled = host_->Pull(name);
+  ASSERT_TRUE(pulled) << pulled.error().ToString();
+  EXPECT_EQ(pulled->image.id, image.id);
+  EXPECT_THAT(host_->lines(), IsSupersetOf(std::vector<std::string>{
+                                  sample_.layers[0].digest.Short() + ": Already exists",
+                                  sample_.layers[1].digest.Short() + ": Pull complete"}));
+  ExpectSame(host_->Trees(pulled->image), trees);
+}
+
 TEST_F(RegistryE2e, ASecondPushSendsNothingAndAnotherRepositoryMounts) {
   const auto image =
       support::PutImage(host_->store(), sample_, Must(Reference::Parse(Name("lib/sample:1"))));

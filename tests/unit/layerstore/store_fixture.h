@@ -60,8 +60,10 @@ class StoreTest : public ::testing::Test {
     manifest.config.digest = Digest::Of(config.ToJson());
     manifest.config.size = config.ToJson().size();
     manifest.layers.resize(diff_ids.size());
-    NewImage image{config.ToJson(), manifest.ToJson(), manifest.media_type, std::nullopt};
-    if (name != nullptr) image.name = support::Must(Reference::Parse(name)).WithDefaultTag();
+    NewImage image{config.ToJson(), manifest.ToJson(), manifest.media_type, {}};
+    if (name != nullptr) {
+      image.names.push_back(support::Must(Reference::Parse(name)).WithDefaultTag());
+    }
     return support::Must(store_->images().Put(image));
   }
 

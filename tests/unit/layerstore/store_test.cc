@@ -5,10 +5,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 #include <vector>
 
+#include "base/fault_file_ops.h"
 #include "base/remove_tree.h"
 #include "layerstore/gc/collector.h"
 #include "tests/unit/layerstore/store_fixture.h"
@@ -38,6 +40,8 @@ class LayerTest : public StoreTest {
     Must(writer->Write(data));
     return Must(writer->Commit(std::nullopt, std::nullopt)).digest;
   }
+
+  std::string making_;
 };
 
 TEST_F(LayerTest, RootIsPrivate) {
@@ -45,6 +49,36 @@ TEST_F(LayerTest, RootIsPrivate) {
   support::MustCall(::chmod(root_.c_str(), 0755), "chmod");
   Reopen();
   EXPECT_EQ(Lstat(root_).st_mode & 07777U, 0700U);
+}
+
+TEST_F(LayerTest, RootBelowASymbolicLink) {
+  store_.reset();
+  Must(FileOps::System().SymLink(temp_.path().c_str(), AT_FDCWD, temp_.At("link").c_str()));
+  root_ = temp_.At("link/store");
+  Reopen();
+  const LayerInfo layer = Must(PutLayer(SmallTar()));
+  EXPECT_EQ(ReadFile(layer.path + "/d/f"), "x");
+  store_ = Must(Store::Open({.root = root_, .read_only = true}));
+  EXPECT_TRUE(Succeeds(store_->layers().Find(layer.diff_id)));
+}
+
+TEST_F(LayerTest, AnotherStartMayTakeTheNewStagingAway) {
+  store_.reset();
+  // What a clean-up does between the making of the directory and its locking, twice.
+  int taken = 0;
+  FaultFileOps ops(FileOps::System(), [&](const FaultFileOps::Call& call) {
+    if (call.name == "MakeDir") making_ = call.path;
+    if (call.name == "Open" && taken < 2 && making_ == call.path &&
+        ::rmdir((root_ + "/tmp/" + making_).c_str()) == 0) {
+      ++taken;
+    }
+    return 0;
+  });
+  Reopen(&ops);
+  EXPECT_EQ(taken, 2);
+  EXPECT_TRUE(Succeeds(PutLayer(SmallTar())));
+  ExpectNoLeftovers();
+  store_.reset();
 }
 
 TEST_F(LayerTest, Blobs) {
@@ -281,6 +315,14 @@ TEST_F(LayerTest, CollectsWhatNothingNeeds) {
   ExpectNoLeftovers();
 }
 
+TEST_F(LayerTest, CollectsNothingThatIsNotItsOwn) {
+  const std::vector<std::string> names = {"/layers/sha256/notes", "/blobs/sha256/notes",
+                                          "/chains/sha256/notes", "/blobs/sha256/ABCDEF"};
+  for (const std::string& name : names) WriteFile(root_ + name, "an operator's");
+  Must(Collect(*store_));
+  for (const std::string& name : names) EXPECT_EQ(ReadFile(root_ + name), "an operator's") << name;
+}
+
 TEST_F(LayerTest, LeasesHoldAndEnd) {
   std::optional<Lease> lease = Must(store_->NewLease());
   const LayerInfo layer = Must(PutLayer(Gzip(SmallTar()), {}, *lease));
@@ -356,6 +398,72 @@ TEST_F(LayerTest, ImageNames) {
   EXPECT_EQ(Must(images.Resolve(pinned.ToString())).repo_digests.size(), 1U);
   EXPECT_TRUE(FailsWith(images.Tag(first.id, Must(Reference::Parse("x"))), EINVAL));
   EXPECT_TRUE(FailsWith(images.Tag(Digest::Of("none"), pinned), ENOENT));
+}
+
+TEST_F(LayerTest, ImagesComeWithAllTheirNamesOrNotAtAll) {
+  const LayerInfo layer = Must(PutLayer(SmallTar()));
+  ImageStore& images = store_->images();
+  const Image old = PutImage({layer.diff_id}, "app:1", "old");
+  const ImageDetail detail = Must(images.Inspect(PutImage({layer.diff_id}, nullptr, "new").id));
+  Must(images.Remove(detail.image.id.ToString(), false));
+
+  NewImage image{detail.config_json, detail.manifest_json, detail.image.manifest_media_type, {}};
+  const Reference first = Must(Reference::Parse("app:1"));
+  image.names = {first, Must(Reference::Parse("no.tag/and-no-digest"))};
+  EXPECT_TRUE(FailsWith(images.Put(image), EINVAL, "neither tag nor digest"));
+  EXPECT_TRUE(FailsWith(images.Inspect(detail.image.id), ENOENT));
+  EXPECT_EQ(Must(images.Resolve("app:1")).id, old.id);
+
+  image.names = {first, Must(Reference::Parse("other:2"))};
+  EXPECT_EQ(Must(images.Put(image)).tags.size(), 2U);
+  EXPECT_EQ(Must(images.Resolve("app:1")).id, detail.image.id);
+  EXPECT_EQ(Must(images.Resolve("other:2")).id, detail.image.id);
+}
+
+TEST_F(LayerTest, ListsWhatInspectShows) {
+  const LayerInfo first = Must(PutLayer(SmallTar("1")));
+  const LayerInfo second = Must(PutLayer(SmallTar("2")));
+  ImageStore& images = store_->images();
+  EXPECT_TRUE(Must(images.List()).empty());
+  for (int i = 0; i < 6; ++i) {
+    const std::string name = "app" + std::to_string(i);
+    const Image image = PutImage({first.diff_id, (i % 2 == 0 ? second : first).diff_id},
+                                 i == 3 ? nullptr : (name + ":b").c_str(), name.c_str());
+    if (i > 3) Must(images.Tag(image.id, Must(Reference::Parse(name + ":a"))));
+    if (i % 3 == 1) {
+      Must(images.Tag(
+          image.id, Must(Reference::Parse("x/" + name + "@" + image.manifest_digest.ToString()))));
+    }
+  }
+  const auto list = Must(images.List());
+  ASSERT_EQ(list.size(), 6U);
+  std::set<std::string> seen;
+  for (const Image& image : list) {
+    seen.insert(image.id.ToString());
+    const Image shown = Must(images.Inspect(image.id)).image;
+    EXPECT_EQ(image.diff_ids, shown.diff_ids);
+    EXPECT_EQ(image.tags, shown.tags);
+    EXPECT_EQ(image.repo_digests, shown.repo_digests);
+    EXPECT_EQ(image.manifest_digest, shown.manifest_digest);
+    EXPECT_EQ(image.manifest_media_type, shown.manifest_media_type);
+    EXPECT_EQ(image.size, shown.size);
+    EXPECT_EQ(image.added, shown.added);
+    EXPECT_EQ(image.diff_ids.size(), 2U);
+    EXPECT_TRUE(std::ranges::is_sorted(image.tags, {}, &Reference::ToString));
+  }
+  EXPECT_EQ(seen.size(), 6U);
+}
+
+TEST_F(LayerTest, UsersByPrefix) {
+  const LayerInfo layer = Must(PutLayer(SmallTar()));
+  const Image image = PutImage({layer.diff_id}, "app");
+  for (const char* user : {"mount:b", "container:1", "mount:a", "mount", "mounu:c"}) {
+    Must(store_->images().AddUser(image.id, user));
+  }
+  Must(store_->images().Remove("app", true));
+  EXPECT_EQ(Must(store_->images().UsersNamed("mount:")),
+            (std::vector<std::string>{"mount:a", "mount:b"}));
+  EXPECT_TRUE(Must(store_->images().UsersNamed("none:")).empty());
 }
 
 TEST_F(LayerTest, RemovingByDockersRules) {

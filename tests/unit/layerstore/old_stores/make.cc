@@ -73,7 +73,7 @@ LayerBlob PutLayer(Store& store, Lease& lease, const std::string& tar, bool keep
 }
 
 Image PutImage(Store& store, const std::vector<LayerBlob>& layers, const std::string& author,
-               const std::optional<Reference>& name) {
+               const std::vector<Reference>& names) {
   ImageConfig config;
   config.created = "2026-01-02T03:04:05Z";
   config.platform.os = "linux";
@@ -94,7 +94,7 @@ Image PutImage(Store& store, const std::vector<LayerBlob>& layers, const std::st
   manifest.config.media_type = std::string(media_type::kOciConfig);
   manifest.config.digest = Digest::Of(config.ToJson());
   manifest.config.size = config.ToJson().size();
-  return Must(store.images().Put({config.ToJson(), manifest.ToJson(), manifest.media_type, name}));
+  return Must(store.images().Put({config.ToJson(), manifest.ToJson(), manifest.media_type, names}));
 }
 
 // Everything that the schema has a table for; returns the layers that only a container holds.
@@ -105,13 +105,13 @@ std::vector<Digest> Fill(Store& store) {
   const LayerBlob two = PutLayer(store, lease, ChangeTar("two"), false);
   const LayerBlob three = PutLayer(store, lease, ChangeTar("three"), true);
 
-  const Image tagged = PutImage(store, {base, one}, "one", Must(Reference::Parse("app:1")));
+  const Image tagged = PutImage(store, {base, one}, "one", {Must(Reference::Parse("app:1"))});
   Must(store.images().Tag(tagged.id, Must(Reference::Parse("registry.example/team/app:stable"))));
   Must(store.images().AddUser(tagged.id, "container:kept"));
-  const Image pulled = PutImage(store, {base, two}, "two", std::nullopt);
+  const Image pulled = PutImage(store, {base, two}, "two", {});
   Must(store.images().Tag(pulled.id, Must(Reference::Parse("registry.example/team/app@" +
                                                            pulled.manifest_digest.ToString()))));
-  const Image removed = PutImage(store, {base, three}, "three", std::nullopt);
+  const Image removed = PutImage(store, {base, three}, "three", {});
   Must(store.images().AddUser(removed.id, "container:of a removed image"));
   Must(store.images().Remove(removed.id.ToString(), true));
 
