@@ -11,6 +11,7 @@
 #include "base/file_ops.h"
 #include "base/logging.h"
 #include "base/path.h"
+#include "base/replace_file.h"
 #include "base/try.h"
 #include "layerstore/store/store.h"
 #include "manager/container/image_layers.h"
@@ -26,7 +27,9 @@ using nlohmann::json;
 constexpr const char* kRecord = "mount.json";
 constexpr std::size_t kRecordMax = std::size_t{64} * 1024;
 
-std::string UserOf(const std::string& id) { return "mount:" + id; }
+constexpr std::string_view kUserPrefix = "mount:";
+
+std::string UserOf(const std::string& id) { return std::string(kUserPrefix) + id; }
 
 Result<> MakeDirectory(const std::string& path, mode_t mode) {
   auto made = FileOps::System().MakeDir(AT_FDCWD, path.c_str(), mode);
@@ -64,36 +67,70 @@ Result<std::unique_ptr<ImageMounts>> ImageMounts::Open(layerstore::Store& store,
       new ImageMounts(store, images, mounter, std::move(data_root), std::move(run_root)));
   STRATA_TRY(MakeDirectory(mounts->root_, 0700));
   const MutexLock lock(mounts->mu_);
-  STRATA_TRY_ASSIGN(const auto list, mounts->ListLocked());
-  for (const auto& mount : list) {
-    // After a reboot the mount is gone, but a writable layer's changes are the user's.
-    if (mount.read_write || RootFsMounter::State(mount.target) == MountState::kLive) continue;
-    log::Info("forgetting a mount that is gone", {{"target", mount.target}});
-    Ignore(store.images().RemoveUser(UserOf(mount.id)), "the mount is gone");
-    Ignore(RemoveTree(JoinPath(mounts->root_, mount.id)), "the mount is gone");
-  }
+  STRATA_TRY(mounts->ForgetTheGone());
   return mounts;
 }
 
-Result<std::vector<ImageMount>> ImageMounts::ListLocked() {
+void ImageMounts::Forget(const std::string& id) {
+  Ignore(store_.images().RemoveUser(UserOf(id)), "the next start tries again");
+  Ignore(RemoveTree(JoinPath(root_, id)), "the next start tries again");
+}
+
+Result<> ImageMounts::ForgetTheGone() {
+  STRATA_TRY_ASSIGN(const auto ids, Ids());
+  for (const auto& id : ids) {
+    const auto mount = ReadRecord(id);
+    if (!mount) {
+      if (mount.error().code() == ENOENT) {
+        // Mount() was interrupted before it mounted anything.
+        Forget(id);
+        continue;
+      }
+      // There may be changes in its upper directory, which are the user's.
+      log::Error("the record of a mount cannot be read; remove its directory to forget it",
+                 {{"directory", JoinPath(root_, id)}, {"error", mount.error().ToString()}});
+      continue;
+    }
+    // After a reboot the mount is gone, but a writable layer's changes are the user's.
+    if (mount->read_write || RootFsMounter::State(mount->target) == MountState::kLive) continue;
+    log::Info("forgetting a mount that is gone", {{"target", mount->target}});
+    Forget(id);
+  }
+  // Those whose directory somebody removed, or never came to be.
+  STRATA_TRY_ASSIGN(const auto users, store_.images().UsersNamed(kUserPrefix));
+  for (const auto& user : users) {
+    if (std::ranges::find(ids, user.substr(kUserPrefix.size())) == ids.end()) {
+      STRATA_TRY(store_.images().RemoveUser(user));
+    }
+  }
+  return {};
+}
+
+Result<std::vector<std::string>> ImageMounts::Ids() {
   FileOps& ops = FileOps::System();
   STRATA_TRY_ASSIGN(const UniqueFd dir, ops.Open(AT_FDCWD, root_.c_str(), O_RDONLY | O_DIRECTORY));
-  std::vector<std::string> ids;
-  STRATA_TRY(ops.ReadDir(dir.get(), [&](std::string_view name, ino_t, unsigned char) {
-    ids.emplace_back(name);
-    return true;
-  }));
+  return NamesIn(ops, dir.get());
+}
+
+Result<ImageMount> ImageMounts::ReadRecord(const std::string& id) {
+  FileOps& ops = FileOps::System();
+  const std::string path = JoinPath(JoinPath(root_, id), kRecord);
+  STRATA_TRY_ASSIGN(const UniqueFd file, ops.Open(AT_FDCWD, path.c_str(), O_RDONLY | O_NOFOLLOW));
+  STRATA_TRY_ASSIGN(const std::string text, ReadAll(ops, file.get(), kRecordMax));
+  const json object = json::parse(text, nullptr, false);
+  if (!object.is_object() || Text(object, "target").empty()) {
+    return Fail(EBADMSG, "mount record", path);
+  }
+  return ImageMount{id, Text(object, "image"), Text(object, "target"), object.contains("upper"),
+                    Text(object, "upper")};
+}
+
+Result<std::vector<ImageMount>> ImageMounts::ListLocked() {
+  STRATA_TRY_ASSIGN(const auto ids, Ids());
   std::vector<ImageMount> mounts;
   for (const auto& id : ids) {
-    const std::string directory = JoinPath(root_, id);
-    auto file = ops.Open(AT_FDCWD, JoinPath(directory, kRecord).c_str(), O_RDONLY | O_NOFOLLOW);
-    if (!file) continue;  // an interrupted Mount(): nothing is mounted
-    STRATA_TRY_ASSIGN(const std::string text, ReadAll(ops, file->get(), kRecordMax));
-    const json object = json::parse(text, nullptr, false);
-    if (!object.is_object()) continue;
-    ImageMount mount{id, Text(object, "image"), Text(object, "target"), object.contains("upper"),
-                     Text(object, "upper")};
-    mounts.push_back(std::move(mount));
+    // One that cannot be read was reported at the start.
+    if (auto mount = ReadRecord(id)) mounts.push_back(std::move(*mount));
   }
   return mounts;
 }
@@ -112,9 +149,13 @@ Result<> ImageMounts::Prepare(const ImageMount& mount, const std::string& direct
     STRATA_TRY(MakeDirectory(JoinPath(directory, "work"), 0700));
   }
   FileOps& ops = FileOps::System();
-  STRATA_TRY_ASSIGN(const UniqueFd file, ops.Open(AT_FDCWD, JoinPath(directory, kRecord).c_str(),
-                                                  O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-  return WriteAll(ops, file.get(), object.dump(-1, ' ', false, json::error_handler_t::replace));
+  STRATA_TRY_ASSIGN(const UniqueFd dir,
+                    ops.Open(AT_FDCWD, directory.c_str(), O_RDONLY | O_DIRECTORY));
+  STRATA_TRY(ReplaceFile(ops, dir.get(), kRecord,
+                         object.dump(-1, ' ', false, json::error_handler_t::replace), 0600));
+  STRATA_TRY_ASSIGN(const UniqueFd above,
+                    ops.Open(AT_FDCWD, root_.c_str(), O_RDONLY | O_DIRECTORY));
+  return ops.Sync(above.get());
 }
 
 Result<> ImageMounts::CheckTarget(const std::string& target) const {
@@ -159,8 +200,7 @@ Result<ImageMount> ImageMounts::Mount(const std::string& image, const std::strin
   auto mounted = Prepare(mount, directory);
   if (mounted) mounted = mounter_.Mount(request);
   if (mounted) return mount;
-  Ignore(store_.images().RemoveUser(UserOf(id)), "the mount failed");
-  Ignore(RemoveTree(directory), "the mount failed");
+  Forget(id);
   return std::unexpected(std::move(mounted).error());
 }
 

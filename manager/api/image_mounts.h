@@ -54,6 +54,13 @@ class ImageMounts {
         root_(JoinPath(data_root_, "mounts")) {}
   Result<> CheckTarget(const std::string& target) const;
   Result<std::vector<ImageMount>> ListLocked() STRATA_REQUIRES(mu_);
+  // At the start, when nothing is being mounted: what a crash or a reboot left.
+  Result<> ForgetTheGone() STRATA_REQUIRES(mu_);
+  void Forget(const std::string& id);
+  // The names of the mounts' directories.
+  Result<std::vector<std::string>> Ids();
+  // ENOENT for a mount that was not finished; EBADMSG for a record that says nothing.
+  Result<ImageMount> ReadRecord(const std::string& id);
   Result<> Prepare(const ImageMount& mount, const std::string& directory);
 
   layerstore::Store& store_;

@@ -12,6 +12,7 @@
 #include "base/file_ops.h"
 #include "base/logging.h"
 #include "base/path.h"
+#include "base/replace_file.h"
 #include "base/try.h"
 #include "manager/volume/copy_tree.h"
 
@@ -21,7 +22,6 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kRecord = "volume.json";
-constexpr const char* kRecordTemp = "volume.json.new";
 constexpr const char* kData = "_data";
 constexpr std::size_t kRecordMax = std::size_t{1} << 20U;
 
@@ -43,17 +43,12 @@ Result<> MakeDirectory(const std::string& path, mode_t mode) {
   return {};
 }
 
-// temp, fsync, rename, fsync of the directory: the volume exists whole or not at all.
+// The volume exists whole or not at all.
 Result<> PublishRecord(const std::string& directory, const std::string& text) {
   FileOps& ops = FileOps::System();
   STRATA_TRY_ASSIGN(const UniqueFd dir,
                     ops.Open(AT_FDCWD, directory.c_str(), O_RDONLY | O_DIRECTORY));
-  STRATA_TRY_ASSIGN(const UniqueFd file,
-                    ops.Open(dir.get(), kRecordTemp, O_WRONLY | O_CREAT | O_TRUNC, 0600));
-  STRATA_TRY(WriteAll(ops, file.get(), text));
-  STRATA_TRY(ops.Sync(file.get()));
-  STRATA_TRY(ops.Rename(dir.get(), kRecordTemp, dir.get(), kRecord));
-  return ops.Sync(dir.get());
+  return ReplaceFile(ops, dir.get(), kRecord, text, 0600);
 }
 
 std::map<std::string, std::string> StringMap(const json& object, const char* key) {
