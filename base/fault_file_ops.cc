@@ -1,12 +1,28 @@
 #include "base/fault_file_ops.h"
 
+#include <type_traits>
+
 namespace strata {
+
+FaultFileOps::Outcome FaultFileOps::Ask(const char* name, const char* path) {
+  return decide_(Call{name, calls_.fetch_add(1, std::memory_order_relaxed), path});
+}
 
 template <class T, class Forward>
 Result<T> FaultFileOps::Run(const char* name, const char* path, Forward forward) {
-  const Call call{name, calls_.fetch_add(1, std::memory_order_relaxed), path};
-  if (const int code = decide_(call); code != 0) return Fail(code, name);
+  const Outcome outcome = Ask(name, path);
+  if (outcome.error != 0) return Fail(outcome.error, name);
+  if constexpr (std::is_void_v<T>) {
+    if (outcome.swallowed) return {};
+  }
   return forward();
+}
+
+template <class Forward>
+Result<std::size_t> FaultFileOps::RunBytes(const char* name, std::size_t length, Forward forward) {
+  const Outcome outcome = Ask(name, nullptr);
+  if (outcome.error != 0) return Fail(outcome.error, name);
+  return forward(outcome.partial && length > 1 ? length / 2 : length);
 }
 
 Result<UniqueFd> FaultFileOps::Open(int dir, const char* path, int flags, mode_t mode) {
@@ -34,21 +50,27 @@ Result<> FaultFileOps::ReadDir(
   return Run<void>("ReadDir", nullptr, [&] { return target_.ReadDir(fd, each); });
 }
 Result<std::size_t> FaultFileOps::ReadAt(int fd, std::span<std::byte> buffer, off_t offset) {
-  return Run<std::size_t>("ReadAt", nullptr, [&] { return target_.ReadAt(fd, buffer, offset); });
+  return RunBytes("ReadAt", buffer.size(), [&](std::size_t count) {
+    return target_.ReadAt(fd, buffer.first(count), offset);
+  });
 }
 Result<std::size_t> FaultFileOps::WriteAt(int fd, std::span<const std::byte> data, off_t offset) {
-  return Run<std::size_t>("WriteAt", nullptr, [&] { return target_.WriteAt(fd, data, offset); });
+  return RunBytes("WriteAt", data.size(), [&](std::size_t count) {
+    return target_.WriteAt(fd, data.first(count), offset);
+  });
 }
 Result<std::size_t> FaultFileOps::Read(int fd, std::span<std::byte> buffer) {
-  return Run<std::size_t>("Read", nullptr, [&] { return target_.Read(fd, buffer); });
+  return RunBytes("Read", buffer.size(),
+                  [&](std::size_t count) { return target_.Read(fd, buffer.first(count)); });
 }
 Result<std::size_t> FaultFileOps::Write(int fd, std::span<const std::byte> data) {
-  return Run<std::size_t>("Write", nullptr, [&] { return target_.Write(fd, data); });
+  return RunBytes("Write", data.size(),
+                  [&](std::size_t count) { return target_.Write(fd, data.first(count)); });
 }
 Result<std::size_t> FaultFileOps::CopyRange(int in, off_t in_offset, int out, off_t out_offset,
                                             std::size_t length) {
-  return Run<std::size_t>("CopyRange", nullptr, [&] {
-    return target_.CopyRange(in, in_offset, out, out_offset, length);
+  return RunBytes("CopyRange", length, [&](std::size_t count) {
+    return target_.CopyRange(in, in_offset, out, out_offset, count);
   });
 }
 Result<> FaultFileOps::Clone(int from, int to) {

@@ -1,5 +1,5 @@
-// A FileOps that fails on purpose: the n-th call of a kind, every call of a kind, or one chosen by
-// a test.
+// A FileOps that misbehaves on purpose: at the n-th call of a kind, at every call of a kind, or at
+// one chosen by a test.
 #pragma once
 
 #include <atomic>
@@ -10,7 +10,7 @@
 
 namespace strata {
 
-// Forwards to `target` unless `decide` returns an errno for the call. Thread-safe as far as
+// Forwards to `target` unless `decide` wants something else for the call. Thread-safe as far as
 // `decide` is.
 class FaultFileOps final : public FileOps {
  public:
@@ -19,8 +19,30 @@ class FaultFileOps final : public FileOps {
     std::uint64_t number;   // counts all calls from 0
     const char* path;       // the (first) path argument, nullptr for calls by descriptor
   };
-  // 0 lets the call through; a positive errno makes it fail with that, without having happened.
-  using Decide = std::function<int(const Call&)>;
+  // What becomes of a call. As a number: 0 lets it through, a positive errno makes it fail with
+  // that, without having happened.
+  struct Outcome {
+    Outcome(int code = 0) : error(code) {}  // implicit: most deciders return a number
+    static Outcome Partial() {
+      Outcome outcome;
+      outcome.partial = true;
+      return outcome;
+    }
+    static Outcome Swallowed() {
+      Outcome outcome;
+      outcome.swallowed = true;
+      return outcome;
+    }
+
+    int error = 0;
+    // Reads, writes and copies do the first half of their bytes and say so. Other calls, and those
+    // of one byte, go through.
+    bool partial = false;
+    // Calls that return nothing succeed without having happened, like the fsync of a disk that
+    // lies. Other calls go through.
+    bool swallowed = false;
+  };
+  using Decide = std::function<Outcome(const Call&)>;
 
   FaultFileOps(FileOps& target, Decide decide) : target_(target), decide_(std::move(decide)) {}
 
@@ -71,8 +93,12 @@ class FaultFileOps final : public FileOps {
   Result<std::vector<std::string>> ListXattrAt(int dir, const char* name) override;
 
  private:
+  Outcome Ask(const char* name, const char* path);
   template <class T, class Forward>
   Result<T> Run(const char* name, const char* path, Forward forward);
+  // `forward` takes how many of the `length` bytes to do.
+  template <class Forward>
+  Result<std::size_t> RunBytes(const char* name, std::size_t length, Forward forward);
 
   FileOps& target_;
   Decide decide_;

@@ -1,223 +1,339 @@
-// Fails every single file system call of a publish in turn. Afterwards the store is as before or as
-// after it, never in between, and the next start leaves nothing behind.
+// Every single step of a publish goes wrong in turn: file system calls and SQLite's own, in every
+// way they can. Afterwards the store is as before or as after it, never in between, and the next
+// start leaves nothing behind.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <atomic>
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include "base/fault_file_ops.h"
-#include "layerstore/gc/collector.h"
-#include "layerstore/import/import.h"
-#include "tests/unit/layerstore/store_fixture.h"
+#include "tests/fault/layerstore_image.h"
+#include "tests/support/fault_plan.h"
+#include "tests/support/fault_vfs.h"
+#include "tests/support/process.h"
+#include "tests/support/unsynced_file_ops.h"
 
 namespace strata::layerstore {
 namespace {
 
+using support::FaultKind;
+using support::FaultName;
+using support::FaultPlan;
+using support::FaultVfs;
 using support::Must;
 using support::TarBuilder;
+using support::UnsyncedFileOps;
 
-constexpr std::uint64_t kNever = ~std::uint64_t{0};
+// Far more than any operation here has.
+constexpr std::uint64_t kStepsMax = 1000;
 
-std::string SampleTar() {
-  return TarBuilder()
-      .Add({.name = "./", .type = '5', .mode = 0755, .mtime = 5})
-      .AddDirectory("./d")
-      .AddFile("./d/f", "content")
-      .Add({.name = "./d/s", .type = '2', .link = "f"})
-      .Add({.name = "./h", .type = '1', .link = "d/f"})
-      .AddFile("./.wh.gone", "")
-      .AddFile("./d/.wh..wh..opq", "")
-      .AddFile("./d/f", "again")
-      .Finish();
+// A way in, and the names that it gives.
+struct Entrance {
+  const char* name;
+  std::vector<std::string> names;
+  bool archive;
+};
+
+std::vector<Entrance> Entrances() {
+  return {{"RootFilesystem", {"app:1"}, false}, {"DockerArchive", {"app:1", "app:2"}, true}};
 }
 
-// Says which call fails; the pipeline's threads ask it, too.
-class Fault {
- public:
-  explicit Fault(bool sticky) : sticky_(sticky) {}
-
-  FaultFileOps::Decide Decider() {
-    return [this](const FaultFileOps::Call&) {
-      const std::uint64_t number = calls_.fetch_add(1);
-      const std::uint64_t at = at_.load();
-      // Sticky: from there on nothing works any more, as when a process or a disk dies.
-      return number == at || (sticky_ && number > at) ? EIO : 0;
-    };
-  }
-  void Arm(std::uint64_t at) {
-    calls_ = 0;
-    at_ = at;
-  }
-  std::uint64_t calls() const { return calls_; }
-
- private:
-  const bool sticky_;
-  std::atomic<std::uint64_t> calls_ = 0;
-  std::atomic<std::uint64_t> at_ = kNever;
-};
-
-class PublishFaultTest : public StoreTest, public ::testing::WithParamInterface<bool> {
+class PublishFaultTest : public ImportFaultTest,
+                         public ::testing::WithParamInterface<std::tuple<FaultKind, Entrance>> {
  protected:
-  Result<> ImportSample(Store& store) {
-    ImportOptions options;
-    options.name = Must(Reference::Parse("app:1"));
-    const std::string tar = SampleTar();
-    std::size_t at = 0;
-    auto images = ImportStream(
-        store,
-        [&](std::span<std::byte> buffer) -> Result<std::size_t> {
-          const std::size_t count = std::min(buffer.size(), tar.size() - at);
-          std::copy_n(reinterpret_cast<const std::byte*>(tar.data()) + at, count, buffer.begin());
-          at += count;
-          return count;
-        },
-        options);
-    if (!images) return std::unexpected(std::move(images).error());
-    return {};
+  FaultKind kind() const { return std::get<0>(GetParam()); }
+  const std::vector<std::string>& names() const { return std::get<1>(GetParam()).names; }
+
+  Result<> Import(Store& store) const {
+    return std::get<1>(GetParam()).archive ? ImportArchive(store) : ImportRoot(store);
   }
 
-  // The image is there with all its bytes, or there is no trace of it but what a collection takes.
+  // Runs `body` with a store, the `at`-th step of it going wrong.
+  template <class Body>
+  void WithFault(std::uint64_t at, Body body) {
+    const auto vfs = Must(FaultVfs::Install(plan_));
+    {
+      const auto store = Must(Store::Open({.root = root_, .ops = &ops_}));
+      plan_.Arm(at);
+      body(*store);
+    }  // with the fault still there: destructors see it, too
+    reached_ = plan_.Reached();
+    plan_.Disarm();
+  }
+
   void ExpectOldOrNew(bool must_be_new) {
-    const auto image = store_->images().Resolve("app:1");
-    if (image) {
-      const auto dirs = Must(store_->LowerDirs(*image));
-      EXPECT_EQ(ReadFile(dirs[0] + "/d/f"), "again");
-      EXPECT_EQ(ReadFile(dirs[0] + "/h"), "content");
-      EXPECT_EQ(Lstat(dirs[0]).st_mtim.tv_sec, 5);
-    } else {
-      EXPECT_EQ(image.error().code(), ENOENT) << image.error().ToString();
-      EXPECT_FALSE(must_be_new);
-      Must(Collect(*store_));
-      EXPECT_TRUE(Names(root_ + "/layers/sha256").empty());
-      EXPECT_TRUE(Names(root_ + "/blobs/sha256").empty());
-    }
+    EXPECT_EQ(OldOrNew(names(), must_be_new), "");
     ExpectNoLeftovers();
   }
+
+  void RemoveAll() {
+    for (const Image& image : Must(store_->images().List())) {
+      Must(store_->images().Remove(image.id.ToString(), true));
+    }
+    Must(Collect(*store_));
+  }
+
+  FaultPlan plan_{std::get<0>(GetParam())};
+  FaultFileOps ops_{FileOps::System(), plan_.Decider()};
+  bool reached_ = false;
 };
 
-TEST_P(PublishFaultTest, EveryCallOfAnImport) {
-  Fault fault(GetParam());
-  FaultFileOps ops(FileOps::System(), fault.Decider());
+std::string ParamName(const ::testing::TestParamInfo<std::tuple<FaultKind, Entrance>>& param) {
+  return FaultName(std::get<0>(param.param)) + std::get<1>(param.param).name;
+}
+
+const auto kLivingKinds =
+    ::testing::Values(FaultKind::kError, FaultKind::kErrorFromThere, FaultKind::kFull,
+                      FaultKind::kFullFromThere, FaultKind::kShort);
+
+TEST_P(PublishFaultTest, EveryStepOfAnImport) {
   std::uint64_t failed = 0;
   for (std::uint64_t at = 0;; ++at) {
-    SCOPED_TRACE("failing call " + std::to_string(at));
-    fault.Arm(kNever);
-    Reopen(&ops);
-    fault.Arm(at);
-    const auto imported = ImportSample(*store_);
-    const bool reached = fault.calls() > at;
-    store_.reset();  // with the fault still there: destructors see it, too
+    SCOPED_TRACE("step " + std::to_string(at));
+    std::optional<Result<>> imported;
+    store_.reset();
+    WithFault(at, [&](Store& store) { imported = Import(store); });
     Reopen();
-    ExpectOldOrNew(imported.has_value());
-    if (!imported) {
+    ExpectOldOrNew(imported->has_value());
+    if (!*imported) {
       ++failed;
-      EXPECT_TRUE(Succeeds(ImportSample(*store_)));
+      EXPECT_TRUE(Succeeds(Import(*store_)));
       ExpectOldOrNew(true);
     }
-    Must(store_->images().Remove("app:1", true));
-    Must(Collect(*store_));
-    if (!reached) break;
-    ASSERT_LT(at, 1000U);
+    RemoveAll();
+    if (!reached_) break;
+    ASSERT_LT(at, kStepsMax);
+    if (HasFailure()) break;
+  }
+  // Short counts are nothing to fail for, except SQLite's.
+  EXPECT_GT(failed, kind() == FaultKind::kShort ? 5U : 30U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Faults, PublishFaultTest,
+                         ::testing::Combine(kLivingKinds, ::testing::ValuesIn(Entrances())),
+                         ParamName);
+
+// The same without the entrances.
+class StoreFaultTest : public PublishFaultTest {};
+
+TEST_P(StoreFaultTest, EveryStepOfACollection) {
+  for (std::uint64_t at = 0;; ++at) {
+    SCOPED_TRACE("step " + std::to_string(at));
+    Reopen();
+    Must(Import(*store_));
+    Must(store_->images().Remove("app:1", false));
+    const auto kept = Must(PutLayer(TarBuilder().AddFile("kept", "kept").Finish()));
+    {
+      Lease lease = Must(store_->NewLease());
+      Must(lease.PinLayer(kept.diff_id));
+      WithFault(at, [](Store& store) {
+        const auto report = Collect(store);  // may well fail
+        EXPECT_TRUE(report || report.error().code() == EIO || report.error().code() == ENOSPC)
+            << report.error().ToString();
+      });
+      EXPECT_EQ(ReadFile(Must(store_->layers().Find(kept.diff_id)).path + "/kept"), "kept");
+      Must(Collect(*store_));
+      EXPECT_EQ(Names(root_ + "/layers/sha256"), std::set<std::string>{kept.diff_id.Hex()});
+    }
+    Reopen();
+    ExpectNoLeftovers();
+    if (!reached_) break;
+    ASSERT_LT(at, kStepsMax);
+    if (HasFailure()) break;
+  }
+}
+
+TEST_P(StoreFaultTest, EveryStepOfOpening) {
+  store_.reset();
+  for (std::uint64_t at = 0;; ++at) {
+    SCOPED_TRACE("step " + std::to_string(at));
+    root_ = temp_.At("fresh" + std::to_string(at) + "/deep/store");
+    bool opened = false;
+    {
+      const auto vfs = Must(FaultVfs::Install(plan_));
+      plan_.Arm(at);
+      opened = Store::Open({.root = root_, .ops = &ops_}).has_value();
+      reached_ = plan_.Reached();
+      plan_.Disarm();
+    }
+    Reopen();
+    EXPECT_TRUE(Succeeds(PutLayer(SampleTar())));
+    ExpectNoLeftovers();
+    store_.reset();
+    if (!reached_) {
+      EXPECT_TRUE(opened);
+      break;
+    }
+    ASSERT_LT(at, kStepsMax);
+    if (HasFailure()) break;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Faults, StoreFaultTest,
+                         ::testing::Combine(kLivingKinds, ::testing::Values(Entrances().front())),
+                         ParamName);
+
+// A process that dies at any step, for real: what it staged stays until the next start.
+class KillTest : public PublishFaultTest {};
+
+TEST_P(KillTest, DyingAtEveryStepOfAnImport) {
+  store_.reset();
+  for (std::uint64_t at = 0;; ++at) {
+    SCOPED_TRACE("dying at step " + std::to_string(at));
+    auto child = Must(support::ChildProcess::Fork([&] {
+      const auto vfs = FaultVfs::Install(plan_);
+      plan_.Arm(at);
+      auto store = Store::Open({.root = root_, .ops = &ops_});
+      return vfs && store && Import(**store) ? 0 : 1;
+    }));
+    const int code = Must(child.Wait(std::chrono::seconds(60)));
+    ASSERT_TRUE(code == 0 || code == support::kDeadExit) << code;
+    Reopen();
+    ExpectOldOrNew(code == 0);
+    RemoveAll();
+    store_.reset();
+    if (code == 0) break;
+    ASSERT_LT(at, kStepsMax);
+    if (HasFailure()) break;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Faults, KillTest,
+                         ::testing::Combine(::testing::Values(FaultKind::kDie),
+                                            ::testing::ValuesIn(Entrances())),
+                         ParamName);
+
+// The power fails at any step, and what was not synced until then is lost.
+class PowerTest : public PublishFaultTest {
+ protected:
+  std::unique_ptr<UnsyncedFileOps> disk_ =
+      Must(UnsyncedFileOps::Create(FileOps::System(), temp_.At("attic")));
+  FaultFileOps power_{*disk_, plan_.Decider()};
+};
+
+TEST_P(PowerTest, FailsAtEveryStepOfAnImport) {
+  std::uint64_t failed = 0;
+  for (std::uint64_t at = 0;; ++at) {
+    SCOPED_TRACE("step " + std::to_string(at));
+    bool imported = false;
+    store_.reset();
+    {
+      const auto vfs = Must(FaultVfs::Install(plan_));
+      const auto store = Must(Store::Open({.root = root_, .ops = &power_}));
+      plan_.Arm(at);
+      imported = Import(*store).has_value();
+    }
+    reached_ = plan_.Reached();
+    plan_.Disarm();
+    Must(disk_->DropUnsynced());
+    Reopen();
+    ExpectOldOrNew(imported);
+    RemoveAll();
+    if (!imported) ++failed;
+    if (!reached_) break;
+    ASSERT_LT(at, kStepsMax);
     if (HasFailure()) break;
   }
   EXPECT_GT(failed, 30U);
 }
 
-TEST_P(PublishFaultTest, EveryCallOfACollection) {
-  Fault fault(GetParam());
-  FaultFileOps ops(FileOps::System(), fault.Decider());
-  for (std::uint64_t at = 0;; ++at) {
-    SCOPED_TRACE("failing call " + std::to_string(at));
-    Reopen();
-    Must(ImportSample(*store_));
-    Must(store_->images().Remove("app:1", false));
-    const auto kept = Must(PutLayer(TarBuilder().AddFile("kept", "kept").Finish()));
-    Lease lease = Must(store_->NewLease());
-    Must(lease.PinLayer(kept.diff_id));
+INSTANTIATE_TEST_SUITE_P(Faults, PowerTest,
+                         ::testing::Combine(::testing::Values(FaultKind::kErrorFromThere),
+                                            ::testing::ValuesIn(Entrances())),
+                         ParamName);
+
+// What is done is on the disk when it is reported, and it is the syncs that bring it there: without
+// any one of them it is lost, and the tests above would see that.
+class SyncTest : public ImportFaultTest {
+ protected:
+  // Runs `body` with a store, the power failing after it. `swallowed` numbers the sync (of `body`
+  // and, with a fresh root, of opening) that does nothing.
+  template <class Body>
+  void ThenPowerFails(std::optional<int> swallowed, Body body) {
+    store_.reset();
+    const auto disk = Must(
+        UnsyncedFileOps::Create(FileOps::System(), temp_.At("attic" + std::to_string(attics_++))));
+    bool counting = fresh_root_;
+    syncs_ = 0;
+    FaultFileOps ops(*disk, [&](const FaultFileOps::Call& call) {
+      const bool sync = call.name == "Sync" || call.name == "SyncFilesystem";
+      if (!sync || !counting || syncs_++ != swallowed) return FaultFileOps::Outcome();
+      return FaultFileOps::Outcome::Swallowed();
+    });
     {
-      const auto faulty = Must(Store::Open({.root = root_, .ops = &ops}));
-      fault.Arm(at);
-      const auto report = Collect(*faulty);  // may well fail
-      EXPECT_TRUE(report || report.error().code() == EIO) << report.error().ToString();
+      const auto store = Must(Store::Open({.root = root_, .ops = &ops}));
+      counting = true;
+      body(*store);
+      counting = false;
     }
-    const bool reached = fault.calls() > at;
-    fault.Arm(kNever);
-    EXPECT_EQ(ReadFile(Must(store_->layers().Find(kept.diff_id)).path + "/kept"), "kept");
-    Must(Collect(*store_));
-    EXPECT_EQ(Names(root_ + "/layers/sha256"), std::set<std::string>{kept.diff_id.Hex()});
-    if (!reached) break;
-    ASSERT_LT(at, 1000U);
-    if (HasFailure()) break;
-  }
-}
-
-TEST_P(PublishFaultTest, EveryCallOfOpening) {
-  Fault fault(GetParam());
-  FaultFileOps ops(FileOps::System(), fault.Decider());
-  store_.reset();
-  for (std::uint64_t at = 0;; ++at) {
-    SCOPED_TRACE("failing call " + std::to_string(at));
-    const std::string root = temp_.At("fresh" + std::to_string(at));
-    fault.Arm(at);
-    const bool opened = Store::Open({.root = root, .ops = &ops}).has_value();
-    const bool reached = fault.calls() > at;
-    fault.Arm(kNever);
-    root_ = root;
+    Must(disk->DropUnsynced());
     Reopen();
-    EXPECT_TRUE(Succeeds(PutLayer(SampleTar())));
-    ExpectNoLeftovers();
-    store_.reset();
-    if (!reached) {
-      EXPECT_TRUE(opened);
-      break;
-    }
-    ASSERT_LT(at, 1000U);
-    if (HasFailure()) break;
   }
-}
 
-INSTANTIATE_TEST_SUITE_P(Faults, PublishFaultTest, ::testing::Bool(), [](const auto& param) {
-  return std::string(param.param ? "FromThereOn" : "Once");
-});
-
-// A process that dies at any call, for real: what it staged stays until the next start.
-class KillTest : public PublishFaultTest {};
-
-TEST_P(KillTest, DyingAtEveryCallOfAnImport) {
-  store_.reset();
-  for (int at = 0;; ++at) {
-    SCOPED_TRACE("dying at call " + std::to_string(at));
-    const pid_t child = ::fork();
-    if (child == 0) {
-      std::atomic<int> calls = 0;
-      FaultFileOps ops(FileOps::System(), [&](const FaultFileOps::Call&) {
-        if (calls.fetch_add(1) == at) ::_exit(9);
-        return 0;
-      });
-      auto store = Store::Open({.root = root_, .ops = &ops});
-      ::_exit(store && ImportSample(**store) ? 0 : 1);
-    }
-    int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFEXITED(status));
-    ASSERT_NE(WEXITSTATUS(status), 1);
-    const bool survived = WEXITSTATUS(status) == 0;
-    Reopen();
-    ExpectOldOrNew(survived);
-    if (store_->images().Resolve("app:1")) Must(store_->images().Remove("app:1", true));
+  // A blob, for that is published without a syncfs, which would make up for what was left out.
+  bool BlobSurvives(std::optional<int> swallowed) {
+    const std::string bytes = "the bytes of a blob";
+    ThenPowerFails(swallowed, [&](Store& store) {
+      Lease lease = Must(store.NewLease());
+      const auto writer = Must(store.blobs().Begin(lease));
+      Must(writer->Write(bytes));
+      Must(writer->Commit(std::nullopt, std::nullopt));
+    });
+    const bool whole = ReadFile(root_ + "/blobs/sha256/" + Digest::Of(bytes).Hex()) == bytes;
     Must(Collect(*store_));
-    store_.reset();
-    if (survived) break;
-    ASSERT_LT(at, 1000);
-    if (HasFailure()) break;
+    return whole;
   }
+
+  bool fresh_root_ = false;
+  int syncs_ = 0;
+  int attics_ = 0;
+};
+
+TEST_F(SyncTest, OfBlobs) {
+  EXPECT_TRUE(BlobSurvives(std::nullopt));
+  ASSERT_EQ(syncs_, 2);
+  EXPECT_FALSE(BlobSurvives(0));  // its bytes
+  EXPECT_FALSE(BlobSurvives(1));  // its name
+  EXPECT_TRUE(BlobSurvives(2));
 }
 
-INSTANTIATE_TEST_SUITE_P(Faults, KillTest, ::testing::Values(false));
+TEST_F(SyncTest, OfLayers) {
+  const auto put = [&](std::optional<int> swallowed) {
+    ThenPowerFails(swallowed, [&](Store& store) {
+      Lease lease = Must(store.NewLease());
+      LayerIngest ingest;
+      ingest.keep_blob = false;
+      const auto sink = Must(store.layers().Begin(ingest, lease));
+      Must(sink->Write(SampleTar()));
+      Must(sink->Commit());
+    });
+    const auto layer = store_->layers().Find(Digest::Of(SampleTar()));
+    const bool whole = layer && ReadFile(layer->path + "/d/f") == "again" &&
+                       ReadFile(layer->path + "/h") == "content";
+    Must(Collect(*store_));
+    return whole;
+  };
+  EXPECT_TRUE(put(std::nullopt));
+  ASSERT_EQ(syncs_, 2);
+  EXPECT_FALSE(put(0));  // all that is in it
+  EXPECT_FALSE(put(1));  // its name
+  EXPECT_TRUE(put(2));
+}
+
+TEST_F(SyncTest, OfTheWayToTheRoot) {
+  fresh_root_ = true;
+  const auto survives = [&](std::optional<int> swallowed) {
+    root_ = temp_.At("fresh" + std::to_string(swallowed.value_or(-1)) + "/deep/store");
+    return BlobSurvives(swallowed);
+  };
+  EXPECT_TRUE(survives(std::nullopt));
+  for (const int directory : {0, 1, 2}) EXPECT_FALSE(survives(directory)) << directory;
+}
 
 }  // namespace
 }  // namespace strata::layerstore

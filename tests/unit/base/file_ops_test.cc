@@ -73,6 +73,27 @@ TEST_F(FileOpsTest, FaultsHitTheChosenCallOnly) {
   EXPECT_EQ(faulty.calls(), 2U);
 }
 
+TEST_F(FileOpsTest, FaultsCutBytesShortOrSwallowACall) {
+  FaultFileOps::Outcome next;
+  FaultFileOps faulty(files_, [&](const FaultFileOps::Call&) { return next; });
+  const UniqueFd file = Must(faulty.Open(dir_.get(), "f", O_RDWR | O_CREAT, 0600));
+  next = FaultFileOps::Outcome::Partial();
+  EXPECT_EQ(Must(faulty.WriteAt(file.get(), std::as_bytes(std::span("abcdefgh", 8)), 0)), 4U);
+  EXPECT_EQ(Must(files_.Stat(file.get())).st_size, 4);
+  std::array<std::byte, 4> bytes = {};
+  EXPECT_EQ(Must(faulty.ReadAt(file.get(), bytes, 0)), 2U);
+  // One byte has no half, and what is asked to write all of it does.
+  Must(WriteAll(faulty, file.get(), "12345678"));
+  EXPECT_EQ(Must(files_.Stat(file.get())).st_size, 8);
+  Must(faulty.MakeDir(dir_.get(), "made", 0700));
+  EXPECT_TRUE(files_.StatAt(dir_.get(), "made"));
+
+  next = FaultFileOps::Outcome::Swallowed();
+  Must(faulty.MakeDir(dir_.get(), "not made", 0700));
+  EXPECT_FALSE(files_.StatAt(dir_.get(), "not made"));
+  EXPECT_EQ(Must(faulty.Stat(file.get())).st_size, 8);
+}
+
 TEST_F(FileOpsTest, ReadOnlyTreesCannotBeWritten) {
   const MountTree tree = Must(OpenReadOnlyTree(root_.path()));
   if (!tree.read_only) GTEST_SKIP() << "mount clones are not allowed here";
