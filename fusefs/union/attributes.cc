@@ -53,6 +53,22 @@ void UnionEngine::AttributesChanged(NodeId asked, NodeIndex changed) {
   if (KernelCache* cache = cache_.load()) cache->InvalidateAttributes(NodeId{changed});
 }
 
+Result<> UnionEngine::ChangeAttributes(int fd, const AttrChange& change, bool kill) {
+  FileOps& files = env_.files;
+  if (kill) STRATA_TRY(KillPrivileges(fd));
+  if (change.uid || change.gid) {
+    STRATA_TRY(files.ChownAt(fd, "", change.uid.value_or(static_cast<uid_t>(-1)),
+                             change.gid.value_or(static_cast<gid_t>(-1)), AT_EMPTY_PATH));
+  }
+  if (change.mode) STRATA_TRY(files.ChmodAt(fd, "", *change.mode & kPermissions));
+  if (change.atime || change.mtime) {
+    const struct timespec omit = {0, UTIME_OMIT};
+    const struct timespec times[2] = {change.atime.value_or(omit), change.mtime.value_or(omit)};
+    STRATA_TRY(files.UtimesAt(fd, "", times, AT_EMPTY_PATH));
+  }
+  return {};
+}
+
 Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& change, const Caller&,
                                          bool* stable) {
   const NodeIndex node = Current(static_cast<NodeIndex>(node_id.value));
@@ -65,7 +81,6 @@ Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& chang
     same_size = st.st_size == *change.size;
   }
   STRATA_TRY(EnsureUpper(node, {data, change.size}));
-  FileOps& files = env_.files;
   if (change.size) STRATA_TRY(Truncate(node, *change.size, change.kill_suid_sgid, same_size));
 
   // chown(2) sees to it itself.
@@ -73,19 +88,10 @@ Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& chang
   const bool more = kill || change.mode || change.uid || change.gid || change.atime || change.mtime;
   if (more) {
     STRATA_TRY_ASSIGN(const SharedFd fd, AttributeFd(node));
-    if (kill) STRATA_TRY(KillPrivileges(fd->get()));
-    if (change.uid || change.gid) {
-      STRATA_TRY(files.ChownAt(fd->get(), "", change.uid.value_or(static_cast<uid_t>(-1)),
-                               change.gid.value_or(static_cast<gid_t>(-1)), AT_EMPTY_PATH));
-    }
-    if (change.mode) STRATA_TRY(files.ChmodAt(fd->get(), "", *change.mode & kPermissions));
-    if (change.atime || change.mtime) {
-      const struct timespec omit = {0, UTIME_OMIT};
-      const struct timespec times[2] = {change.atime.value_or(omit), change.mtime.value_or(omit)};
-      STRATA_TRY(files.UtimesAt(fd->get(), "", times, AT_EMPTY_PATH));
-    }
+    auto changed = ChangeAttributes(fd->get(), change, kill);
+    STRATA_TRY(ForgetInheritance(node));
+    STRATA_TRY(std::move(changed));
   }
-  if (more) STRATA_TRY(ForgetInheritance(node));
   AttributesChanged(node_id, node);
   return GetAttr(node_id, stable);
 }
@@ -173,9 +179,11 @@ Result<> UnionEngine::ChangeXattr(NodeId node_id, const std::string& stored, int
   STRATA_TRY(EnsureUpper(node));
   STRATA_TRY_ASSIGN(const SharedFd fd, AttributeFd(node));
   nodes_->With(node, [](NodeRecord& record) { record.Clear(kNodeNoCapability); });
-  STRATA_TRY(change(fd->get()));
+  auto changed = change(fd->get());
+  if (IsAcl(stored)) STRATA_TRY(ForgetInheritance(node));
+  STRATA_TRY(std::move(changed));
   AttributesChanged(node_id, node);
-  return IsAcl(stored) ? ForgetInheritance(node) : Result<>();
+  return {};
 }
 
 Result<> UnionEngine::ForgetInheritance(NodeIndex node) {

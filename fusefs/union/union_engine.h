@@ -309,7 +309,7 @@ class UnionEngine final : public Engine {
   // number stability.
   void SetMark(int fd, const std::string& name, std::string_view value);
   void MarkIno(int fd, std::uint64_t ino);
-  // Links a staged copy into the index of link groups, and undoes that.
+  // Links a staged copy into the index of link groups; takes an entry out that has no names (left).
   Result<> AddToIndex(NodeIndex node, const StagedFile& staged, const std::string& name,
                       nlink_t lower_links);
   void TakeFromIndex(NodeIndex node, const std::string& name);
@@ -486,7 +486,9 @@ class UnionEngine final : public Engine {
   // Checks, copies up, and does `change` to the upper file; `flags` as for setxattr(2).
   Result<> ChangeXattr(NodeId node, const std::string& stored, int flags,
                        const std::function<Result<>(int fd)>& change);
-  // After a change of what new names take over, if the node is a directory.
+  // Changes owner, mode and times; `kill`: clears set-id bits before.
+  Result<> ChangeAttributes(int fd, const AttrChange& change, bool kill);
+  // After a change, or half of one, of what new names take over, if the node is a directory.
   Result<> ForgetInheritance(NodeIndex node);
 
   EngineOptions options_;
