@@ -371,9 +371,8 @@ Result<> UnionEngine::PublishFile(NodeIndex node, StagedCopy copy,
 // taken for none.
 Result<> UnionEngine::AddToIndex(NodeIndex node, const StagedFile& staged, const std::string& name,
                                  nlink_t lower_links) {
-  auto marked =
-      env_.files.SetXattr(staged.fd.get(), layers_->xattrs().LinkCount().c_str(),
-                          LinkCountMark(static_cast<std::int32_t>(lower_links) - 1));
+  auto marked = env_.files.SetXattr(staged.fd.get(), layers_->xattrs().LinkCount().c_str(),
+                                    LinkCountMark(static_cast<std::int32_t>(lower_links) - 1));
   if (!marked && marked.error().code() != EOPNOTSUPP) return marked;
   STRATA_TRY(work_->LinkStaged(staged, work_->index_fd(), name.c_str()));
   links_->AddIndexed(name);
@@ -384,7 +383,7 @@ Result<> UnionEngine::AddToIndex(NodeIndex node, const StagedFile& staged, const
 void UnionEngine::TakeFromIndex(NodeIndex node, const std::string& name) {
   index_names_.Take(node);
   links_->RemoveIndexed(name);
-  Ignore(env_.files.Unlink(work_->index_fd(), name.c_str()), "index entry of a failed copy-up");
+  Ignore(env_.files.Unlink(work_->index_fd(), name.c_str()), "index entry without names");
 }
 
 void UnionEngine::StoreLinkDelta(NodeIndex node) {

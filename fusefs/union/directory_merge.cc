@@ -6,6 +6,7 @@
 
 #include "base/try.h"
 #include "fusefs/union/work_dir.h"
+#include "layerstore/index/marks.h"
 
 namespace strata::fusefs {
 namespace {
@@ -42,7 +43,7 @@ Result<bool> DirectoryMerge::Add(LayerIndex layer, int fd) {
   for (const auto* list : {&unknown, &devices}) {
     for (const std::string& name : *list) {
       STRATA_TRY_ASSIGN(const struct stat st, files_.StatAt(fd, name.c_str()));
-      if (S_ISCHR(st.st_mode) && st.st_rdev == 0) {
+      if (layerstore::IsWhiteoutDevice(st)) {
         AddWhiteout(layer, name, false);
       } else {
         AddName(layer, name, TypeOf(st));

@@ -124,11 +124,10 @@ Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset
   }
   bool full = false;
   for (Item& item : items) {
-    if (item.broken && !full) {
-      full = !add({item.name, item.slot + kFirstSlot + 1, kUnknownIno, item.type, nullptr});
-      if (full) continue;
-    }
     if (!item.valid) {
+      if (item.broken && !full) {
+        full = !add({item.name, item.slot + kFirstSlot + 1, kUnknownIno, item.type, nullptr});
+      }
       if (!full) *offset = item.slot + kFirstSlot + 1;
       continue;
     }

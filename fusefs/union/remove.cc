@@ -80,9 +80,7 @@ void UnionEngine::CollectIndexEntry(NodeIndex node) {
     record.Set(kNodeOrphan);
     record.nlink_delta = 0;
   });
-  index_names_.Take(node);
-  links_->RemoveIndexed(*name);
-  Ignore(env_.files.Unlink(work_->index_fd(), name->c_str()), "index entry without names");
+  TakeFromIndex(node, *name);
 }
 
 Result<> UnionEngine::RemoveFileName(Directory& dir, Slot slot, int upper) {

@@ -48,10 +48,8 @@ PendingDirectories::Map::iterator PendingDirectories::Erase(Map::iterator it) {
 }
 
 PendingDirectories::Directory PendingDirectories::Take(Map::iterator it) {
-  Directory taken{it->first, std::move(it->second.end)};
-  bytes_ -= Bytes(taken.path, taken.end);
-  uses_.erase(it->second.use);
-  directories_.erase(it);
+  Directory taken{it->first, it->second.end};
+  Erase(it);
   return taken;
 }
 

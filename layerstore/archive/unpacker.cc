@@ -11,6 +11,7 @@
 #include "base/path.h"
 #include "base/remove_tree.h"
 #include "base/try.h"
+#include "layerstore/index/marks.h"
 
 namespace strata::layerstore {
 namespace {
@@ -21,10 +22,6 @@ constexpr std::int64_t kIdMax = std::numeric_limits<uid_t>::max() - 1;  // -1 me
 constexpr std::size_t kPendingBytes = std::size_t{4} << 20U;  // of pending directories
 
 }  // namespace
-
-bool Unpacker::IsWhiteoutDevice(const struct stat& st) {
-  return S_ISCHR(st.st_mode) && st.st_rdev == 0;
-}
 
 std::array<struct timespec, 2> Unpacker::TimesOf(const TarEntry& entry) {
   return {entry.atime.value_or(entry.mtime), entry.mtime};

@@ -61,7 +61,6 @@ class Unpacker {
   static constexpr mode_t kPermissionBits = 07777;
   static constexpr mode_t kOwnerAll = 0700;
 
-  static bool IsWhiteoutDevice(const struct stat& st);
   static std::array<struct timespec, 2> TimesOf(const TarEntry& entry);
 
   Result<> Handle(TarReader& reader);

@@ -15,7 +15,6 @@ namespace {
 
 using Entry = MetadataIndex::Entry;
 
-
 class Scan {
  public:
   Scan(FileOps& files, bool user_marks)
@@ -112,7 +111,7 @@ class Scan {
     const std::string name(entry.name);
     STRATA_TRY_ASSIGN(entry.attr, files_.StatAt(level.fd.get(), name.c_str()));
     const mode_t mode = entry.attr.st_mode;
-    if (S_ISCHR(mode) && entry.attr.st_rdev == 0) {
+    if (IsWhiteoutDevice(entry.attr)) {
       entry.whiteout = true;
       return {};
     }

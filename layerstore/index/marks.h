@@ -1,6 +1,8 @@
 // The marks of overlay layers that more than one reader has to understand (docs/formats/upper.md).
 #pragma once
 
+#include <sys/stat.h>
+
 #include <string>
 #include <string_view>
 
@@ -11,6 +13,11 @@ namespace strata::layerstore {
 inline constexpr std::string_view kWhiteoutPrefix = ".wh.";
 inline constexpr std::string_view kReservedPrefix = ".wh..wh.";
 inline constexpr std::string_view kOpaqueMarker = ".wh..wh..opq";
+
+// The other form: a character device 0/0.
+inline bool IsWhiteoutDevice(const struct stat& st) {
+  return S_ISCHR(st.st_mode) && st.st_rdev == 0;
+}
 
 // The xattrs that carry overlay metadata, in kernel overlayfs's format
 // (linux: Documentation/filesystems/overlayfs.rst, fs/overlayfs/overlayfs.h).
@@ -27,7 +34,7 @@ class OverlayXattrs {
   std::string LinkCount() const {
     return prefix_ + "nlink";
   }  // "U+1": links shown beyond the upper inode's
-  std::string Inode() const { return prefix_ + "strata.ino"; }  // the st_ino shown, decimal
+  std::string Inode() const { return prefix_ + "strata.ino"; }     // the st_ino shown, decimal
   std::string BlockMap() const { return prefix_ + "strata.map"; }  // a block map's header
   const std::string& prefix() const { return prefix_; }
 

@@ -28,6 +28,16 @@ Result<std::vector<Digest>> Digests(Statement statement) {
   }
 }
 
+// The same as names of users.
+Result<std::vector<std::string>> UsersIn(Statement statement) {
+  std::vector<std::string> users;
+  for (;;) {
+    STRATA_TRY_ASSIGN(const bool row, statement.Step());
+    if (!row) return users;
+    users.push_back(statement.Text(0));
+  }
+}
+
 Result<std::vector<Digest>> ByColumn(Connection& connection, const char* sql,
                                      std::string_view value) {
   STRATA_TRY_ASSIGN(Statement statement, connection.Prepare(sql));
@@ -194,12 +204,16 @@ Result<std::vector<std::string>> UsersOf(Connection& connection, const Digest& i
       Statement statement,
       connection.Prepare("SELECT user FROM image_users WHERE image=?1 ORDER BY user"));
   statement.Bind(1, id.ToString());
-  std::vector<std::string> users;
-  for (;;) {
-    STRATA_TRY_ASSIGN(const bool row, statement.Step());
-    if (!row) return users;
-    users.push_back(statement.Text(0));
-  }
+  return UsersIn(std::move(statement));
+}
+
+Result<std::vector<std::string>> UsersNamed(Connection& connection, std::string_view prefix) {
+  STRATA_TRY_ASSIGN(
+      Statement statement,
+      connection.Prepare(
+          "SELECT user FROM image_users WHERE substr(user, 1, length(?1))=?1 ORDER BY user"));
+  statement.Bind(1, prefix);
+  return UsersIn(std::move(statement));
 }
 
 }  // namespace strata::layerstore

@@ -28,6 +28,8 @@ Result<Image> LoadImage(Connection& connection, const Digest& id);
 // All, newest first.
 Result<std::vector<Image>> LoadImages(Connection& connection);
 Result<std::vector<std::string>> UsersOf(Connection& connection, const Digest& id);
+// Of all images, those whose names begin with `prefix`.
+Result<std::vector<std::string>> UsersNamed(Connection& connection, std::string_view prefix);
 // The image that has this tag or repository digest.
 Result<std::optional<Digest>> ImageNamed(Connection& connection, const Reference& name);
 

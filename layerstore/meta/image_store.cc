@@ -207,17 +207,8 @@ Result<std::vector<std::string>> ImageStore::Users(const Digest& id) {
 Result<std::vector<std::string>> ImageStore::UsersNamed(std::string_view prefix) {
   std::vector<std::string> users;
   STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
-    STRATA_TRY_ASSIGN(Statement statement,
-                      connection.Prepare("SELECT user FROM image_users WHERE user>=?1 ORDER BY "
-                                         "user"));
-    statement.Bind(1, prefix);
-    for (;;) {
-      STRATA_TRY_ASSIGN(const bool row, statement.Step());
-      if (!row) return {};
-      std::string user = statement.Text(0);
-      if (!user.starts_with(prefix)) return {};
-      users.push_back(std::move(user));
-    }
+    STRATA_TRY_ASSIGN(users, layerstore::UsersNamed(connection, prefix));
+    return {};
   }));
   return users;
 }

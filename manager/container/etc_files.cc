@@ -10,6 +10,7 @@
 #include "base/file_ops.h"
 #include "base/path.h"
 #include "base/try.h"
+#include "layerstore/index/marks.h"
 #include "manager/container/host_names.h"
 
 namespace strata::manager {
@@ -84,8 +85,7 @@ std::optional<struct stat> TopEtc(const std::vector<std::string>& layers) {
 bool ImageHas(const std::vector<std::string>& layers, const std::string& path) {
   for (const auto& layer : layers) {
     const auto st = FileOps::System().StatAt(AT_FDCWD, JoinPath(layer, path).c_str());
-    // A character device 0/0 says that the layers below have it no more.
-    if (st) return !(S_ISCHR(st->st_mode) && st->st_rdev == 0);
+    if (st) return !layerstore::IsWhiteoutDevice(*st);
   }
   return false;
 }

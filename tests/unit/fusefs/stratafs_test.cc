@@ -80,6 +80,17 @@ class StratafsTest : public ::testing::Test {
     return child;
   }
   std::string Log() const { return Read(root_.At("log")); }
+  // Runs `commands` (sh) in a user namespace with the union mounted at "$2" there; they end the
+  // daemon, whose process is $pid. /dev/fuse is open to everybody where udev runs; here root's
+  // capabilities of the outer namespace are gone inside, but the file's owner is still the same.
+  auto InUserNamespace(const std::string& commands) const {
+    const std::string script =
+        "\"$0\" -f -o \"$1\" \"$2\" & pid=$!; "
+        "for i in $(seq 100); do mountpoint -q \"$2\" && break; sleep 0.05; done; " +
+        commands;
+    return Must(RunProcess({"unshare", "-Urm", "sh", "-c", script, support::StratafsPath(),
+                            Layers(), root_.At("mnt")}));
+  }
 
   std::optional<support::UringSetting> setting_;
   TempRoot root_ = Must(TempRoot::Create());
@@ -282,15 +293,9 @@ TEST_F(StratafsTest, StartsWithoutStandardDescriptors) {
 }
 
 TEST_F(StratafsTest, WorksInAUserNamespace) {
-  // /dev/fuse is open to everybody where udev runs; here root's capabilities of the outer namespace
-  // are gone inside, but the file's owner is still the same user.
-  const std::string script =
-      "\"$0\" -f -o \"$1\" \"$2\" & pid=$!; "
-      "for i in $(seq 100); do mountpoint -q \"$2\" && break; sleep 0.05; done; "
+  const auto result = InUserNamespace(
       "cat \"$2/file\" && echo inside > \"$2/new\" && rm \"$2/file\" && mkdir \"$2/file\" && "
-      "mv \"$2/file\" \"$2/dir\" && kill $pid && wait $pid";
-  const auto result = Must(RunProcess(
-      {"unshare", "-Urm", "sh", "-c", script, support::StratafsPath(), Layers(), root_.At("mnt")}));
+      "mv \"$2/file\" \"$2/dir\" && kill $pid && wait $pid");
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out, "lower\n");
   EXPECT_EQ(Read(root_.At("up/new")), "inside\n");
@@ -299,12 +304,8 @@ TEST_F(StratafsTest, WorksInAUserNamespace) {
 // In a namespace of its own it starts with every capability, the one to go beyond quotas among
 // them.
 TEST_F(StratafsTest, GivesUpTheRightToGoBeyondQuotas) {
-  const std::string script =
-      "\"$0\" -f -o \"$1\" \"$2\" & pid=$!; "
-      "for i in $(seq 100); do mountpoint -q \"$2\" && break; sleep 0.05; done; "
-      "grep -h CapEff /proc/$$/status /proc/$pid/status; kill $pid && wait $pid";
-  const auto result = Must(RunProcess(
-      {"unshare", "-Urm", "sh", "-c", script, support::StratafsPath(), Layers(), root_.At("mnt")}));
+  const auto result =
+      InUserNamespace("grep -h CapEff /proc/$$/status /proc/$pid/status; kill $pid && wait $pid");
   ASSERT_EQ(result.exit_code, 0) << result.err;
   std::istringstream lines(result.out);
   std::string label;
