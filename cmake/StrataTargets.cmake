@@ -67,13 +67,18 @@ function(strata_program name)
 endfunction()
 
 # strata_test(NAME SOURCES... [DEPS...] [LABELS...] [TIMEOUT seconds] [ARGS...]): a GoogleTest program that is one
-# ctest entry. Labels: unit, property, conformance, fault, e2e; `sanitize` marks those the sanitizer runs repeat.
+# ctest entry. Labels: unit, property, conformance, fault, e2e; `sanitize` marks those the sanitizer runs repeat, whose
+# programs the target `sanitize_tests` builds.
+add_custom_target(sanitize_tests)
 function(strata_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS;ARGS" ${ARGN})
   find_package(GTest REQUIRED)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE strata_flags ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  if("sanitize" IN_LIST ARG_LABELS)
+    add_dependencies(sanitize_tests ${name})
+  endif()
   add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
