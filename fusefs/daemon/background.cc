@@ -38,8 +38,8 @@ Result<> OccupyStandardDescriptors() {
   return {};
 }
 
-void PrintError(std::string_view message) {
-  std::fprintf(stderr, "stratafs: %s\n", EscapeControls(message).c_str());
+void PrintError(std::string_view message, int fd) {
+  ::dprintf(fd, "stratafs: %s\n", EscapeControls(message).c_str());
 }
 
 Result<> StartReport::Ready(bool keep_stderr) {
@@ -55,9 +55,9 @@ Result<> StartReport::Ready(bool keep_stderr) {
   return told;
 }
 
-void StartReport::Failed(std::string_view message) {
+void StartReport::Failed(std::string_view message, int user) {
   if (!parent_) {
-    PrintError(message);
+    PrintError(message, user);
     return;
   }
   Ignore(WriteAll(FileOps::System(), parent_.get(), message), "the waiting process is gone");

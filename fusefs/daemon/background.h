@@ -1,6 +1,8 @@
 // Going into the background once, and only once, the mount works.
 #pragma once
 
+#include <unistd.h>
+
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,8 +22,9 @@ class StartReport {
   // The mount works: the waiting process exits with 0. In the background, stdin, stdout and (unless
   // `keep_stderr`) stderr go to /dev/null from here on.
   Result<> Ready(bool keep_stderr);
-  // It does not: `message` goes to the user's stderr, the waiting process exits with 1.
-  void Failed(std::string_view message);
+  // It does not: `message` goes to the user's stderr, the waiting process exits with 1. `user`:
+  // that stderr where a log file took its place.
+  void Failed(std::string_view message, int user);
 
  private:
   UniqueFd parent_;
@@ -42,7 +45,7 @@ Result<Forked> Fork();
 // their place. Call it first.
 Result<> OccupyStandardDescriptors();
 
-// "stratafs: MESSAGE" on stderr, in one line: control characters are escaped.
-void PrintError(std::string_view message);
+// "stratafs: MESSAGE" on stderr or `fd`, in one line: control characters are escaped.
+void PrintError(std::string_view message, int fd = STDERR_FILENO);
 
 }  // namespace strata::fusefs

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/path.h"
 #include "base/try.h"
 #include "fusefs/daemon/option_string.h"
 
@@ -82,7 +83,7 @@ constexpr std::array<std::pair<std::string_view, TransportChoice>, 3> kTransport
 
 // --- the options of -o --------------------------------------------------------------------------
 
-enum class Takes : std::uint8_t { kNothing, kValue };
+enum class Takes : std::uint8_t { kNothing, kValue, kEither };
 
 struct MountOption {
   std::string_view name;
@@ -90,8 +91,10 @@ struct MountOption {
   Result<> (*apply)(Options&, std::string_view name, std::string_view value);
 };
 
-template <unsigned long kFlag>
+// `kOpposites`: what an earlier option may have asked for instead.
+template <unsigned long kFlag, unsigned long kOpposites = 0>
 Result<> AddFlag(Options& options, std::string_view /*name*/, std::string_view /*value*/) {
+  options.mount.flags &= ~kOpposites;
   options.mount.flags |= kFlag;
   return {};
 }
@@ -101,6 +104,10 @@ Result<> DropFlag(Options& options, std::string_view /*name*/, std::string_view 
   options.mount.flags &= ~kFlag;
   return {};
 }
+
+constexpr unsigned long kNoAtime = MS_NOATIME;
+constexpr unsigned long kRelatime = MS_RELATIME;
+constexpr unsigned long kStrictAtime = MS_STRICTATIME;
 
 template <bool EngineOptions::* kMember>
 Result<> SetInEngine(Options& options, std::string_view /*name*/, std::string_view /*value*/) {
@@ -123,7 +130,18 @@ Result<> PassOn(Options& options, std::string_view name, std::string_view value)
   return {};
 }
 
+Result<> RefuseRemount(Options& /*options*/, std::string_view name, std::string_view /*value*/) {
+  return Complain(
+      "option '" + std::string(name) +
+      "': stratafs cannot change a mount; unmount it and mount again, or change ro, rw, "
+      "nosuid, ... alone with 'mount -i -o remount,...'");
+}
+
 Result<> AddLowerList(Options& options, std::string_view name, std::string_view value) {
+  if (std::exchange(options.lower_list, true)) {
+    return Complain("option '" + std::string(name) +
+                    "' is given twice; 'lowerdir+=DIR' adds one more layer");
+  }
   for (const std::string_view directory : SplitUnescaped(value, ':')) {
     if (directory.empty()) {
       return Complain("option '" + std::string(name) + "': there is an empty directory name in '" +
@@ -203,8 +221,8 @@ Result<> SetWalkAhead(Options& options, std::string_view name, std::string_view 
   return {};
 }
 
-Result<> SetSource(Options& options, std::string_view /*name*/, std::string_view value) {
-  options.mount.source = Unescape(value);
+Result<> SetFsName(Options& options, std::string_view /*name*/, std::string_view value) {
+  options.fsname = Unescape(value);
   return {};
 }
 
@@ -225,7 +243,7 @@ Result<> Writeback(Options& options, std::string_view /*name*/, std::string_view
 
 template <bool kValue>
 Result<> SetAcl(Options& options, std::string_view /*name*/, std::string_view /*value*/) {
-  options.acl = kValue;
+  options.engine.acl = kValue;
   return {};
 }
 
@@ -251,7 +269,7 @@ constexpr MountOption kMountOptions[] = {
     {"allow_other", Takes::kNothing, AllowOther},
     {"noallow_other", Takes::kNothing, DenyOther},
     {"default_permissions", Takes::kNothing, Nothing},
-    {"fsname", Takes::kValue, SetSource},
+    {"fsname", Takes::kValue, SetFsName},
     {"transport", Takes::kValue, SetTransport},
     {"threads", Takes::kValue, SetThreads},
     {"spin", Takes::kValue, SetSpin},
@@ -272,33 +290,46 @@ constexpr MountOption kMountOptions[] = {
     {"sync", Takes::kNothing, AddFlag<MS_SYNCHRONOUS>},
     {"async", Takes::kNothing, DropFlag<MS_SYNCHRONOUS>},
     {"dirsync", Takes::kNothing, AddFlag<MS_DIRSYNC>},
-    {"atime", Takes::kNothing, DropFlag<MS_NOATIME>},
-    {"noatime", Takes::kNothing, AddFlag<MS_NOATIME>},
+    {"atime", Takes::kNothing, DropFlag<kNoAtime>},
+    {"noatime", Takes::kNothing, AddFlag<kNoAtime, kRelatime | kStrictAtime>},
     {"diratime", Takes::kNothing, DropFlag<MS_NODIRATIME>},
     {"nodiratime", Takes::kNothing, AddFlag<MS_NODIRATIME>},
-    {"relatime", Takes::kNothing, AddFlag<MS_RELATIME>},
-    {"norelatime", Takes::kNothing, DropFlag<MS_RELATIME>},
-    {"strictatime", Takes::kNothing, AddFlag<MS_STRICTATIME>},
-    {"nostrictatime", Takes::kNothing, DropFlag<MS_STRICTATIME>},
+    {"relatime", Takes::kNothing, AddFlag<kRelatime, kNoAtime | kStrictAtime>},
+    {"norelatime", Takes::kNothing, DropFlag<kRelatime>},
+    {"strictatime", Takes::kNothing, AddFlag<kStrictAtime, kNoAtime | kRelatime>},
+    {"nostrictatime", Takes::kNothing, DropFlag<kStrictAtime>},
     {"lazytime", Takes::kNothing, AddFlag<MS_LAZYTIME>},
     {"nolazytime", Takes::kNothing, DropFlag<MS_LAZYTIME>},
     {"silent", Takes::kNothing, AddFlag<MS_SILENT>},
     {"loud", Takes::kNothing, DropFlag<MS_SILENT>},
+    {"nosymfollow", Takes::kNothing, AddFlag<MS_NOSYMFOLLOW>},
+    {"symfollow", Takes::kNothing, DropFlag<MS_NOSYMFOLLOW>},
+    {"mand", Takes::kNothing, Nothing},  // of no effect in any Linux we run on
+    {"nomand", Takes::kNothing, Nothing},
+    {"iversion", Takes::kNothing, Nothing},  // no filesystem's business but of those that know it
+    {"noiversion", Takes::kNothing, Nothing},
     {"defaults", Takes::kNothing, Nothing},
     {"context", Takes::kValue, PassOn},
     {"fscontext", Takes::kValue, PassOn},
     {"defcontext", Takes::kValue, PassOn},
     {"rootcontext", Takes::kValue, PassOn},
+    {"remount", Takes::kNothing, RefuseRemount},
     // for mount(8) and fstab(5) only
     {"auto", Takes::kNothing, Nothing},
     {"noauto", Takes::kNothing, Nothing},
     {"nofail", Takes::kNothing, Nothing},
-    {"user", Takes::kNothing, Nothing},
+    {"user", Takes::kEither, Nothing},  // "user=NAME" is who mounted
     {"nouser", Takes::kNothing, Nothing},
     {"users", Takes::kNothing, Nothing},
+    {"nousers", Takes::kNothing, Nothing},
     {"owner", Takes::kNothing, Nothing},
+    {"noowner", Takes::kNothing, Nothing},
     {"group", Takes::kNothing, Nothing},
+    {"nogroup", Takes::kNothing, Nothing},
     {"_netdev", Takes::kNothing, Nothing},
+    {"comment", Takes::kValue, Nothing},
+    {"helper", Takes::kValue, Nothing},
+    {"uhelper", Takes::kValue, Nothing},
 };
 
 Result<> ApplyMountOption(Options& options, std::string_view text) {
@@ -307,9 +338,11 @@ Result<> ApplyMountOption(Options& options, std::string_view text) {
   const std::string_view name = text.substr(0, equals);
   const auto* option = std::ranges::find(kMountOptions, name, &MountOption::name);
   if (option == std::end(kMountOptions)) {
-    return Complain("unknown option '" + std::string(name) + "'");
+    options.unknown.emplace_back(name);
+    return {};
   }
   const bool has_value = equals != std::string_view::npos;
+  if (option->takes == Takes::kEither) return option->apply(options, name, {});
   if (option->takes == Takes::kNothing) {
     if (has_value) return Complain("option '" + std::string(name) + "' takes no value");
     return option->apply(options, name, {});
@@ -391,9 +424,36 @@ constexpr CommandOption kCommandOptions[] = {
      }},
 };
 
+// What mount(8) calls its helpers with, where some letters mean something else than for people.
+constexpr CommandOption kHelperOptions[] = {
+    {"-s", "", Takes::kNothing,
+     [](Options& options, std::string_view) -> Result<> {
+       options.sloppy = true;
+       return {};
+     }},
+    {"-f", "", Takes::kNothing,
+     [](Options& options, std::string_view) -> Result<> {
+       options.fake = true;
+       return {};
+     }},
+    {"-n", "", Takes::kNothing, [](Options&, std::string_view) -> Result<> { return {}; }},
+    {"-v", "", Takes::kNothing,
+     [](Options& options, std::string_view) -> Result<> {
+       if (!options.log_level) options.log_level = log::Level::kInfo;
+       return {};
+     }},
+    {"-N", "", Takes::kValue,
+     [](Options& options, std::string_view value) -> Result<> {
+       options.mount_namespace = value;
+       return {};
+     }},
+    {"-t", "", Takes::kValue, [](Options&, std::string_view) -> Result<> { return {}; }},
+};
+
 class CommandLine {
  public:
-  explicit CommandLine(std::span<const char* const> arguments) : rest_(arguments) {}
+  CommandLine(std::span<const char* const> arguments, Invocation invocation)
+      : rest_(arguments), invocation_(invocation) {}
 
   Result<> Parse(Options& options, std::vector<std::string_view>& positional) {
     bool only_positional = false;
@@ -417,28 +477,61 @@ class CommandLine {
     return argument;
   }
 
-  // "-x", "-x VALUE", "-xVALUE", "--name", "--name VALUE" or "--name=VALUE".
   Result<> ApplyOne(Options& options, std::string_view argument) {
-    const bool is_long = argument.starts_with("--");
-    const std::size_t name_end = is_long ? argument.find('=') : 2;
-    const std::string_view name = argument.substr(0, name_end);
-    const auto* option = std::ranges::find_if(kCommandOptions, [&](const CommandOption& known) {
-      return name == (is_long ? known.long_name : known.short_name);
-    });
+    return argument.starts_with("--") ? ApplyLong(options, argument)
+                                      : ApplyShort(options, argument);
+  }
+
+  // "--name", "--name VALUE" or "--name=VALUE".
+  Result<> ApplyLong(Options& options, std::string_view argument) {
+    const std::size_t equals = argument.find('=');
+    const std::string_view name = argument.substr(0, equals);
+    const auto* option = std::ranges::find(kCommandOptions, name, &CommandOption::long_name);
     if (option == std::end(kCommandOptions)) {
       return Complain("unknown option '" + std::string(argument) + "' (try --help)");
     }
-    const bool attached = name_end < argument.size();
+    const bool attached = equals != std::string_view::npos;
     if (option->takes == Takes::kNothing) {
       if (attached) return Complain("option '" + std::string(argument) + "' takes no value");
       return option->apply(options, {});
     }
-    if (attached) return option->apply(options, argument.substr(name_end + (is_long ? 1 : 0)));
+    return ApplyValue(options, *option, name, attached,
+                      attached ? argument.substr(equals + 1) : "");
+  }
+
+  // "-x", "-xyz" for -x -y -z; with a value "-x VALUE" or "-xVALUE".
+  Result<> ApplyShort(Options& options, std::string_view argument) {
+    for (std::size_t i = 1; i < argument.size(); ++i) {
+      const std::string name = {'-', argument[i]};
+      const CommandOption* option = FindShort(name);
+      if (option == nullptr) return Complain("unknown option '" + name + "' (try --help)");
+      if (option->takes != Takes::kNothing) {
+        const std::string_view attached = argument.substr(i + 1);
+        return ApplyValue(options, *option, name, !attached.empty(), attached);
+      }
+      STRATA_TRY(option->apply(options, {}));
+    }
+    return {};
+  }
+
+  const CommandOption* FindShort(std::string_view name) const {
+    if (invocation_ == Invocation::kMountHelper) {
+      const auto* option = std::ranges::find(kHelperOptions, name, &CommandOption::short_name);
+      if (option != std::end(kHelperOptions)) return option;
+    }
+    const auto* option = std::ranges::find(kCommandOptions, name, &CommandOption::short_name);
+    return option != std::end(kCommandOptions) ? option : nullptr;
+  }
+
+  Result<> ApplyValue(Options& options, const CommandOption& option, std::string_view name,
+                      bool attached, std::string_view value) {
+    if (attached) return option.apply(options, value);
     if (rest_.empty()) return Complain("option '" + std::string(name) + "' needs a value");
-    return option->apply(options, Next());
+    return option.apply(options, Next());
   }
 
   std::span<const char* const> rest_;
+  const Invocation invocation_;
 };
 
 Result<> CheckTogether(const Options& options) {
@@ -463,11 +556,18 @@ Result<> CheckTogether(const Options& options) {
 
 }  // namespace
 
-Result<Options> ParseOptions(std::span<const char* const> arguments) {
+Invocation InvocationOf(std::string_view program) {
+  return BaseName(program).starts_with("mount.") ? Invocation::kMountHelper : Invocation::kDirect;
+}
+
+Result<Options> ParseOptions(std::span<const char* const> arguments, Invocation invocation) {
   Options options;
   std::vector<std::string_view> positional;
-  STRATA_TRY(CommandLine(arguments).Parse(options, positional));
+  STRATA_TRY(CommandLine(arguments, invocation).Parse(options, positional));
   if (options.help || options.version) return options;
+  if (!options.unknown.empty() && !options.sloppy) {
+    return Complain("unknown option '" + options.unknown.front() + "'");
+  }
   if (options.finalize) {
     if (!positional.empty()) {
       return Complain("'--finalize' mounts nothing: what is '" + std::string(positional[0]) + "'?");
@@ -483,7 +583,9 @@ Result<Options> ParseOptions(std::span<const char* const> arguments) {
   }
   options.mount.mountpoint = positional.back();
   // mount(8) insists on a source; most people write anything there.
-  if (positional.size() == 2 && !positional.front().empty()) {
+  if (!options.fsname.empty()) {
+    options.mount.source = options.fsname;
+  } else if (positional.size() == 2 && !positional.front().empty()) {
     options.mount.source = positional.front();
   }
   STRATA_TRY(CheckTogether(options));
@@ -537,7 +639,7 @@ Serving:
   writeback              let the kernel gather writes; switches passthrough off
   opens=off              let the kernel open and close files without asking; switches passthrough off,
                          and leaves file locks to the kernel
-  noacl                  no POSIX ACLs
+  noacl                  no POSIX ACLs: setting and reading them fails
   locks=on|off           keep file locks here, so that they hold across a copy-up (default), or leave
                          them to the kernel
   transport=HOW          get requests over /dev/fuse ('dev', default), io_uring ('uring', Linux 6.14),
@@ -550,7 +652,7 @@ Serving:
   fsname=NAME            the source shown in /proc/mounts
 
 The usual options of mount(8) are taken as well: ro, nosuid, nodev, noexec, context=, ...
-See stratafs(8).
+Of options that contradict each other the last one counts. See stratafs(8).
 )";
 }
 

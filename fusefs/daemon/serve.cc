@@ -136,7 +136,7 @@ Result<std::unique_ptr<Running>> Start(Options& options) {
       .writeback = options.writeback,
       .locks = options.locks.value_or(options.engine.opens),
       .opens = options.engine.opens,
-      .acl = options.acl,
+      .acl = options.engine.acl,
       .on_ready = [handshake = running->handshake.get()](const Error* failure) {
         handshake->Finish(failure);
       }};
@@ -158,8 +158,8 @@ Result<bool> Wait(Running& running, StartReport& report, bool keep_stderr) {
     }
     if (waits[2].revents != 0) {
       STRATA_TRY(running.handshake->Take());
-      STRATA_TRY(report.Ready(keep_stderr));
       log::Info("mounted", {{"mountpoint", running.mount.mountpoint()}});
+      STRATA_TRY(report.Ready(keep_stderr));
     }
     if (waits[0].revents != 0) return true;
     if (waits[1].revents != 0) return false;

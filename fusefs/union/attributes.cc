@@ -7,7 +7,6 @@
 namespace strata::fusefs {
 namespace {
 
-constexpr std::string_view kAccessAcl = "system.posix_acl_access";
 constexpr std::string_view kCapability = "security.capability";
 
 bool IsAcl(std::string_view xattr) { return xattr == kAccessAcl || xattr == kDefaultAcl; }
@@ -112,6 +111,7 @@ Result<bool> UnionEngine::KnownToLack(NodeIndex node, std::string_view name) {
 }
 
 Result<std::string> UnionEngine::GetXattr(NodeId node, const char* name) {
+  if (!options_.acl && IsAcl(name)) return Fail(EOPNOTSUPP, "getxattr");
   STRATA_TRY_ASSIGN(const bool lacks, KnownToLack(static_cast<NodeIndex>(node.value), name));
   if (lacks) return Fail(ENODATA, "getxattr");
   STRATA_TRY_ASSIGN(const SharedFd fd, AttributeFd(static_cast<NodeIndex>(node.value)));
@@ -130,6 +130,7 @@ Result<std::vector<std::string>> UnionEngine::ListXattr(NodeId node) {
   const OverlayXattrs& overlay = layers_->xattrs();
   std::vector<std::string> shown;
   for (const std::string& name : stored) {
+    if (!options_.acl && IsAcl(name)) continue;
     if (!overlay.IsPrivate(name)) {
       shown.push_back(name);
     } else if (overlay.IsEscaped(name)) {
@@ -174,6 +175,7 @@ Result<> UnionEngine::RemoveXattr(NodeId node_id, const char* name) {
 
 Result<> UnionEngine::ChangeXattr(NodeId node_id, const std::string& stored, int flags,
                                   const std::function<Result<>(int fd)>& change) {
+  if (!options_.acl && IsAcl(stored)) return Fail(EOPNOTSUPP, "setxattr");
   const NodeIndex node = Current(static_cast<NodeIndex>(node_id.value));
   STRATA_TRY(CheckXattrChange(node, stored, flags));
   STRATA_TRY(EnsureUpper(node));

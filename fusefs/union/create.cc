@@ -21,8 +21,10 @@ Result<Inheritance> UnionEngine::Inherited(Directory& dir, int upper) {
     if (!acl && acl.error().code() != ENODATA && acl.error().code() != EOPNOTSUPP) {
       return std::unexpected(std::move(acl).error());
     }
-    dir.inheritance = {
-        .default_acl = acl.has_value(), .setgid = (st.st_mode & S_ISGID) != 0, .gid = st.st_gid};
+    dir.inheritance = {.default_acl = acl.has_value() && options_.acl,
+                       .unwanted_acl = acl.has_value() && !options_.acl,
+                       .setgid = (st.st_mode & S_ISGID) != 0,
+                       .gid = st.st_gid};
   }
   return *dir.inheritance;
 }
@@ -41,6 +43,23 @@ Result<> UnionEngine::MakeInPlace(int dir, const char* name, const NewEntry& wha
   return files.MakeNode(dir, name, mode, what.dev);
 }
 
+// Takes from a new inode the ACLs that the filesystem below let it inherit. An empty name means
+// `dir` itself.
+Result<> UnionEngine::ShedAcls(int dir, const char* name) {
+  UniqueFd named;
+  if (name[0] != '\0') {
+    STRATA_TRY_ASSIGN(named, env_.files.Open(dir, name, O_PATH | O_NOFOLLOW));
+    dir = named.get();
+  }
+  for (const char* acl : {kAccessAcl, kDefaultAcl}) {
+    auto removed = env_.files.RemoveXattr(dir, acl);
+    const int code = removed ? 0 : removed.error().code();
+    // EOPNOTSUPP: a symbolic link, or a default ACL of what is no directory.
+    if (code != 0 && code != ENODATA && code != EOPNOTSUPP && code != EACCES) return removed;
+  }
+  return {};
+}
+
 // Gives a new inode the owner and mode the caller would have got: the daemon made it with its own
 // credentials.
 Result<struct stat> UnionEngine::SettleOwner(int dir, const char* name, const NewEntry& what,
@@ -49,6 +68,7 @@ Result<struct stat> UnionEngine::SettleOwner(int dir, const char* name, const Ne
     dir = what.opened->get();
     name = "";
   }
+  if (from.unwanted_acl) STRATA_TRY(ShedAcls(dir, name));
   STRATA_TRY_ASSIGN(const struct stat made,
                     env_.files.StatAt(dir, name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH));
   const gid_t gid = from.setgid ? from.gid : what.who.gid;

@@ -90,6 +90,7 @@ inline constexpr ChainDirectory kNotInChain = ~ChainDirectory{0};
 // What new names of an upper directory take over from it.
 struct Inheritance {
   bool default_acl = false;
+  bool unwanted_acl = false;  // the filesystem below hands one down in a union without ACLs
   bool setgid = false;
   gid_t gid = 0;
 };

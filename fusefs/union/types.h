@@ -50,6 +50,7 @@ struct EngineOptions {
   bool file_whiteouts =
       false;  // write whiteouts as `.wh.` files even where device nodes can be made
   unsigned walk_ahead_threads = 4;  // that load directories before a walk asks for them; 0: none
+  bool acl = true;                  // POSIX ACLs; without, none is shown, set or inherited
   bool coherent = false;            // old descriptors see new data: no passthrough of lower files
   // The kernel says when files are opened and closed. Where it does not (FUSE_NO_OPEN_SUPPORT), all
   // are served through its page cache, and copies are made when something is written.

@@ -46,6 +46,7 @@ inline constexpr std::size_t kIdleBackings = 1024;
 inline constexpr mode_t kPermissions = 07777;
 inline constexpr char kChangedOutside[] =
     "the file is not where the union put it: a layer was changed from outside";
+inline constexpr char kAccessAcl[] = "system.posix_acl_access";
 inline constexpr char kDefaultAcl[] = "system.posix_acl_default";
 
 // What open handles of one node share. A node is in one I/O mode at a time (FACTS §2).
@@ -377,6 +378,7 @@ class UnionEngine final : public Engine {
                                   const Inheritance& from);
   Result<struct stat> MakeOverWhiteout(int upper, const std::string& name, const NewEntry& what,
                                        mode_t mode, const Inheritance& from);
+  Result<> ShedAcls(int dir, const char* name);
   Result<Inheritance> Inherited(Directory& dir, int upper) STRATA_REQUIRES(dir.mu);
   static Result<> CheckNewName(std::string_view name);
   Result<> MarkOpaque(int upper, const std::string& name);

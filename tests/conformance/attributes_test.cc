@@ -122,6 +122,45 @@ TEST_F(Attributes, DefaultAclIsInheritedAndReplacesTheUmask) {
   EXPECT_EQ(Lstat(At("d/sub")).st_mode & 0777U, 0774U);
 }
 
+// As on a filesystem mounted with noacl: what is stored is neither shown nor in force.
+TEST_F(Attributes, WithoutAclsNoneIsThereAtAll) {
+  if (!IsStratafs()) GTEST_SKIP() << "an option of ours";
+  const std::string acl =
+      EncodeAcl({{1, 7, kNone}, {2, 7, kUser}, {4, 7, kNone}, {16, 7, kNone}, {32, 0, kNone}});
+  WriteFile(Lower(0, "f"), "x", 0640);
+  Must(SetXattr(Lower(0, "f"), std::string(kAccess), acl));
+  MakeDir(Lower(0, "d"));
+  Must(SetXattr(Lower(0, "d"), std::string(kDefault), acl));
+  WriteFile(Lower(0, "d/gone"), "x");
+  Mount({.options = {"noacl"}});
+  for (const std::string_view name : {kAccess, kDefault}) {
+    const std::string xattr(name);
+    EXPECT_EQ(GetXattr(At("d"), xattr).error().code(), EOPNOTSUPP);
+    EXPECT_EQ(SetXattr(At("d"), xattr, acl).error().code(), EOPNOTSUPP);
+    EXPECT_EQ(ErrnoOf(::removexattr(At("d").c_str(), xattr.c_str())), EOPNOTSUPP);
+  }
+  EXPECT_EQ(GetXattr(At("f"), std::string(kAccess)).error().code(), EOPNOTSUPP);
+  EXPECT_TRUE(Must(support::ReadXattrs(At("f"))).empty());
+  EXPECT_TRUE(Must(support::ReadXattrs(At("d"))).empty());
+  EXPECT_EQ(AsUser(kUser, [&] { return ErrnoOf(::access(At("f").c_str(), W_OK)); }), EACCES);
+
+  const mode_t mask = ::umask(022);
+  WriteFile(At("f"), "y");
+  MustCall(::mkdir(At("d/sub").c_str(), 0777), "mkdir");
+  OpenFile(At("d/file"), O_WRONLY | O_CREAT, 0666);
+  MustCall(::unlink(At("d/gone").c_str()), "unlink");
+  MustCall(::mkdir(At("d/gone").c_str(), 0777), "mkdir");
+  OpenFile(At("d"), O_WRONLY | O_TMPFILE, 0666);
+  ::umask(mask);
+  ASSERT_TRUE(GetXattr(Upper("d"), std::string(kDefault)).has_value()) << "kept with the copy";
+  for (const char* name : {"d/sub", "d/file", "d/gone"}) {
+    EXPECT_EQ(Lstat(At(name)).st_mode & 0777, name == std::string("d/file") ? 0644U : 0755U)
+        << name;
+    EXPECT_FALSE(GetXattr(Upper(name), std::string(kAccess)).has_value()) << name;
+    EXPECT_FALSE(GetXattr(Upper(name), std::string(kDefault)).has_value()) << name;
+  }
+}
+
 TEST_F(Attributes, AclGrantsAccess) {
   WriteFile(Lower(0, "f"), "x", 0600);
   Must(SetXattr(

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 
+#include <stdexcept>
+
 #include "fusefs/daemon/mount_check.h"
 #include "fusefs/daemon/option_string.h"
 #include "tests/support/must.h"
@@ -17,6 +19,10 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 Result<Options> Parse(std::vector<const char*> arguments) { return ParseOptions(arguments); }
+
+Result<Options> ParseAsHelper(std::vector<const char*> arguments) {
+  return ParseOptions(arguments, Invocation::kMountHelper);
+}
 
 std::string ErrorOf(std::vector<const char*> arguments) {
   const auto options = ParseOptions(arguments);
@@ -119,13 +125,95 @@ TEST(OptionsTest, EveryWord) {
   EXPECT_EQ(options->transport.spin, std::chrono::microseconds(0));
   EXPECT_EQ(options->transport.choice, TransportChoice::kAuto);
   EXPECT_EQ(options->engine.walk_ahead_threads, 0U);
-  EXPECT_FALSE(options->acl);
+  EXPECT_FALSE(options->engine.acl);
   EXPECT_EQ(options->locks, false);
   EXPECT_FALSE(options->engine.opens);
   EXPECT_TRUE(options->writeback);
   EXPECT_EQ(options->allow_other, false);
   EXPECT_EQ(options->mount.source, "some,name");
   EXPECT_THAT(options->mount.extra, ElementsAre("context=\"a:b\""));
+}
+
+TEST(OptionsTest, LettersInOneGroup) {
+  const auto options = Parse({"-fso", "lowerdir=A", "/mnt"});
+  ASSERT_TRUE(options.has_value()) << options.error().ToString();
+  EXPECT_TRUE(options->foreground);
+  EXPECT_EQ(options->transport.threads, 1U);
+  EXPECT_THAT(options->engine.lower, ElementsAre("A"));
+  const auto attached = Parse({"/mnt", "-dolowerdir=B"});
+  ASSERT_TRUE(attached.has_value()) << attached.error().ToString();
+  EXPECT_EQ(attached->log_level, log::Level::kTrace);
+  EXPECT_THAT(attached->engine.lower, ElementsAre("B"));
+  EXPECT_THAT(ErrorOf({"-fzo", "lowerdir=A", "/mnt"}), HasSubstr("'-z'"));
+  EXPECT_THAT(ErrorOf({"/mnt", "-fo"}), HasSubstr("'-o' needs a value"));
+}
+
+TEST(OptionsTest, MountHelpersAreKnownByName) {
+  EXPECT_EQ(InvocationOf("/sbin/mount.fuse.stratafs"), Invocation::kMountHelper);
+  EXPECT_EQ(InvocationOf("mount.stratafs"), Invocation::kMountHelper);
+  EXPECT_EQ(InvocationOf("/mount.d/stratafs"), Invocation::kDirect);
+  EXPECT_EQ(InvocationOf(""), Invocation::kDirect);
+}
+
+TEST(OptionsTest, FormOfMountItself) {
+  const auto options = ParseAsHelper({"image", "/mnt", "-sfnv", "-N", "/proc/7/ns/mnt", "-o",
+                                      "rw,nonsense,lowerdir=A,other=1", "-t", "fuse.stratafs"});
+  ASSERT_TRUE(options.has_value()) << options.error().ToString();
+  EXPECT_TRUE(options->fake);
+  EXPECT_FALSE(options->foreground);
+  EXPECT_EQ(options->log_level, log::Level::kInfo);
+  EXPECT_EQ(options->mount_namespace, "/proc/7/ns/mnt");
+  EXPECT_THAT(options->unknown, ElementsAre("nonsense", "other"));
+  EXPECT_EQ(options->transport.threads, TransportOptions().threads) << "-s taken for ours";
+  EXPECT_EQ(options->mount.source, "image");
+
+  const auto strict = ParseAsHelper({"image", "/mnt", "-o", "lowerdir=A,nonsense"});
+  ASSERT_FALSE(strict.has_value());
+  EXPECT_THAT(strict.error().detail(), HasSubstr("'nonsense'"));
+  EXPECT_FALSE(ParseAsHelper({"image", "/mnt", "-s", "-o", "lowerdir=A,threads=x"}).has_value())
+      << "sloppy is about names";
+  EXPECT_THAT(ErrorOf({"-n", "-o", "lowerdir=A", "/mnt"}), HasSubstr("'-n'"));
+}
+
+TEST(OptionsTest, OptionsOfFstabHaveNoEffect) {
+  const auto options = Parse(
+      {"-o",
+       "lowerdir=A,defaults,auto,noauto,nofail,user,user=joe,nouser,users,nousers,owner,noowner,"
+       "group,nogroup,_netdev,comment=x,uhelper=y,helper=z,x-systemd.requires=/a,X-mount.mkdir,"
+       "mand,nomand,iversion,noiversion",
+       "/mnt"});
+  ASSERT_TRUE(options.has_value()) << options.error().ToString();
+  EXPECT_EQ(options->mount.flags, 0U);
+  EXPECT_TRUE(options->mount.extra.empty());
+  EXPECT_TRUE(options->unknown.empty());
+}
+
+TEST(OptionsTest, TheLastOfContradictoryOptionsCounts) {
+  const auto last = [](const char* list) {
+    auto options = Parse({"-o", "lowerdir=A", "-o", list, "/mnt"});
+    if (!options) throw std::runtime_error(options.error().ToString());
+    return std::move(*options);
+  };
+  EXPECT_TRUE(last("rw,ro").mount.read_only);
+  EXPECT_FALSE(last("ro,rw").mount.read_only);
+  EXPECT_TRUE(last("noacl,acl").engine.acl);
+  EXPECT_FALSE(last("acl,noacl").engine.acl);
+  EXPECT_EQ(last("allow_other,noallow_other").allow_other, false);
+  EXPECT_EQ(last("noallow_other,allow_other").allow_other, true);
+  EXPECT_EQ(last("copyup=read,copyup=open").engine.copy_up, CopyUpPolicy::kOpen);
+  EXPECT_TRUE(last("metacopy=off,metacopy=on").engine.metacopy);
+  EXPECT_EQ(last("threads=3,threads=5").transport.threads, 5U);
+  EXPECT_EQ(last("nosuid,suid,dev,nodev").mount.flags, static_cast<unsigned long>(MS_NODEV));
+  EXPECT_EQ(last("noatime,relatime").mount.flags, static_cast<unsigned long>(MS_RELATIME));
+  EXPECT_EQ(last("relatime,noatime").mount.flags, static_cast<unsigned long>(MS_NOATIME));
+  EXPECT_EQ(last("noatime,strictatime").mount.flags, static_cast<unsigned long>(MS_STRICTATIME));
+  EXPECT_EQ(last("fsname=a,fsname=b").mount.source, "b");
+}
+
+TEST(OptionsTest, FsNameWinsOverSource) {
+  EXPECT_EQ(Parse({"image", "/mnt", "-o", "lowerdir=A,fsname=name"})->mount.source, "name");
+  EXPECT_EQ(Parse({"-o", "lowerdir=A,fsname=name", "image", "/mnt"})->mount.source, "name");
+  EXPECT_EQ(Parse({"-o", "lowerdir=A", "image", "/mnt"})->mount.source, "image");
 }
 
 TEST(OptionsTest, HelpAndVersionNeedNothingElse) {
@@ -155,6 +243,8 @@ TEST(OptionsTest, ErrorsNameTheOption) {
   EXPECT_THAT(ErrorOf({"-o", "lowerdir=A,workdir=W", "/mnt"}), HasSubstr("'upperdir'"));
   EXPECT_THAT(ErrorOf({"-o", "lowerdir=A,upperdir=U,upperdir=V,workdir=W", "/mnt"}),
               HasSubstr("twice"));
+  EXPECT_THAT(ErrorOf({"-o", "lowerdir=A", "-o", "lowerdir=B", "/mnt"}), HasSubstr("twice"));
+  EXPECT_THAT(ErrorOf({"-o", "lowerdir=A,remount,ro", "/mnt"}), HasSubstr("mount -i -o remount"));
   EXPECT_THAT(ErrorOf({"/mnt"}), HasSubstr("no layer"));
   EXPECT_THAT(ErrorOf({"-o", "lowerdir=A"}), HasSubstr("no mountpoint"));
   EXPECT_THAT(ErrorOf({"-o", "lowerdir=A", "a", "b", "c"}), HasSubstr("'c'"));
@@ -186,6 +276,7 @@ TEST_F(MountCheckTest, TellsGoodFromBad) {
   EXPECT_EQ(CodeFor("lower/in"), EINVAL);
   EXPECT_EQ(CodeFor("link"), EINVAL);
   EXPECT_EQ(CodeFor("missing"), ENOENT);
+  EXPECT_EQ(CodeFor("../../../../../../../.."), EINVAL);
   layers_.upper = root_.At("mnt");
   EXPECT_EQ(CodeFor("mnt"), EINVAL);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <optional>
@@ -189,6 +190,123 @@ TEST_F(StratafsTest, FailsWithOneLineAndMountsNothing) {
     EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
     EXPECT_FALSE(IsMounted());
   }
+}
+
+TEST_F(StratafsTest, ErrorsOfStartingReachTheUserBesideTheLogFile) {
+  for (const bool foreground : {false, true}) {
+    std::vector<std::string> command{
+        support::StratafsPath(),        "--log-file",   root_.At("log"), "-o",
+        "lowerdir=" + root_.At("none"), root_.At("mnt")};
+    if (foreground) command.emplace_back("-f");
+    const auto result = Must(RunProcess(command));
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_THAT(result.err, HasSubstr(root_.At("none")));
+    EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+    EXPECT_THAT(Log(), HasSubstr(root_.At("none")));
+    ASSERT_EQ(::unlink(root_.At("log").c_str()), 0);
+  }
+  const auto no_file = Must(RunProcess({support::StratafsPath(), "--log-file", root_.At("none/log"),
+                                        "-f", "-o", Layers(), root_.At("mnt")}));
+  EXPECT_EQ(no_file.exit_code, 1);
+  EXPECT_THAT(no_file.err, HasSubstr("none/log"));
+  EXPECT_EQ(std::ranges::count(no_file.err, '\n'), 1) << no_file.err;
+}
+
+TEST_F(StratafsTest, RefusesToCoverTheRootDirectory) {
+  const auto result = Must(RunProcess(
+      {"unshare", "-m", support::StratafsPath(), "-o", "lowerdir=" + root_.At("low"), "/"}));
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("root directory"));
+}
+
+// Calls of mount(8), where the program is its helper: in a mount namespace of their own, in which
+// /usr/sbin has it besides all else.
+class StratafsHelperTest : public StratafsTest {
+ protected:
+  // Runs `commands` (sh) with the mount point as "$1" and the options as "$2".
+  support::ProcessResult Run(const std::string& commands, const std::string& options) const {
+    Must(root_.MakeDir("sbin"));
+    const std::string helper = root_.At("sbin/mount.fuse.stratafs");
+    support::MustCall(::symlink(support::StratafsPath().c_str(), helper.c_str()), "symlink");
+    const std::string script =
+        "mount -t overlay -o \"lowerdir=$0:/usr/sbin\" overlay /usr/sbin && " + commands;
+    return Must(RunProcess(
+        {"unshare", "-m", "sh", "-c", script, root_.At("sbin"), root_.At("mnt"), options}));
+  }
+};
+
+TEST_F(StratafsHelperTest, MountsAndUnmounts) {
+  const auto result =
+      Run("mount -v -t fuse.stratafs image \"$1\" -o \"$2\" && cat \"$1/file\" && "
+          "findmnt -n -o SOURCE,FSTYPE \"$1\" && umount \"$1\" && ! mountpoint -q \"$1\"",
+          "noauto,user,_netdev,x-test,nofail,defaults,nosuid," + Layers());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("lower\n"));
+  EXPECT_THAT(result.out, ::testing::ContainsRegex("image +fuse.stratafs"));
+  EXPECT_THAT(result.err, HasSubstr("mounted")) << "-v";
+}
+
+TEST_F(StratafsHelperTest, ThroughFstab) {
+  Write(root_.At("fstab"), "image " + root_.At("mnt") + " fuse.stratafs noauto,nofail," + Layers() +
+                               ",fsname=name 0 0\n");
+  const auto result = Run(
+      "mount -T \"$2\" \"$1\" && cat \"$1/file\" && findmnt -n -o SOURCE \"$1\" && umount \"$1\"",
+      root_.At("fstab"));
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "lower\nname\n");
+}
+
+TEST_F(StratafsHelperTest, FakeMountsNothingAndTouchesNothing) {
+  const auto result =
+      Run("mount -f -t fuse.stratafs image \"$1\" -o \"$2\" && ! mountpoint -q \"$1\" && "
+          "! mount -f -t fuse.stratafs image \"$1\" -o \"$2,lowerdir+=/none/such\"",
+          Layers());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("/none/such"));
+  EXPECT_TRUE(std::filesystem::is_empty(root_.At("work")));
+}
+
+TEST_F(StratafsHelperTest, SloppyIgnoresUnknownOptions) {
+  const auto result =
+      Run("mount -t fuse.stratafs image \"$1\" -o \"$2\"; echo $?; "
+          "mount -s -t fuse.stratafs image \"$1\" -o \"$2\" && cat \"$1/file\" && umount \"$1\"",
+          "bogus," + Layers());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "1\nlower\n");
+  EXPECT_THAT(result.err, HasSubstr("'bogus'"));
+}
+
+TEST_F(StratafsHelperTest, RemountSaysWhatElseToDo) {
+  const auto result =
+      Run("mount -t fuse.stratafs image \"$1\" -o \"$2\" && "
+          "! mount -o remount,ro \"$1\" && touch \"$1/new\" && "
+          "mount -i -o remount,ro \"$1\" && ! touch \"$1/newer\" && "
+          "mount -i -o remount,rw \"$1\" && touch \"$1/newest\" && umount \"$1\"",
+          Layers());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("mount -i -o remount"));
+  EXPECT_TRUE(std::filesystem::exists(root_.At("up/newest")));
+  EXPECT_FALSE(std::filesystem::exists(root_.At("up/newer")));
+}
+
+TEST_F(StratafsHelperTest, FailuresHaveTheNumberOfMount) {
+  const auto result =
+      Run("mount -t fuse.stratafs image \"$1\" -o \"$2\"; echo $?", "lowerdir=/none/such");
+  EXPECT_EQ(result.out, "32\n") << result.err;
+}
+
+// -N: into the mount namespace of another process.
+TEST_F(StratafsHelperTest, MountsInANamespaceThatIsNamed) {
+  ChildProcess other = Must(ChildProcess::Start(
+      {"unshare", "-m", "sh", "-c", "echo inside; exec sleep 60"}, root_.At("log")));
+  ASSERT_TRUE(Eventually([&] { return Log() == "inside\n"; }));
+  const std::string process = std::to_string(other.pid());
+  const auto result = Run("/usr/sbin/mount.fuse.stratafs image \"$1\" -N " + process +
+                              " -o \"$2\" && ! mountpoint -q \"$1\" && nsenter -m -t " + process +
+                              " sh -c 'cat \"$0/file\" && umount \"$0\"' \"$1\"",
+                          Layers());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "lower\n");
 }
 
 TEST_F(StratafsTest, ControlCharactersInMessagesAreEscaped) {
