@@ -93,7 +93,11 @@ Result<int> Run(Invocation invocation, std::span<const char* const> arguments) {
   }
   if (options.finalize) {
     StartReport report;
-    return RunLogged(options, report, [&] { return Finalize(options); });
+    return RunLogged(options, report, [&]() -> Result<> {
+      STRATA_TRY_ASSIGN(const std::string done, Finalize(options));
+      std::puts(done.c_str());
+      return {};
+    });
   }
   auto code = MountOrCheck(options);
   if (!code) PrintError(MessageOf(code.error()));

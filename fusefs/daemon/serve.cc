@@ -185,13 +185,17 @@ Result<> TakeDown(Running& running, bool connection_ended) {
 
 }  // namespace
 
-Result<> Finalize(const Options& options) {
+Result<std::string> Finalize(const Options& options) {
   ::umask(0);
   RaiseDescriptorLimit();
   STRATA_TRY(KeepToQuotas());
   STRATA_TRY_ASSIGN(const auto engine,
                     Engine::Open(options.engine, EngineEnv{.files = FileOps::System()}));
-  return engine->Finalize();
+  STRATA_TRY_ASSIGN(const FinalizeReport done, engine->Finalize());
+  return options.engine.upper + ": files completed: " + std::to_string(done.completed) +
+         ", names linked: " + std::to_string(done.linked) +
+         ", index entries removed: " + std::to_string(done.index_entries) +
+         ", kept: " + std::to_string(done.kept);
 }
 
 Result<> Serve(Options options, StartReport& report) {

@@ -12,7 +12,8 @@ namespace strata::fusefs {
 // that it could not be taken down. Call it before there are threads; it blocks those signals.
 Result<> Serve(Options options, StartReport& report);
 
-// Engine::Finalize() on the layers of `options`; nothing is mounted.
-Result<> Finalize(const Options& options);
+// Engine::Finalize() on the layers of `options`; nothing is mounted. Gives a line that says what it
+// did.
+Result<std::string> Finalize(const Options& options);
 
 }  // namespace strata::fusefs

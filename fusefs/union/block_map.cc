@@ -23,7 +23,7 @@ constexpr std::uint64_t kMostBlocks = std::uint64_t{1} << 24U;  // then blocks g
 constexpr std::uint32_t kLargestBlock = 1U << 30U;
 
 // struct ovl_metacopy: version, length, flags, digest algorithm, digest. Version 0 is the kernel's.
-constexpr std::uint8_t kMarkVersion = 0x53;
+constexpr std::uint8_t kOldMarkVersion = 0x53;
 constexpr std::size_t kMarkHeader = 4;
 
 using BootId = std::array<char, 36>;
@@ -116,20 +116,26 @@ Result<BlockMapId> NewBlockMapId() {
 
 std::string BlockMapName(const BlockMapId& id) { return HexEncode(id); }
 
-std::string HalfCopiedMark(const BlockMapId& id) {
-  std::string mark(kMarkHeader, '\0');
-  mark[0] = static_cast<char>(kMarkVersion);
-  mark[1] = static_cast<char>(kMarkHeader + id.size());
-  mark.append(reinterpret_cast<const char*>(id.data()), id.size());
-  return mark;
+bool SaysHalfCopied(std::string_view mark) {
+  return mark == kHalfCopiedMark || IdInOldMark(mark).has_value();
 }
 
-std::optional<BlockMapId> IdOfMark(std::string_view mark) {
+std::string_view BlockMapIdBytes(const BlockMapId& id) {
+  return {reinterpret_cast<const char*>(id.data()), id.size()};
+}
+
+std::optional<BlockMapId> ParseBlockMapId(std::string_view bytes) {
   BlockMapId id{};
-  if (mark.size() != kMarkHeader + id.size()) return std::nullopt;
-  if (static_cast<std::uint8_t>(mark[0]) != kMarkVersion) return std::nullopt;
-  std::memcpy(id.data(), mark.data() + kMarkHeader, id.size());
+  if (bytes.size() != id.size()) return std::nullopt;
+  std::memcpy(id.data(), bytes.data(), id.size());
   return id;
+}
+
+std::optional<BlockMapId> IdInOldMark(std::string_view mark) {
+  if (mark.size() < kMarkHeader || static_cast<std::uint8_t>(mark[0]) != kOldMarkVersion) {
+    return std::nullopt;
+  }
+  return ParseBlockMapId(mark.substr(kMarkHeader));
 }
 
 bool SaysAllIsBelow(std::string_view mark) {

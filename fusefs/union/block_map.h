@@ -15,21 +15,25 @@
 
 namespace strata::fusefs {
 
-// Names a block map; the upper file's metacopy mark holds it, too.
+// Names a block map; the upper file names it in an xattr.
 using BlockMapId = std::array<std::uint8_t, 16>;
 
 // A fresh one. EIO if the kernel gives no random bytes.
 Result<BlockMapId> NewBlockMapId();
 std::string BlockMapName(const BlockMapId& id);
 
-// The value of the metacopy mark of a half-copied file. Kernel overlayfs takes it for a version of
-// that mark it does not know, and refuses the file (linux: fs/overlayfs/overlayfs.h,
-// struct ovl_metacopy).
-std::string HalfCopiedMark(const BlockMapId& id);
+// The value of the metacopy mark of a half-copied file: too short for any version of that mark.
+// Kernel overlayfs refuses such a file whatever it was mounted with (since linux 6.6:
+// fs/overlayfs/util.c, ovl_check_metacopy_xattr).
+inline constexpr std::string_view kHalfCopiedMark = "S";
+bool SaysHalfCopied(std::string_view mark);
 // Whether the value is one of kernel overlayfs: all data is in a lower layer.
 bool SaysAllIsBelow(std::string_view mark);
-// The id in a half-copied file's value; nothing for others.
-std::optional<BlockMapId> IdOfMark(std::string_view mark);
+// The id in the xattr that names a file's map, as it is written there; nothing if it is none.
+std::string_view BlockMapIdBytes(const BlockMapId& id);
+std::optional<BlockMapId> ParseBlockMapId(std::string_view bytes);
+// Before version 2 of the format the mark itself held the id; nothing for other marks.
+std::optional<BlockMapId> IdInOldMark(std::string_view mark);
 
 // Where maps are.
 struct BlockMapDir {

@@ -36,13 +36,11 @@ std::string HandleOf(int fd) {
   return text.size() <= BlockMap::kMaxHandle ? text : std::string();
 }
 
-// The inode such a handle names no longer exists.
-bool IsGone(int mount, std::string_view text) {
+std::optional<FileHandle> ParseHandle(std::string_view text) {
   int type = 0;
-  if (text.size() <= sizeof type) return false;
+  if (text.size() <= sizeof type) return std::nullopt;
   std::memcpy(&type, text.data(), sizeof type);
-  const auto handle = FileHandle::From(type, text.substr(sizeof type));
-  return handle && !handle->Open(mount) && errno == ESTALE;
+  return FileHandle::From(type, text.substr(sizeof type));
 }
 
 }  // namespace
@@ -159,9 +157,7 @@ Result<std::shared_ptr<PartialFile>> UnionEngine::Partial(NodeIndex node) {
     if (!HasAny(node, kNodePartial)) return std::shared_ptr<PartialFile>();
     STRATA_TRY_ASSIGN(const SharedFd upper, OpenNode(node, O_RDWR));
     STRATA_TRY_ASSIGN(const SharedFd lower, OpenLowerData(node));
-    STRATA_TRY_ASSIGN(const std::string mark,
-                      env_.files.GetXattr(upper->get(), layers_->xattrs().Metacopy().c_str()));
-    const auto id = IdOfMark(mark);
+    const auto id = BlockMapOf(upper->get());
     if (!id) return Fail(EIO, "half-copied file", "it names no block map");
     STRATA_TRY_ASSIGN(auto map, BlockMap::Open(BlockMaps(), *id, upper->get()));
     STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(lower->get()));
@@ -217,12 +213,13 @@ Result<> UnionEngine::StartPartial(NodeIndex node, const SharedFd& upper) {
     started = files.Sync(map->fd());
     if (started) started = files.Sync(work_->blocks_fd());
   }
+  const OverlayXattrs& xattrs = layers_->xattrs();
   if (started) {
-    started =
-        files.SetXattr(upper->get(), layers_->xattrs().Metacopy().c_str(), HalfCopiedMark(id));
+    started = files.SetXattr(upper->get(), xattrs.Blocks().c_str(), BlockMapIdBytes(id));
   }
+  if (started) started = files.SetXattr(upper->get(), xattrs.Metacopy().c_str(), kHalfCopiedMark);
   if (!started) {
-    Ignore(files.Unlink(work_->blocks_fd(), BlockMapName(id).c_str()), "block map of no file");
+    RemoveBlockMap(id);
     return started;
   }
   auto file = std::make_shared<PartialFile>(files, upper, lower, std::move(map));
@@ -251,9 +248,9 @@ Result<> UnionEngine::FinishPartial(NodeIndex node, PartialFile& file) {
   return file.Finish([&]() -> Result<> {
     const int upper = file.upper();
     STRATA_TRY(OrderData(upper));
-    auto mark = env_.files.GetXattr(upper, layers_->xattrs().Metacopy().c_str());
+    const auto map = BlockMapOf(upper);
     STRATA_TRY(DropBorrowMarks(upper));
-    if (mark) RemoveBlockMap(*mark);
+    if (map) RemoveBlockMap(*map);
     nodes_->With(Current(node), [](NodeRecord& r) { r.Clear(kNodePartial); });
     return {};
   });
@@ -261,9 +258,11 @@ Result<> UnionEngine::FinishPartial(NodeIndex node, PartialFile& file) {
 
 Result<> UnionEngine::DropBorrowMarks(int upper) {
   STRATA_TRY(env_.files.RemoveXattr(upper, layers_->xattrs().Metacopy().c_str()));
-  auto dropped = env_.files.RemoveXattr(upper, layers_->xattrs().Redirect().c_str());
-  if (!dropped && dropped.error().code() != ENODATA) {
-    Ignore(dropped, "a redirect mark that nobody reads without the metacopy mark");
+  for (const std::string& name : {layers_->xattrs().Redirect(), layers_->xattrs().Blocks()}) {
+    auto dropped = env_.files.RemoveXattr(upper, name.c_str());
+    if (!dropped && dropped.error().code() != ENODATA) {
+      Ignore(dropped, "a mark that nobody reads without the metacopy mark");
+    }
   }
   return {};
 }
@@ -294,43 +293,35 @@ bool UnionEngine::CopyMore(WeakNode weak, std::uint64_t bytes) {
   return false;
 }
 
-Result<> UnionEngine::Finalize() {
-  if (!layers_->writable()) return Fail(EROFS, "finalize");
-  return FinalizeBelow(kRootNode);
+std::optional<BlockMapId> UnionEngine::BlockMapOf(int upper) {
+  const auto mark = env_.files.GetXattr(upper, layers_->xattrs().Metacopy().c_str());
+  if (!mark) return std::nullopt;
+  if (*mark != kHalfCopiedMark) return IdInOldMark(*mark);
+  const auto id = env_.files.GetXattr(upper, layers_->xattrs().Blocks().c_str());
+  return id ? ParseBlockMapId(*id) : std::nullopt;
 }
 
-Result<> UnionEngine::FinalizeBelow(NodeId dir) {
-  std::vector<std::string> names;
-  STRATA_TRY(List(dir, 0, false, [&](const ListedEntry& entry) {
-    const bool may_lack = entry.type == DT_DIR || entry.type == DT_REG;
-    if (may_lack && entry.name != "." && entry.name != "..") names.emplace_back(entry.name);
-    return true;
-  }));
-  for (const std::string& name : names) {
-    STRATA_TRY_ASSIGN(const EntryReply entry, Lookup(dir, name));
-    const Held held(*this, entry);
-    if (S_ISDIR(entry.attr.st_mode)) {
-      STRATA_TRY(FinalizeBelow(entry.node));
-    } else if (InUpperNow(held.index())) {
-      STRATA_TRY(EnsureUpper(held.index(), {DataNeed::kWhole, std::nullopt}));
-    }
-  }
-  return {};
-}
-
-void UnionEngine::RemoveBlockMap(std::string_view mark) {
-  const auto id = IdOfMark(mark);
-  if (!id) return;
-  Ignore(env_.files.Unlink(work_->blocks_fd(), BlockMapName(*id).c_str()),
+void UnionEngine::RemoveBlockMap(const BlockMapId& id) {
+  Ignore(env_.files.Unlink(work_->blocks_fd(), BlockMapName(id).c_str()),
          "block map that is not needed any more");
 }
 
 void UnionEngine::DropBlockMap(int upper) {
   const auto st = env_.files.Stat(upper);
   if (!st || st->st_nlink != 0) return;
-  if (auto mark = env_.files.GetXattr(upper, layers_->xattrs().Metacopy().c_str())) {
-    RemoveBlockMap(*mark);
-  }
+  if (const auto id = BlockMapOf(upper)) RemoveBlockMap(*id);
+}
+
+// A crash can leave a map whose file never came to need it, or does so no more. Only what is
+// certain counts: without its map, a half-copied file is lost, also one with damaged marks.
+Result<bool> UnionEngine::IsUnused(const std::string& map) {
+  STRATA_TRY_ASSIGN(const std::string text, BlockMap::UpperHandle(BlockMaps(), map.c_str()));
+  const auto handle = ParseHandle(text);
+  if (!handle) return false;
+  const UniqueFd upper = handle->Open(work_->blocks_fd());
+  if (!upper) return errno == ESTALE;
+  const auto mark = env_.files.GetXattr(upper.get(), layers_->xattrs().Metacopy().c_str());
+  return mark ? SaysAllIsBelow(*mark) : mark.error().code() == ENODATA;
 }
 
 void UnionEngine::CollectBlockMaps() {
@@ -341,10 +332,10 @@ void UnionEngine::CollectBlockMaps() {
     return;
   }
   for (const std::string& name : *names) {
-    auto handle = BlockMap::UpperHandle(BlockMaps(), name.c_str());
-    if (!handle) {
-      log::Warn("a block map cannot be read", {{"error", handle.error().ToString()}});
-    } else if (IsGone(dir, *handle)) {
+    const auto unused = IsUnused(name);
+    if (!unused) {
+      log::Warn("a block map cannot be read", {{"error", unused.error().ToString()}});
+    } else if (*unused) {
       Ignore(env_.files.Unlink(dir, name.c_str()), "block map of a file that is gone");
     }
   }

@@ -40,6 +40,14 @@ struct EngineEnv {
   KernelCache* cache = nullptr;
 };
 
+// What Engine::Finalize() did.
+struct FinalizeReport {
+  std::uint64_t completed = 0;      // files that got the data they borrowed
+  std::uint64_t linked = 0;         // lower names that got upper ones
+  std::uint64_t index_entries = 0;  // taken out of the index of links
+  std::uint64_t kept = 0;           // left there: no name of the union leads to their files
+};
+
 // One union. All methods are thread-safe and follow the semantics (and errno values) of the system
 // call of their name; permission checks are the kernel's (default_permissions). Errors' codes are
 // errno values ready for a reply. A modifying call on a union without an upper layer fails with
@@ -137,10 +145,11 @@ class Engine {
   virtual Result<> InodeFlags(NodeId node, unsigned command, std::span<std::byte> argument) = 0;
   virtual Result<struct statvfs> StatVfs() = 0;
 
-  // Copies all that upper files still borrow from lower layers, so that the upper layer is one that
-  // any overlayfs reads. Not while the union is in use otherwise; what was done before an error
-  // stays done.
-  virtual Result<> Finalize() = 0;
+  // Copies all that upper files still borrow from lower layers, and gives every name of a link
+  // group that was copied up its place in the upper layer, so that this is one that any overlay
+  // reads, with any work directory. Not while the union is in use otherwise; errors name the file;
+  // what was done before one stays done.
+  virtual Result<FinalizeReport> Finalize() = 0;
 
   struct Counters {
     std::uint64_t nodes = 0;        // referenced now

@@ -202,14 +202,34 @@ std::uint64_t Layers::ShownIno(LayerIndex layer, std::uint64_t real, std::uint64
   return ShownOn(filesystem(layer), real, volume);
 }
 
-std::optional<std::uint64_t> Layers::InoOfOrigin(std::string_view handle) const {
-  const auto origin = ParseOrigin(handle);
-  if (!origin) return std::nullopt;
+std::optional<std::uint16_t> Layers::FilesystemOf(const Origin& origin) const {
   const auto found = std::ranges::find_if(filesystems_, [&](const Filesystem& filesystem) {
-    return filesystem.identity.uuid == origin->uuid;
+    return filesystem.identity.uuid == origin.uuid;
   });
   if (found == filesystems_.end()) return std::nullopt;
-  return ShownOn(static_cast<std::uint16_t>(found - filesystems_.begin()), origin->ino, 0);
+  return static_cast<std::uint16_t>(found - filesystems_.begin());
+}
+
+std::optional<std::uint64_t> Layers::InoOfOrigin(std::string_view handle) const {
+  const auto origin = ParseOrigin(handle);
+  if (!origin || !origin->ino) return std::nullopt;
+  const auto filesystem = FilesystemOf(*origin);
+  if (!filesystem) return std::nullopt;
+  return ShownOn(*filesystem, *origin->ino, 0);
+}
+
+std::optional<nlink_t> Layers::LinksOfOrigin(std::string_view handle) const {
+  const auto origin = ParseOrigin(handle);
+  if (!origin || !origin->lasting) return std::nullopt;
+  const auto filesystem = FilesystemOf(*origin);
+  const auto layer = std::ranges::find_if(roots_, [&](const RootDirectory& root) {
+    return filesystem && root.filesystem == *filesystem && root.fd;
+  });
+  if (layer == roots_.end()) return std::nullopt;
+  const UniqueFd file = origin->lasting->Open(layer->fd->get());
+  struct stat st{};
+  if (!file || ::fstat(file.get(), &st) != 0) return std::nullopt;
+  return st.st_nlink;
 }
 
 }  // namespace strata::fusefs

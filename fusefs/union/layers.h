@@ -24,6 +24,7 @@ inline constexpr LayerIndex kUpperLayer = 0;
 inline constexpr std::size_t kMaxLayers = 65000;
 
 using layerstore::OverlayXattrs;
+struct Origin;
 
 // Immutable after Open(); thread-safe.
 class Layers {
@@ -66,6 +67,8 @@ class Layers {
   // The st_ino to show for the lower inode that a file was copied from, as its origin mark tells;
   // nothing if that does not tell.
   std::optional<std::uint64_t> InoOfOrigin(std::string_view handle) const;
+  // The links that inode has; nothing if it cannot be found by the mark.
+  std::optional<nlink_t> LinksOfOrigin(std::string_view handle) const;
   int work_root() const { return work_.get(); }
   const OverlayXattrs& xattrs() const { return xattrs_; }
 
@@ -81,6 +84,7 @@ class Layers {
   Result<> AddRoot(UniqueFd fd, FileOps& files);
   Result<> Identify();
   std::uint16_t FilesystemOf(dev_t device);
+  std::optional<std::uint16_t> FilesystemOf(const Origin& origin) const;
   std::uint64_t ShownOn(std::uint16_t filesystem, std::uint64_t real, std::uint64_t volume) const;
 
   std::vector<RootDirectory> roots_;

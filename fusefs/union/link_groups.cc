@@ -7,7 +7,6 @@
 
 #include "base/hex.h"
 #include "base/try.h"
-#include "fusefs/union/file_handle.h"
 
 namespace strata::fusefs {
 namespace {
@@ -70,15 +69,16 @@ std::optional<Origin> ParseOrigin(std::string_view handle) {
       handle[3] != static_cast<char>(kHandleFlagsLittleEndian)) {
     return std::nullopt;
   }
+  Origin origin;
+  std::memcpy(origin.uuid.data(), handle.data() + kUuidAt, origin.uuid.size());
+  const auto type = static_cast<std::uint8_t>(handle[4]);
   const std::string_view body = handle.substr(kHandleHeader);
+  if (type != kNoHandle) origin.lasting = FileHandle::From(type, body);
   for (const PlainHandle& plain : kPlainHandles) {
-    if (static_cast<std::uint8_t>(handle[4]) != plain.type || body.size() != plain.length) continue;
-    Origin origin;
-    std::memcpy(origin.uuid.data(), handle.data() + kUuidAt, origin.uuid.size());
-    std::memcpy(&origin.ino, body.data(), plain.ino_width);
-    return origin;
+    if (type != plain.type || body.size() != plain.length) continue;
+    std::memcpy(&origin.ino.emplace(), body.data(), plain.ino_width);
   }
-  return std::nullopt;
+  return origin;
 }
 
 Result<std::unique_ptr<LinkGroups>> LinkGroups::Open(FileOps& files, int index_dir) {

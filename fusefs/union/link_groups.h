@@ -11,6 +11,7 @@
 
 #include "base/file_ops.h"
 #include "base/mutex.h"
+#include "fusefs/union/file_handle.h"
 #include "fusefs/union/filesystem_identity.h"
 #include "fusefs/union/node_table.h"
 
@@ -34,9 +35,10 @@ std::string OriginHandle(const FilesystemIdentity& filesystem, int dir, const ch
 // What such a handle tells.
 struct Origin {
   FilesystemUuid uuid;
-  std::uint64_t ino = 0;
+  std::optional<std::uint64_t> ino;   // where it holds that plainly
+  std::optional<FileHandle> lasting;  // where it is one
 };
-// Nothing for handles that do not hold the number plainly.
+// Nothing for other text.
 std::optional<Origin> ParseOrigin(std::string_view handle);
 
 // Thread-safe.

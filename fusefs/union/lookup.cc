@@ -191,6 +191,21 @@ std::optional<std::string> UnionEngine::IndexNameOf(LayerIndex layer, int dir,
   return hex;
 }
 
+// Kernel overlayfs counts from the lower inode's links (L) while it gives a file a further upper
+// name, and from the upper inode's (U) otherwise.
+std::int32_t UnionEngine::LinkDeltaOf(int dir, const std::string& name, nlink_t upper_links) {
+  const auto mark = env_.files.GetXattrAt(dir, name.c_str(), layers_->xattrs().LinkCount().c_str());
+  if (!mark || (!mark->starts_with("U") && !mark->starts_with("L"))) return 0;
+  std::string_view number(*mark);
+  number.remove_prefix(number.substr(1).starts_with('+') ? 2 : 1);
+  const auto delta = ParseNumber<std::int32_t>(number);
+  if (!delta || mark->starts_with("U")) return delta.value_or(0);
+  const auto origin = env_.files.GetXattrAt(dir, name.c_str(), layers_->xattrs().Origin().c_str());
+  const auto lower_links = origin ? layers_->LinksOfOrigin(*origin) : std::nullopt;
+  if (!lower_links) return 0;
+  return static_cast<std::int32_t>(*lower_links) + *delta - static_cast<std::int32_t>(upper_links);
+}
+
 // Metadata-only copies have their data in a lower layer; here, holes. In lower layers, where an
 // upper one may have been put, they are known by that: not to ask for an xattr of every file of
 // every image (docs/limits.md).
@@ -203,7 +218,7 @@ Result<std::uint16_t> UnionEngine::DataFlagsOf(LayerIndex layer, const struct st
   const auto mark = env_.files.GetXattrAt(dir, name.c_str(), layers_->xattrs().Metacopy().c_str());
   if (!mark) return kAllHere;
   if (SaysAllIsBelow(*mark)) return static_cast<std::uint16_t>(kNodeBorrows);
-  if (!IdOfMark(*mark)) return Fail(EIO, "lookup", name + " has a damaged metacopy mark");
+  if (!SaysHalfCopied(*mark)) return Fail(EIO, "lookup", name + " has a damaged metacopy mark");
   if (layer == kUpperLayer) return static_cast<std::uint16_t>(kNodePartial);
   log::Warn("a half-copied file in a lower layer cannot be served: finalize the layer it was in",
             {{"name", name}});
@@ -250,14 +265,8 @@ Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot,
                         DataFlagsOf(kUpperLayer, shown, work_->index_fd(), *index_name));
     }
     if (record.layer == kUpperLayer) {
-      const auto delta = env_.files.GetXattrAt(index_name ? work_->index_fd() : fd,
-                                               index_name ? index_name->c_str() : name.c_str(),
-                                               layers_->xattrs().LinkCount().c_str());
-      if (delta && delta->starts_with("U")) {
-        std::string_view number(*delta);
-        number.remove_prefix(number.starts_with("U+") ? 2 : 1);
-        record.nlink_delta = ParseNumber<std::int32_t>(number).value_or(0);
-      }
+      record.nlink_delta = LinkDeltaOf(index_name ? work_->index_fd() : fd,
+                                       index_name ? *index_name : name, shown.st_nlink);
     }
   }
   record.flags = static_cast<std::uint16_t>(record.flags | data_flags);

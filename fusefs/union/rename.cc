@@ -205,18 +205,21 @@ Result<bool> UnionEngine::RenameLocked(RenameSide& from, RenameSide& to,
   return true;
 }
 
-// A lower name of a file that is in the upper layer under another name gets an upper name of its
-// own.
-Result<> UnionEngine::PromoteName(RenameSide& side) {
-  DirSlot& entry = side.At(side.FindSlot());
+Result<> UnionEngine::PromoteName(Directory& dir, Slot slot, NodeIndex node, int upper, int file) {
+  DirSlot& entry = dir.names.at(slot);
   if (entry.layer == kUpperLayer) return {};
-  const std::string source = ProcFdPath(side.file->get());
-  STRATA_TRY(env_.files.Link(AT_FDCWD, source.c_str(), side.upper->get(), side.name.c_str(),
-                             AT_SYMLINK_FOLLOW));
+  const std::string name(dir.names.NameOf(slot));
+  STRATA_TRY(
+      env_.files.Link(AT_FDCWD, ProcFdPath(file).c_str(), upper, name.c_str(), AT_SYMLINK_FOLLOW));
   entry.layer = kUpperLayer;
   entry.lower_exists = true;
-  LowerNameGone(side.node());
+  LowerNameGone(node);
   return {};
+}
+
+Result<> UnionEngine::PromoteName(RenameSide& side) STRATA_NO_THREAD_SAFETY_ANALYSIS {
+  const int file = side.file ? side.file->get() : -1;
+  return PromoteName(*side.dir, side.FindSlot(), side.node(), side.upper->get(), file);
 }
 
 Result<> UnionEngine::MarkMovedDirectory(RenameSide& moved, RenameSide& target) {

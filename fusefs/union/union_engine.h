@@ -143,7 +143,7 @@ class UnionEngine final : public Engine {
   Result<> RemoveXattr(NodeId node, const char* name) override;
   Result<> InodeFlags(NodeId node, unsigned command, std::span<std::byte> argument) override;
   Result<struct statvfs> StatVfs() override;
-  Result<> Finalize() override;
+  Result<FinalizeReport> Finalize() override;
   Counters Count() const override;
 
  private:
@@ -251,6 +251,8 @@ class UnionEngine final : public Engine {
   static struct stat AttributesOf(const ChainEntry& entry);
   // What the chain's index says of the node, if it is one of the chain's.
   Result<std::optional<ChainEntry>> EntryInChain(NodeIndex node);
+  // Links shown less those the upper inode dir/name has, as a mark on that tells.
+  std::int32_t LinkDeltaOf(int dir, const std::string& name, nlink_t upper_links);
   // Turns a real stat into the one shown.
   void Present(const NodeRecord& record, struct stat& st) const;
 
@@ -340,12 +342,14 @@ class UnionEngine final : public Engine {
   // The upper file has all data: no mark says otherwise any more.
   Result<> DropBorrowMarks(int upper);
   BlockMapDir BlockMaps() { return {env_.files, work_->blocks_fd(), layers_->xattrs().BlockMap()}; }
-  // Of the file with that metacopy mark.
-  void RemoveBlockMap(std::string_view mark);
-  // The same if the file has no name left.
+  // The map an upper file's marks name; nothing if they name none or are damaged.
+  std::optional<BlockMapId> BlockMapOf(int upper);
+  void RemoveBlockMap(const BlockMapId& id);
+  // The file's map if it has no name left.
   void DropBlockMap(int upper);
-  // Removes block maps whose files an earlier run left without names.
+  // Removes block maps an earlier run left without a file that needs them.
   void CollectBlockMaps();
+  Result<bool> IsUnused(const std::string& map);
   // To read a file that is not half-copied from; valid while the handle is open.
   Result<int> DataFd(NodeIndex node, OpenState& state);
   // To write an upper file to that has its data.
@@ -357,10 +361,16 @@ class UnionEngine final : public Engine {
     int fd = -1;                           // of the upper file
   };
   Result<WriteTarget> TargetOf(NodeIndex node, bool kill_privileges);
-  Result<> FinalizeBelow(NodeId dir);
   bool HasAny(NodeIndex node, std::uint16_t flags) {
     return nodes_->With(node, [&](NodeRecord& r) { return (r.flags & flags) != 0; });
   }
+
+  // --- finalize.cc ----------------------------------------------------------------------------
+  // `path` is the directory's, for errors.
+  Result<> FinalizeBelow(NodeId dir, const std::string& path, FinalizeReport& report);
+  Result<> FinalizeFile(NodeIndex parent, const std::string& name, NodeIndex node,
+                        FinalizeReport& report);
+  Result<> RemoveIndex(FinalizeReport& report);
 
   // --- create.cc, unnamed.cc, remove.cc, rename.cc
   // ------------------------------------------------------------
@@ -431,6 +441,10 @@ class UnionEngine final : public Engine {
   Result<> PrepareRename(RenameSide& from, RenameSide& to, unsigned flags);
   Result<bool> RenameLocked(RenameSide& from, RenameSide& to, unsigned flags);
   bool StillAsFound(RenameSide& side);
+  // A lower name of a file that is in the upper layer under another name gets an upper name of its
+  // own. `upper` is the directory's, `file` the file's; not needed if the name is an upper one.
+  Result<> PromoteName(Directory& dir, Slot slot, NodeIndex node, int upper, int file)
+      STRATA_REQUIRES(dir.mu);
   Result<> PromoteName(RenameSide& side);
   // Lets a moved directory find its lower parts, or keeps those of its new place out.
   Result<> MarkMovedDirectory(RenameSide& moved, RenameSide& target);

@@ -34,8 +34,9 @@ class OverlayXattrs {
   std::string LinkCount() const {
     return prefix_ + "nlink";
   }  // "U+1": links shown beyond the upper inode's
-  std::string Inode() const { return prefix_ + "strata.ino"; }     // the st_ino shown, decimal
-  std::string BlockMap() const { return prefix_ + "strata.map"; }  // a block map's header
+  std::string Inode() const { return prefix_ + "strata.ino"; }      // the st_ino shown, decimal
+  std::string Blocks() const { return prefix_ + "strata.blocks"; }  // names a file's block map
+  std::string BlockMap() const { return prefix_ + "strata.map"; }   // a block map's header
   const std::string& prefix() const { return prefix_; }
 
   // Ours, not to be shown to or set by users of the mount.

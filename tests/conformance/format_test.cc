@@ -13,6 +13,9 @@ namespace {
 using support::GetXattr;
 using support::SetXattr;
 
+constexpr char kMetacopy[] = "trusted.overlay.metacopy";
+constexpr char kBlocks[] = "trusted.overlay.strata.blocks";
+
 class Format : public UnionTest {
  protected:
   static bool IsWhiteout(const std::string& path) {
@@ -161,17 +164,37 @@ TEST_F(Format, AHalfCopiedFileWithADamagedMarkIsListedAndRefused) {
     ASSERT_EQ(::pwrite(file.get(), "new", 3, 5000), 3);
   }
   Unmount();
-  const std::string mark = Must(GetXattr(Upper("f"), "trusted.overlay.metacopy"));
-  ASSERT_EQ(mark.size(), 20U) << "the upper filesystem shares blocks";
-  for (std::string damaged : {std::string("\x53"), std::string("garbage"), mark + "x",
-                              mark.substr(0, 18), "\x54" + mark.substr(1)}) {
-    Must(SetXattr(Upper("f"), "trusted.overlay.metacopy", damaged));
+  const std::string mark = Must(GetXattr(Upper("f"), kMetacopy));
+  ASSERT_EQ(mark, "S") << "the upper filesystem shares blocks";
+  const std::string map = Must(GetXattr(Upper("f"), kBlocks));
+  const std::string old = std::string("\x53\x14\0\0", 4) + map;
+  for (const std::string& damaged : {std::string("garbage"), std::string("T"), mark + "x",
+                                     old.substr(0, 18), "\x54" + old.substr(1)}) {
+    Must(SetXattr(Upper("f"), kMetacopy, damaged));
     Mount();
     EXPECT_EQ(List(At()), std::vector<std::string>{"f"});
     EXPECT_EQ(ErrnoOf(::open(At("f").c_str(), O_RDONLY)), EIO);
     Unmount();
   }
-  Must(SetXattr(Upper("f"), "trusted.overlay.metacopy", mark));
+  Must(SetXattr(Upper("f"), kMetacopy, mark));
+  for (const std::string& damaged : {std::string(), map.substr(1), map.substr(1) + "x"}) {
+    Must(SetXattr(Upper("f"), kBlocks, damaged));
+    Mount();
+    {
+      const UniqueFd file = OpenFile(At("f"), O_RDONLY);
+      char byte = 0;
+      EXPECT_EQ(ErrnoOf(static_cast<int>(::pread(file.get(), &byte, 1, 0))), EIO);
+    }
+    Unmount();
+  }
+  Must(SetXattr(Upper("f"), kBlocks, map));
+  Mount();
+  EXPECT_EQ(ReadFile(At("f")).substr(5000, 4), "newx");
+  Unmount();
+
+  // Version 1 had both in one.
+  Must(SetXattr(Upper("f"), kMetacopy, old));
+  MustCall(::removexattr(Upper("f").c_str(), kBlocks), "removexattr");
   Mount();
   EXPECT_EQ(ReadFile(At("f")).substr(5000, 4), "newx");
 }

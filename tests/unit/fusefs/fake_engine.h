@@ -132,7 +132,7 @@ class FakeEngine : public Engine {
     return FileOps::System().WriteAt(fd, data, offset);
   }
   Result<> Sync(NodeId, std::uint64_t, bool) override { return Nothing(); }
-  Result<> Finalize() override { return Nothing(); }
+  Result<FinalizeReport> Finalize() override { return FinalizeReport{}; }
   Result<> SyncDir(NodeId) override { return Nothing(); }
   Result<> Allocate(NodeId, std::uint64_t, int, off_t, off_t, bool) override { return Nothing(); }
   Result<std::size_t> CopyRange(NodeId, std::uint64_t, off_t, NodeId, std::uint64_t, off_t,

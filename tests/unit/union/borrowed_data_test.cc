@@ -153,6 +153,25 @@ TEST(BorrowedDataTest, MapsOfFilesThatAreGoneAreCollectedAtMount) {
   EXPECT_EQ(Must(fs.Read("kept")), Big() + "+");
 }
 
+// A crash before the file was marked, and one after it was whole.
+TEST(BorrowedDataTest, MapsThatNoFileNeedsAreCollectedAtMount) {
+  LayerDirs layers(1);
+  for (const char* name : {"begun", "whole", "kept", "damaged"}) layers.File(1, name, Big());
+  {
+    UnionDriver fs(Borrowing(layers));
+    for (const char* name : {"begun", "whole", "kept", "damaged"}) Must(fs.Append(name, "+"));
+  }
+  MustCall(::setxattr(layers.Path(0, "begun").c_str(), kMetacopy, "", 0, 0), "setxattr");
+  MustCall(::removexattr(layers.Path(0, "whole").c_str(), kMetacopy), "removexattr");
+  MustCall(::setxattr(layers.Path(0, "damaged").c_str(), kMetacopy, "?", 1, 0), "setxattr");
+  EXPECT_EQ(BlockMaps(layers), 4U);
+  UnionDriver fs(Borrowing(layers));
+  EXPECT_EQ(BlockMaps(layers), 2U);
+  EXPECT_EQ(Must(fs.Read("kept")), Big() + "+");
+  Must(fs.Append("begun", "!"));
+  EXPECT_EQ(BlockMaps(layers), 3U);
+}
+
 TEST(BorrowedDataTest, FinalizeLeavesAPlainUpper) {
   LayerDirs layers(1);
   layers.File(1, "d/meta", Big());

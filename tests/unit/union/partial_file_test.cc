@@ -296,10 +296,17 @@ TEST(BlockMapTest, RefusesWhatIsDamaged) {
 
 TEST(BlockMapTest, MarksNameMapsAndAreNotTheKernels) {
   const BlockMapId id = Must(NewBlockMapId());
-  EXPECT_EQ(IdOfMark(HalfCopiedMark(id)), id);
-  EXPECT_EQ(IdOfMark(""), std::nullopt);
-  EXPECT_EQ(IdOfMark(std::string("\0\4\0\0", 4)), std::nullopt);
-  EXPECT_NE(HalfCopiedMark(id)[0], '\0') << "a version kernel overlayfs knows";
+  EXPECT_EQ(ParseBlockMapId(BlockMapIdBytes(id)), id);
+  EXPECT_EQ(ParseBlockMapId(""), std::nullopt);
+  EXPECT_TRUE(SaysHalfCopied(kHalfCopiedMark));
+  EXPECT_FALSE(SaysAllIsBelow(kHalfCopiedMark));
+  const std::string old = std::string("\x53\x14\0\0", 4) + std::string(BlockMapIdBytes(id));
+  EXPECT_EQ(IdInOldMark(old), id);
+  EXPECT_TRUE(SaysHalfCopied(old));
+  for (const std::string_view kernel : {std::string_view(""), std::string_view("\0\4\0\0", 4)}) {
+    EXPECT_FALSE(SaysHalfCopied(kernel));
+    EXPECT_TRUE(SaysAllIsBelow(kernel));
+  }
 }
 
 }  // namespace
