@@ -3,10 +3,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <set>
 
 #include "base/path.h"
 #include "tests/conformance/union_fixture.h"
+#include "tests/support/test_disk.h"
 
 namespace strata::conformance {
 namespace {
@@ -38,6 +41,53 @@ TEST_F(Limits, TenThousandEntries) {
   expected.insert("new");
   EXPECT_EQ(list(), expected);
   EXPECT_EQ(List(At("d")).size(), expected.size()) << "a name is listed twice";
+}
+
+TEST_F(Limits, AMillionNamesInOneDirectory) {
+  constexpr int kNames = 1'000'000;
+  constexpr int kNamesOfAFile = 1000;
+  if (std::getenv("STRATA_CHAIN") != nullptr) GTEST_SKIP() << "the same without an index";
+  const auto disk =
+      Must(support::TestDisk::Create(root_, "disk", support::Filesystem::kExt4NoJournal));
+  support::UnionSpec spec = Spec();  // without the fixture's digest of the lower layers
+  spec.lower = {disk.path() + "/low"};
+  spec.upper = disk.path() + "/up";
+  spec.work = disk.path() + "/work";
+  for (const std::string& dir : {spec.lower[0], spec.upper, spec.work}) MakeDir(dir);
+  MakeDir(spec.lower[0] + "/files");
+  MakeDir(spec.lower[0] + "/d");
+  const UniqueFd dir = OpenFile(spec.lower[0] + "/d", O_RDONLY | O_DIRECTORY);
+  std::string file;
+  for (int i = 0; i < kNames; ++i) {
+    if (i % kNamesOfAFile == 0) {
+      file = spec.lower[0] + "/files/" + std::to_string(i);
+      WriteFile(file, "x");
+    }
+    const std::string name = "n" + std::to_string(i);
+    MustCall(::linkat(AT_FDCWD, file.c_str(), dir.get(), name.c_str(), 0), "linkat");
+  }
+  mount_ = Must(support::UnionMount::Start(support::DefaultMounter(), spec));
+  MustCall(::unlink(At("d/n777777").c_str()), "unlink");
+  MustCall(::rename(At("d/n5").c_str(), At("d/renamed").c_str()), "rename");
+  AppendFile(At("d/n999999"), "+");
+  std::vector<bool> seen(kNames);
+  std::vector<std::string> others;
+  for (const std::string& name : List(At("d"))) {
+    if (name == "renamed") {
+      others.push_back(name);
+      continue;
+    }
+    const auto number = static_cast<std::size_t>(std::stoi(name.substr(1)));
+    EXPECT_FALSE(seen.at(number)) << name << " is listed twice";
+    seen.at(number) = true;
+  }
+  EXPECT_EQ(others, std::vector<std::string>{"renamed"});
+  EXPECT_EQ(std::ranges::count(seen, true), kNames - 2);
+  EXPECT_FALSE(seen[777'777]);
+  EXPECT_FALSE(seen[5]);
+  EXPECT_EQ(ReadFile(At("d/n999999")), "x+");
+  EXPECT_EQ(ReadFile(At("d/n123456")), "x");
+  Must(mount_.Stop());
 }
 
 TEST_F(Limits, DirectoryPositionsCanBeSoughtAgain) {
