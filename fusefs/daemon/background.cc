@@ -56,10 +56,11 @@ Result<> StartReport::Ready(bool keep_stderr) {
 }
 
 void StartReport::Failed(std::string_view message, int user) {
-  if (!parent_) {
+  if (!in_background_) {
     PrintError(message, user);
     return;
   }
+  if (!parent_) return;
   Ignore(WriteAll(FileOps::System(), parent_.get(), message), "the waiting process is gone");
   parent_.reset();
 }

@@ -22,8 +22,9 @@ class StartReport {
   // The mount works: the waiting process exits with 0. In the background, stdin, stdout and (unless
   // `keep_stderr`) stderr go to /dev/null from here on.
   Result<> Ready(bool keep_stderr);
-  // It does not: `message` goes to the user's stderr, the waiting process exits with 1. `user`:
-  // that stderr where a log file took its place.
+  // It does not (any more: then only in the foreground anybody hears of it): `message` goes to the
+  // user's stderr, the waiting process exits with 1. `user`: that stderr where a log file took its
+  // place.
   void Failed(std::string_view message, int user);
 
  private:

@@ -629,7 +629,7 @@ Layers:
                          (default 0: never)
   metacopy=off           copy the data, too, when only attributes change
   metacopy_threshold=SIZE  from which size on a change of attributes copies no data (default 128K)
-  volatile               no syncing: a crash may leave upperdir unusable
+  volatile               no syncing before the unmount: after a crash upperdir is refused
   userxattr              keep marks in user.overlay.* instead of trusted.overlay.*
 
 Serving:

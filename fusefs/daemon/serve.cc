@@ -109,10 +109,15 @@ struct Running {
   std::unique_ptr<Handshake> handshake;
   std::unique_ptr<Transport> transport;
   std::unique_ptr<Session> session;
-  std::unique_ptr<Engine> engine;
 };
 
-Result<std::unique_ptr<Running>> Start(Options& options) {
+// All that can be found wrong before there is a mount.
+struct Prepared {
+  std::unique_ptr<Engine> engine;
+  bool uring = false;
+};
+
+Result<Prepared> Prepare(Options& options) {
   STRATA_TRY_ASSIGN(options.mount.mountpoint,
                     CheckMountpoint(options.mount.mountpoint, options.engine));
   options.mount.allow_other = options.allow_other.value_or(::geteuid() == 0);
@@ -123,27 +128,39 @@ Result<std::unique_ptr<Running>> Start(Options& options) {
                     Engine::Open(options.engine, EngineEnv{.files = FileOps::System()}));
   // Layers may have been named relative to here; from now on nothing is, and no directory is held.
   if (::chdir("/") != 0) return FailErrno("chdir", "/");
-  STRATA_TRY_ASSIGN(auto signals, TakeSignals());
-  STRATA_TRY_ASSIGN(auto handshake, Handshake::Create());
-  STRATA_TRY_ASSIGN(auto mount, Mount::Create(options.mount));
-  auto running = std::make_unique<Running>(Running{
-      std::move(mount), std::move(signals), std::move(handshake), {}, {}, std::move(engine)});
+  return Prepared{std::move(engine), uring};
+}
 
-  STRATA_TRY_ASSIGN(running->transport,
-                    MakeTransport(uring, running->mount.TakeDevice(), options.transport));
+Result<> Connect(Running& running, Engine& engine, const Options& options, bool uring) {
+  STRATA_TRY_ASSIGN(running.transport,
+                    MakeTransport(uring, running.mount.TakeDevice(), options.transport));
   SessionOptions session_options{
       .passthrough = !options.writeback && options.engine.opens,
       .writeback = options.writeback,
       .locks = options.locks.value_or(options.engine.opens),
       .opens = options.engine.opens,
       .acl = options.engine.acl,
-      .on_ready = [handshake = running->handshake.get()](const Error* failure) {
+      .on_ready = [handshake = running.handshake.get()](const Error* failure) {
         handshake->Finish(failure);
       }};
-  STRATA_TRY_ASSIGN(running->session, Session::Create(*running->engine, *running->transport,
-                                                      std::move(session_options)));
-  STRATA_TRY(running->transport->Start(*running->session));
-  return running;
+  STRATA_TRY_ASSIGN(running.session,
+                    Session::Create(engine, *running.transport, std::move(session_options)));
+  return running.transport->Start(*running.session);
+}
+
+Result<std::unique_ptr<Running>> Start(const Options& options, Engine& engine, bool uring) {
+  STRATA_TRY_ASSIGN(auto signals, TakeSignals());
+  STRATA_TRY_ASSIGN(auto handshake, Handshake::Create());
+  STRATA_TRY_ASSIGN(auto mount, Mount::Create(options.mount));
+  auto running = std::make_unique<Running>(
+      Running{std::move(mount), std::move(signals), std::move(handshake), {}, {}});
+  auto connected = Connect(*running, engine, options, uring);
+  if (connected) return running;
+  if (running->transport) running->transport->Stop();
+  if (auto removed = running->mount.Remove(); !removed) {
+    log::Warn("a dead mount is left", {{"error", removed.error().ToString()}});
+  }
+  return std::unexpected(std::move(connected).error());
 }
 
 // Until the connection ends (true) or a signal asks for the end (false).
@@ -166,20 +183,28 @@ Result<bool> Wait(Running& running, StartReport& report, bool keep_stderr) {
   }
 }
 
-Result<> TakeDown(Running& running, bool connection_ended) {
-  Result<> result;
-  if (!connection_ended) {
-    auto removed = running.mount.Remove();
-    if (!removed) {
-      result = std::unexpected(std::move(removed.error()));
-    } else if (*removed == Mount::Unmounted::kBusy) {
-      log::Warn("the mount was still in use: its open files fail from now on",
-                {{"mountpoint", running.mount.mountpoint()}});
-    }
-  }
+// Whether nobody can write any more: that the connection ended does not say so, it can be aborted
+// with files open.
+Result<bool> Unmount(Running& running, bool connection_ended) {
+  if (connection_ended) return !running.mount.Attached();
+  STRATA_TRY_ASSIGN(const Mount::Unmounted how, running.mount.Remove());
+  if (how == Mount::Unmounted::kGone) return true;
+  log::Warn("the mount was still in use: its open files fail from now on",
+            {{"mountpoint", running.mount.mountpoint()}});
+  return false;
+}
+
+Result<> TakeDown(Running& running, std::unique_ptr<Engine> engine, bool connection_ended) {
+  auto clean = Unmount(running, connection_ended);
   running.transport->Stop();
+  Result<> result;
+  if (!clean) {
+    result = std::unexpected(std::move(clean).error());
+  } else if (*clean) {
+    result = engine->Close();
+  }
   // The engine gives back its backing files through the session: it goes first.
-  running.engine.reset();
+  engine.reset();
   return result;
 }
 
@@ -191,11 +216,14 @@ Result<std::string> Finalize(const Options& options) {
   STRATA_TRY(KeepToQuotas());
   STRATA_TRY_ASSIGN(const auto engine,
                     Engine::Open(options.engine, EngineEnv{.files = FileOps::System()}));
-  STRATA_TRY_ASSIGN(const FinalizeReport done, engine->Finalize());
-  return options.engine.upper + ": files completed: " + std::to_string(done.completed) +
-         ", names linked: " + std::to_string(done.linked) +
-         ", index entries removed: " + std::to_string(done.index_entries) +
-         ", kept: " + std::to_string(done.kept);
+  auto done = engine->Finalize();
+  auto closed = engine->Close();
+  if (!done) return std::unexpected(std::move(done).error());
+  if (!closed) return std::unexpected(std::move(closed).error());
+  return options.engine.upper + ": files completed: " + std::to_string(done->completed) +
+         ", names linked: " + std::to_string(done->linked) +
+         ", index entries removed: " + std::to_string(done->index_entries) +
+         ", kept: " + std::to_string(done->kept);
 }
 
 Result<> Serve(Options options, StartReport& report) {
@@ -203,11 +231,17 @@ Result<> Serve(Options options, StartReport& report) {
   LetHeapShrink();
   RaiseDescriptorLimit();
   STRATA_TRY(KeepToQuotas());
-  STRATA_TRY_ASSIGN(const auto running, Start(options));
-  auto ended = Wait(*running, report, !options.log_file.empty());
-  auto down = TakeDown(*running, ended.has_value() && *ended);
+  STRATA_TRY_ASSIGN(Prepared prepared, Prepare(options));
+  auto started = Start(options, *prepared.engine, prepared.uring);
+  if (!started) {
+    Ignore(prepared.engine->Close(), "nothing was written");
+    return std::unexpected(std::move(started).error());
+  }
+  Running& running = **started;
+  auto ended = Wait(running, report, !options.log_file.empty());
+  auto down = TakeDown(running, std::move(prepared.engine), ended.has_value() && *ended);
   if (!ended) return std::unexpected(std::move(ended).error());
-  log::Info("unmounted", {{"mountpoint", running->mount.mountpoint()}});
+  log::Info("unmounted", {{"mountpoint", running.mount.mountpoint()}});
   return down;
 }
 

@@ -114,11 +114,13 @@ Result<Mount> Mount::Create(const MountOptions& options) {
   return std::unexpected(std::move(helped.error()));
 }
 
+bool Mount::Attached() const { return mount_id_ != 0 && MountIdAt(mountpoint_) == mount_id_; }
+
 Result<Mount::Unmounted> Mount::Remove() {
-  if (mount_id_ == 0 || MountIdAt(mountpoint_) != mount_id_) return Unmounted::kGone;
+  if (!Attached()) return Unmounted::kGone;
   if (by_helper_) {
     if (FusermountUnmount(mountpoint_, false)) return Unmounted::kGone;
-    if (MountIdAt(mountpoint_) != mount_id_) return Unmounted::kGone;
+    if (!Attached()) return Unmounted::kGone;
     SyncFilesystemAt(mountpoint_);
     STRATA_TRY(FusermountUnmount(mountpoint_, true));
     return Unmounted::kBusy;

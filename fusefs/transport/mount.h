@@ -32,6 +32,9 @@ class Mount {
   UniqueFd TakeDevice() { return std::move(device_); }
   const std::string& mountpoint() const { return mountpoint_; }
 
+  // Whether it is still at its mountpoint.
+  bool Attached() const;
+
   enum class Unmounted : std::uint8_t {
     kGone,  // nobody used it, or it had been unmounted before
     kBusy,  // detached from the tree, still in use by somebody

@@ -14,7 +14,7 @@ constexpr std::uint64_t kLeastStep = 4096;
 
 }  // namespace
 
-Completion::~Completion() {
+void Completion::Stop() {
   std::jthread joined;  // without the lock
   MutexLock lock(mu_);
   stopping_ = true;

@@ -20,11 +20,12 @@ class Completion {
 
   // `rate`: bytes a second; 0: nothing is ever copied.
   Completion(std::uint64_t rate, Step step) : rate_(rate), step_(std::move(step)) {}
-  // Ends after the step under way.
-  ~Completion();
+  ~Completion() { Stop(); }
   Completion(const Completion&) = delete;
   Completion& operator=(const Completion&) = delete;
 
+  // Ends after the step under way; nothing is copied any more.
+  void Stop();
   // False if the file waits already, or none are copied any more.
   bool Add(WeakNode file);
 

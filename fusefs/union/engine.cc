@@ -6,6 +6,7 @@
 
 #include "base/try.h"
 #include "fusefs/union/union_engine.h"
+#include "fusefs/union/volatile_mark.h"
 
 namespace strata::fusefs {
 namespace {
@@ -84,7 +85,18 @@ Result<> UnionEngine::Start() {
   }
   const NodeIndex index = directory->index;
   dirs_.Put(index, std::move(directory));
-  return {};
+  // Last: a union that cannot be opened leaves none.
+  if (!work_ || !options_.volatile_upper) return {};
+  return SetVolatileMark(env_.files, layers_->work_root(), work_->fd());
+}
+
+Result<> UnionEngine::Close() {
+  completion_.Stop();
+  if (!work_ || !options_.volatile_upper) return {};
+  auto cleared = SyncAndClearVolatileMark(env_.files, layers_->work_root(), work_->fd());
+  if (cleared) return {};
+  return std::unexpected(std::move(cleared).error().WithContext("the volatile upperdir " +
+                                                                options_.upper + " stays marked"));
 }
 
 void UnionEngine::Connect(BackingFiles* backing, KernelCache* cache) {

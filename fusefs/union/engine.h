@@ -54,11 +54,17 @@ struct FinalizeReport {
 // EROFS.
 class Engine {
  public:
-  // Opens the layers and checks them: ENOENT/ENOTDIR for a missing layer, EINVAL for an upper
-  // inside a lower (or the reverse) or a work directory on another filesystem than the upper, EBUSY
-  // for an upper another mount uses. Clears what an earlier run left in the work directory.
+  // Opens the layers and checks them: ENOTEMPTY for a work directory with things no overlay made;
+  // EINVAL for an upper that was used volatile and not closed; ENOENT/ENOTDIR for a missing layer,
+  // EINVAL for an upper inside a lower (or the reverse) or a work directory on another filesystem
+  // than the upper, EBUSY for an upper another mount uses. Clears what an earlier run left in the
+  // work directory.
   static Result<std::unique_ptr<Engine>> Open(EngineOptions options, EngineEnv env);
   virtual ~Engine() = default;
+
+  // For the end of a union that nobody uses any more: a volatile upper is brought to the disk, and
+  // its mark taken away. Without this call, as after a crash, and with an error, the mark stays.
+  virtual Result<> Close() = 0;
 
   // Sets the kernel connection once it exists; before that nothing is passed through.
   virtual void Connect(BackingFiles* backing, KernelCache* cache) = 0;

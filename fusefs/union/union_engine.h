@@ -97,6 +97,7 @@ class UnionEngine final : public Engine {
         walk_ahead_(options_.walk_ahead_threads, [this](WeakNode node) { LoadAhead(node); }) {}
   Result<> Start();
 
+  Result<> Close() override;
   void Connect(BackingFiles* backing, KernelCache* cache) override;
   Result<EntryReply> Lookup(NodeId parent, std::string_view name) override;
   void Forget(NodeId node, std::uint64_t count) override;

@@ -7,6 +7,7 @@
 #include "base/logging.h"
 #include "base/remove_tree.h"
 #include "base/try.h"
+#include "fusefs/union/volatile_mark.h"
 
 namespace strata::fusefs {
 namespace {
@@ -21,12 +22,56 @@ Result<UniqueFd> MakeAndOpen(FileOps& files, int root, const char* name) {
   return files.Open(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 }
 
+bool IsOurs(std::string_view name) {
+  return name == kStagingName || name == kIndexName || name == kBlocksName;
+}
+
+// What a crashed mount may leave in work/: TempName() and kernel overlayfs number what they stage,
+// RemoveTree() what it moves up.
+bool IsStaged(std::string_view name) {
+  const auto numbers = [&](std::string_view prefix) {
+    return name.size() > prefix.size() && name.starts_with(prefix) &&
+           name.find_first_not_of("0123456789abcdef", prefix.size()) == std::string_view::npos;
+  };
+  return name == kIncompatName || numbers("#") || numbers(".strata-deep-");
+}
+
+// Whoever names a directory of something else must not lose it.
+Result<> CheckNames(const std::vector<std::string>& names, const std::string& path,
+                    bool (*expected)(std::string_view name)) {
+  std::string foreign;
+  for (const std::string& name : names) {
+    if (!expected(name) && (foreign.empty() || name < foreign)) foreign = name;
+  }
+  if (foreign.empty()) return {};
+  return Fail(ENOTEMPTY, "",
+              "'" + path + foreign +
+                  "' in it was made by no overlay; name an empty directory, or one used as workdir "
+                  "before");
+}
+
+// Most can be done without; what cannot will fail, and who mounts should know before.
+void WarnWithoutXattrs(FileOps& files, int staging, const std::string& mark) {
+  auto set = files.SetXattr(staging, mark.c_str(), "0");
+  if (set) set = files.RemoveXattr(staging, mark.c_str());
+  if (set) return;
+  if (set.error().code() != EOPNOTSUPP) {
+    Ignore(set, "the first change that needs a mark will say so");
+    return;
+  }
+  log::Warn(
+      "the filesystem of upperdir has no place for overlay marks: directories of lower layers "
+      "cannot be renamed, none can be made over a deleted name, and what is copied up has another "
+      "inode number at the next mount",
+      {{"xattr", mark}});
+}
+
 }  // namespace
 
 Result<std::unique_ptr<WorkDir>> WorkDir::Open(const Layers& layers, FileOps& files,
                                                bool force_file_whiteouts) {
   std::unique_ptr<WorkDir> work(new WorkDir(files));
-  STRATA_TRY(work->Prepare(layers.work_root()));
+  STRATA_TRY(work->Prepare(layers));
   if (force_file_whiteouts) {
     work->form_ = WhiteoutForm::kFile;
     STRATA_TRY(work->ProbeFileWhiteouts());
@@ -59,14 +104,20 @@ Result<> WorkDir::ProbeFileWhiteouts() {
   return RemoveFileWhiteout(fd(), name);
 }
 
-Result<> WorkDir::Prepare(int root) {
+Result<> WorkDir::Prepare(const Layers& layers) {
+  const int root = layers.work_root();
+  STRATA_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(files_, root));
+  STRATA_TRY(CheckNames(names, "", IsOurs));
   STRATA_TRY_ASSIGN(staging_, MakeAndOpen(files_, root, kStagingName));
+  STRATA_TRY_ASSIGN(const std::vector<std::string> leftovers, NamesIn(files_, staging_.get()));
+  STRATA_TRY(CheckNames(leftovers, "work/", IsStaged));
+  STRATA_TRY(CheckUnmarked(files_, staging_.get()));
   STRATA_TRY_ASSIGN(index_, MakeAndOpen(files_, root, kIndexName));
   STRATA_TRY_ASSIGN(blocks_, MakeAndOpen(files_, root, kBlocksName));
-  STRATA_TRY_ASSIGN(const std::vector<std::string> leftovers, NamesIn(files_, staging_.get()));
   for (const std::string& name : leftovers) {
     STRATA_TRY(RemoveTree(files_, staging_.get(), name.c_str()));
   }
+  WarnWithoutXattrs(files_, staging_.get(), layers.xattrs().Opaque());
   return {};
 }
 

@@ -54,7 +54,9 @@ struct StagedFile {
 // link groups; and <workdir>/blocks for the block maps of half-copied files.
 class WorkDir {
  public:
-  // Makes the directories, empties work/, finds out which whiteouts can be made.
+  // Makes the directories, removes what a crash left in work/, finds out which whiteouts can be
+  // made. ENOTEMPTY if there is anything that no overlay made; EINVAL if the upper is marked
+  // (volatile_mark.h).
   static Result<std::unique_ptr<WorkDir>> Open(const Layers& layers, FileOps& files,
                                                bool force_file_whiteouts);
 
@@ -86,7 +88,7 @@ class WorkDir {
 
  private:
   explicit WorkDir(FileOps& files) : files_(files) {}
-  Result<> Prepare(int root);
+  Result<> Prepare(const Layers& layers);
   Result<> ProbeFileWhiteouts();
   Result<> MakeSharedWhiteout() STRATA_REQUIRES(mu_);
   Result<> LinkWhiteout(int dir, const char* name);

@@ -385,6 +385,12 @@ void PowerCut::CutWhileChanging(Filesystem format, const std::vector<std::string
   }
   mount.Abandon();
   Must(disk_.Recover());
+  // The mark of a volatile upper is on the disk before anything else is. With it the union would
+  // refuse the upper.
+  const std::string mark = disk_.path() + "/work/work/incompat";
+  const bool is_volatile = std::ranges::find(options, "volatile") != options.end();
+  EXPECT_EQ(support::Exists(mark + "/volatile"), is_volatile);
+  Must(support::RemoveTree(mark));
   ForgetBoot();
   Index();
 }

@@ -40,6 +40,7 @@ class FakeEngine : public Engine {
   unsigned last_rename_flags = 0;
   bool created_unnamed = false;
 
+  Result<> Close() override { return Nothing(); }
   void Connect(BackingFiles* files, KernelCache* kernel_cache) override {
     connected = true;
     backing = files;

@@ -379,8 +379,10 @@ TEST_F(StratafsTest, FinalizeSaysWhatItNeeds) {
 TEST_F(StratafsTest, CleaningTheWorkDirectoryStaysOnItsMount) {
   const std::string precious = Must(root_.MakeDir("precious"));
   Write(precious + "/kept", "kept\n");
-  for (const char* name : {"work/work", "work/work/point"}) Must(root_.MakeDir(name));
-  const std::string point = root_.At("work/work/point");
+  for (const char* name : {"work/work", "work/work/#1", "work/work/#1/point"}) {
+    Must(root_.MakeDir(name));
+  }
+  const std::string point = root_.At("work/work/#1/point");
   ASSERT_EQ(::mount(precious.c_str(), point.c_str(), nullptr, MS_BIND, nullptr), 0);
   const auto result = Must(RunProcess({support::StratafsPath(), "-o", Layers(), root_.At("mnt")}));
   EXPECT_EQ(result.exit_code, 1);

@@ -6,7 +6,9 @@
 #include <chrono>
 #include <filesystem>
 #include <thread>
+#include <utility>
 
+#include "base/fault_file_ops.h"
 #include "tests/unit/union/union_fixture.h"
 
 namespace strata::fusefs {
@@ -35,6 +37,55 @@ TEST(EngineTest, MergesTopDown) {
   EXPECT_THAT(fs.List("hidden"), IsEmpty());
   EXPECT_EQ(CodeOf(fs.Unlink("d/gone")), ENOENT);
   EXPECT_THAT(layers.UpperTree(), IsEmpty());
+}
+
+TEST(EngineTest, AVolatileUpperThatCannotBeSyncedStaysMarked) {
+  LayerDirs layers(1);
+  layers.File(1, "f", "x");
+  const std::string mark = layers.Work() + "/work/incompat/volatile";
+  EngineOptions options = layers.Options();
+  options.volatile_upper = true;
+  bool fail = false;
+  int syncs = 0;
+  FaultFileOps faulty(FileOps::System(), [&](const FaultFileOps::Call& call) {
+    if (!call.name.starts_with("Sync")) return 0;
+    ++syncs;
+    return fail ? EIO : 0;
+  });
+  {
+    UnionDriver fs(options, faulty);
+    EXPECT_TRUE(std::filesystem::exists(mark));
+    EXPECT_GT(std::exchange(syncs, 0), 0) << "the mark itself must be on the disk";
+    Must(fs.Append("f", "+"));
+    EXPECT_EQ(syncs, 0);
+    fail = true;
+    EXPECT_EQ(CodeOf(fs.engine().Close()), EIO);
+  }
+  EXPECT_TRUE(std::filesystem::exists(mark));
+  fail = false;
+  const auto refused = Engine::Open(options, EngineEnv{.files = faulty});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code(), EINVAL);
+
+  std::filesystem::remove_all(layers.Work() + "/work/incompat");
+  UnionDriver fs(options, faulty);
+  Must(fs.engine().Close());
+  EXPECT_FALSE(std::filesystem::exists(layers.Work() + "/work/incompat"));
+}
+
+TEST(EngineTest, AMarkThatCannotBeSetIsAnError) {
+  LayerDirs layers(1);
+  layers.File(1, "f", "x");
+  EngineOptions options = layers.Options();
+  options.volatile_upper = true;
+  FaultFileOps faulty(FileOps::System(), [&](const FaultFileOps::Call& call) {
+    return call.name == "Sync" ? EIO : 0;
+  });
+  const auto refused = Engine::Open(options, EngineEnv{.files = faulty});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code(), EIO);
+  options.volatile_upper = false;
+  Must(Engine::Open(options, EngineEnv{.files = faulty}));
 }
 
 // umount(8) returns before the daemon has ended.
