@@ -3,61 +3,17 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
-#include <cstring>
 #include <span>
 
 #include "base/file_ops.h"
 #include "base/path.h"
+#include "base/tar_header.h"
 #include "base/try.h"
 
 namespace strata::manager::cli {
 namespace {
 
-constexpr std::size_t kBlock = 512;
 constexpr std::size_t kPiece = 256UL * 1024;
-constexpr std::size_t kNameField = 100;
-
-void PutOctal(std::string& block, std::size_t offset, std::size_t width, std::uint64_t value) {
-  for (std::size_t i = width - 1; i-- > 0;) {
-    block[offset + i] = static_cast<char>('0' + (value & 7U));
-    value >>= 3U;
-  }
-}
-
-// Sizes beyond eleven octal digits are written in base 256, as GNU tar does.
-void PutSize(std::string& block, std::uint64_t size) {
-  constexpr std::size_t kOffset = 124;
-  constexpr std::size_t kWidth = 12;
-  if (size < (1ULL << 33U)) {
-    PutOctal(block, kOffset, kWidth, size);
-    return;
-  }
-  block[kOffset] = static_cast<char>(0x80);
-  for (std::size_t i = kWidth; i-- > kWidth - 8;) {
-    block[kOffset + i] = static_cast<char>(size & 0xFFU);
-    size >>= 8U;
-  }
-}
-
-std::string Header(const std::string& name, std::uint64_t size, bool directory) {
-  std::string block(kBlock, '\0');
-  block.replace(0, name.size(), name);
-  PutOctal(block, 100, 8, directory ? 0755 : 0644);
-  PutOctal(block, 108, 8, 0);
-  PutOctal(block, 116, 8, 0);
-  PutSize(block, size);
-  PutOctal(block, 136, 12, 0);
-  block[156] = directory ? '5' : '0';
-  block.replace(257, 5, "ustar");
-  block.replace(263, 2, "00");
-  block.replace(148, 8, "        ");
-  unsigned sum = 0;
-  for (const char c : block) sum += static_cast<unsigned char>(c);
-  PutOctal(block, 148, 7, sum);
-  return block;
-}
 
 }  // namespace
 
@@ -71,7 +27,7 @@ Result<> TarStream::Collect(int dir, const std::string& prefix, std::vector<Entr
   std::ranges::sort(names);
   for (const auto& name : names) {
     const std::string path = JoinPath(prefix, name);
-    if (path.size() + 1 > kNameField) return Fail(ENAMETOOLONG, "tar", path);
+    if (path.size() + 1 > kTarNameField) return Fail(ENAMETOOLONG, "tar", path);
     STRATA_TRY_ASSIGN(const struct stat info, ops.StatAt(dir, name.c_str()));
     if (S_ISDIR(info.st_mode)) {
       entries.push_back({path + "/", 0, true});
@@ -101,9 +57,12 @@ Result<std::string> TarStream::NextEntry() {
     STRATA_TRY_ASSIGN(
         file_, FileOps::System().Open(root_.get(), entry.path.c_str(), O_RDONLY | O_NOFOLLOW));
     left_ = entry.size;
-    padding_ = static_cast<std::size_t>((kBlock - entry.size % kBlock) % kBlock);
+    padding_ = TarPadding(entry.size);
   }
-  return Header(entry.path, entry.size, entry.directory);
+  return EncodeTarHeader({.name = entry.path,
+                          .type = entry.directory ? '5' : '0',
+                          .mode = entry.directory ? 0755U : 0644U,
+                          .size = entry.size});
 }
 
 Result<std::string> TarStream::Next() {
@@ -120,7 +79,7 @@ Result<std::string> TarStream::Next() {
   if (padding_ > 0) return std::string(std::exchange(padding_, 0), '\0');
   if (next_ < entries_.size()) return NextEntry();
   if (std::exchange(finished_, true)) return std::string();
-  return std::string(2 * kBlock, '\0');
+  return std::string(2 * kTarBlock, '\0');
 }
 
 }  // namespace strata::manager::cli
