@@ -456,11 +456,30 @@ Result<> UnionEngine::Allocate(NodeId node, std::uint64_t, int mode, off_t offse
   return env_.files.Allocate(target.fd, mode, offset, length);
 }
 
+// The kernel drops the pages that a copied range touches, those that it only touches in part, too,
+// and with them what somebody stores there through a shared mapping meanwhile. Of such ranges it is
+// to make writes, which it does when told that this is not supported.
+Result<> UnionEngine::CheckPagesStay(const WriteTarget& target, off_t offset, std::size_t length) {
+  static const auto page = static_cast<off_t>(::sysconf(_SC_PAGESIZE));
+  {
+    MutexLock lock(target.state->mu);
+    if (target.state->mode == IoMode::kPassthrough) return {};  // no pages of its own
+  }
+  const off_t end = offset + static_cast<off_t>(length);
+  if (offset % page == 0 && end % page == 0) return {};
+  if (offset % page == 0) {
+    STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(target.fd));
+    if (end >= st.st_size) return {};
+  }
+  return Fail(EOPNOTSUPP, "copy_file_range", "parts of pages");
+}
+
 Result<std::size_t> UnionEngine::CopyRange(NodeId in, std::uint64_t in_handle, off_t in_offset,
                                            NodeId out, std::uint64_t out_handle, off_t out_offset,
                                            std::size_t length, bool kill_privileges) {
   STRATA_TRY_ASSIGN(const WriteTarget target,
                     TargetOf(static_cast<NodeIndex>(out.value), kill_privileges));
+  STRATA_TRY(CheckPagesStay(target, out_offset, length));
   const auto source = static_cast<NodeIndex>(in.value);
   if (!target.partial && !HasAny(source, kNodePartial)) {
     STRATA_TRY_ASSIGN(const std::shared_ptr<OpenState> state, StateOf(source));

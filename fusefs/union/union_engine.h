@@ -362,6 +362,7 @@ class UnionEngine final : public Engine {
     int fd = -1;                           // of the upper file
   };
   Result<WriteTarget> TargetOf(NodeIndex node, bool kill_privileges);
+  Result<> CheckPagesStay(const WriteTarget& target, off_t offset, std::size_t length);
   bool HasAny(NodeIndex node, std::uint16_t flags) {
     return nodes_->With(node, [&](NodeRecord& r) { return (r.flags & flags) != 0; });
   }
