@@ -124,20 +124,24 @@ Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset
   }
   bool full = false;
   for (Item& item : items) {
+    const NodeIndex index = item.bound.node.index;
+    if (full) {
+      if (item.valid) Drop(index, 1, 0);
+      continue;
+    }
+    Result<EntryReply> reply = EntryReply{};
+    if (item.valid) {
+      reply = Reply(item.bound);
+      item.valid = reply.has_value();
+      item.broken = !reply && reply.error().code() != ENOENT;
+    }
     if (!item.valid) {
-      if (item.broken && !full) {
+      if (item.broken) {
         full = !add({item.name, item.slot + kFirstSlot + 1, kUnknownIno, item.type, nullptr});
       }
       if (!full) *offset = item.slot + kFirstSlot + 1;
       continue;
     }
-    const NodeIndex index = item.bound.node.index;
-    if (full) {
-      Drop(index, 1, 0);
-      continue;
-    }
-    auto reply = Reply(item.bound);
-    if (!reply) continue;
     const bool taken = add({item.name, item.slot + kFirstSlot + 1, reply->attr.st_ino, item.type,
                             attributes ? &*reply : nullptr});
     if (!taken || !attributes) Drop(index, 1, 0);

@@ -288,7 +288,8 @@ Result<> UnionEngine::EnsureLoaded(Directory& dir) {
 }
 
 Result<> UnionEngine::Load(Directory& dir, const std::vector<LayerFd>& parts) {
-  DirectoryMerge merge(env_.files, dir.names);
+  NameTable names;  // complete or not there: a merge that fails is done anew
+  DirectoryMerge merge(env_.files, names);
   for (const LayerFd& part : parts) {
     if (layers_->InChain(part.layer)) {
       STRATA_TRY(merge.AddChain(*layers_, dir.in_chain));
@@ -300,6 +301,7 @@ Result<> UnionEngine::Load(Directory& dir, const std::vector<LayerFd>& parts) {
   merge.Finish();
   dir.loaded = true;
   return {};
+  dir.names = std::move(names);
 }
 
 }  // namespace strata::fusefs

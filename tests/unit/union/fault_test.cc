@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <optional>
 
 #include "base/fault_file_ops.h"
 #include "tests/unit/union/union_fixture.h"
@@ -125,6 +127,66 @@ TEST_P(FaultTest, OldStateOrNewState) {
         << shown;
     // Only the whiteout inode is kept there.
     EXPECT_LE(std::distance(std::filesystem::directory_iterator(layers.Work() + "/work"), {}), 1);
+  }
+}
+
+// As readdirplus does. Everything listed is forgotten again.
+Result<std::vector<std::string>> ListWithAttributes(UnionDriver& fs, NodeId dir) {
+  std::vector<std::string> names;
+  std::vector<NodeId> nodes;
+  auto listed = fs.engine().List(dir, 0, true, [&](const ListedEntry& entry) {
+    names.emplace_back(entry.name);
+    if (entry.entry != nullptr) nodes.push_back(entry.entry->node);
+    return true;
+  });
+  for (const NodeId node : nodes) fs.engine().Forget(node, 1);
+  if (!listed) return std::unexpected(std::move(listed).error());
+  std::ranges::sort(names);
+  return names;
+}
+
+// A listing fails, or has all names: also of what the kernel knows already, and of what it does
+// not. And what failed leaves nothing behind that shows in the next one.
+TEST(ListingFaultTest, NoNameIsLeftOut) {
+  const std::vector<std::string> all{".", "..", "known", "new", "stranger"};
+  const auto populate = [](LayerDirs& layers) {
+    layers.File(1, "d/known", "k");
+    layers.File(1, "d/stranger", "s");
+    layers.Whiteout(1, "d/gone");
+    layers.File(2, "d/gone", "g");
+    layers.File(2, "d/new", "n");
+  };
+  for (const bool known : {false, true}) {
+    bool reached = true;
+    int listed_broken = 0;
+    for (std::uint64_t at = 0; reached; ++at) {
+      const std::string where = "call " + std::to_string(at) + (known ? ", known: " : ": ");
+      LayerDirs layers(2);
+      populate(layers);
+      std::optional<std::uint64_t> hit;
+      std::string failed;
+      FaultFileOps faulty(FileOps::System(), [&](const FaultFileOps::Call& call) {
+        if (call.number != hit) return 0;
+        failed = call.name;
+        return EIO;
+      });
+      UnionDriver fs(Sequential(layers), faulty);
+      const EntryReply dir = Must(fs.Walk("d"));
+      if (known) Must(fs.Walk("d/known"));  // which loads the directory's names
+      hit = faulty.calls() + at;
+      const auto names = ListWithAttributes(fs, dir.node);
+      hit.reset();
+      reached = !failed.empty();
+      if (names) {
+        EXPECT_EQ(*names, all) << where << failed;
+        if (reached) ++listed_broken;
+      }
+      EXPECT_EQ(Must(ListWithAttributes(fs, dir.node)), all) << where << failed;
+      Must(fs.MakeDir("d/gone"));
+      Must(fs.RemoveDir("d/gone"));
+      EXPECT_FALSE(layers.Exists(0, "d/gone")) << where << failed << ": no whiteout is needed";
+    }
+    EXPECT_GT(listed_broken, 0);
   }
 }
 
