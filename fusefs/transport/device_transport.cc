@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -22,6 +23,8 @@ using Clock = std::chrono::steady_clock;
 
 // So many requests in a row that were already waiting mean that one reader is not enough.
 constexpr int kBacklog = 32;
+// Batches of forgotten nodes after which the buffer is given back.
+constexpr std::size_t kLargeBatch = 64 * 1024;
 
 // A page-aligned buffer whose pages take memory only once touched.
 class RequestBuffer {
@@ -38,6 +41,12 @@ class RequestBuffer {
     if (data_ != nullptr) ::munmap(data_, wire::kRequestBufferSize);
   }
   std::byte* data() const { return data_; }
+  // Gives the memory back; it is empty then.
+  void Clear() const {
+    if (::madvise(data_, wire::kRequestBufferSize, MADV_DONTNEED) != 0) {
+      Ignore(FailErrno("madvise"), "memory of a request buffer");
+    }
+  }
 
  private:
   explicit RequestBuffer(std::byte* data) : data_(data) {}
@@ -101,7 +110,13 @@ class DeviceTransport::Worker {
     while (Receive() == Read::kRequest) Serve();
   }
 
-  void Serve() { transport_.sink_->Process({buffer_.data(), size_}, {}); }
+  void Serve() {
+    fuse_in_header header{};
+    std::memcpy(&header, buffer_.data(), std::min(sizeof header, size_));
+    transport_.sink_->Process({buffer_.data(), size_}, {});
+    // Nodes are forgotten in as large batches as fit, and not again soon.
+    if (header.opcode == FUSE_BATCH_FORGET && size_ >= kLargeBatch) buffer_.Clear();
+  }
 
   // Takes a request if one is waiting.
   Read Receive() {

@@ -159,7 +159,7 @@ struct stat UnionEngine::AttributesOf(const ChainEntry& entry) {
 
 bool UnionEngine::IsMerged(Directory& dir) {
   MutexLock lock(dir.stack_mu);
-  return dir.resolved ? dir.stack.size() > 1 : dir.candidates.size() > 1;
+  return dir.resolved ? dir.stack.size() > 1 : dir.candidates().size() > 1;
 }
 
 }  // namespace strata::fusefs

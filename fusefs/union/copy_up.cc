@@ -74,8 +74,9 @@ Result<> UnionEngine::EnsureUpperDir(NodeIndex node) {
     parent->names.at(slot).lower_exists = true;
     {
       MutexLock stack_lock(dir->stack_mu);
-      dir->stack.insert(dir->stack.begin(), {kUpperLayer, std::nullopt,
-                                             std::make_shared<const UniqueFd>(std::move(to))});
+      dir->stack.insert(
+          dir->stack.begin(),
+          StackEntry{.layer = kUpperLayer, .fd = std::make_shared<const UniqueFd>(std::move(to))});
     }
     RememberFd(*dir, kUpperLayer);
     nodes_->With(node, [&](NodeRecord& record) {
@@ -104,8 +105,9 @@ Result<> UnionEngine::CopyUpRemovedDir(Directory& dir) {
   STRATA_TRY(CopyAttributes(from->get(), st, to.get()));
   STRATA_TRY_ASSIGN(const struct stat made, env_.files.Stat(to.get()));
   MutexLock lock(dir.stack_mu);
-  dir.stack.insert(dir.stack.begin(),
-                   {kUpperLayer, std::nullopt, std::make_shared<const UniqueFd>(std::move(to))});
+  dir.stack.insert(
+      dir.stack.begin(),
+      StackEntry{.layer = kUpperLayer, .fd = std::make_shared<const UniqueFd>(std::move(to))});
   nodes_->With(dir.index, [&](NodeRecord& record) {
     record.layer = kUpperLayer;
     record.real_ino = made.st_ino;

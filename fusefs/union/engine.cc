@@ -78,8 +78,8 @@ Result<> UnionEngine::Start() {
       }
       STRATA_TRY_ASSIGN(const SharedFd root_fd, layers_->Root(layer));
       STRATA_TRY_ASSIGN(UniqueFd fd, OpenDirectory(layer, root_fd->get(), "."));
-      directory->stack.push_back(
-          {layer, std::string(), std::make_shared<const UniqueFd>(std::move(fd))});
+      directory->stack.push_back({layer, std::make_unique<std::string>(),
+                                  std::make_shared<const UniqueFd>(std::move(fd))});
     }
     directory->resolved = true;
   }

@@ -156,9 +156,9 @@ Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset
 
 void UnionEngine::LoadAheadOf(const Directory& dir, const NodeView& self) {
   if (options_.walk_ahead_threads == 0 || self.parent == 0) return;
-  if (layers_->InChain(dir.candidates.front())) return;  // it is in memory
+  if (layers_->InChain(dir.candidates().front())) return;  // it is in memory
   const DirectoryRef parent = dirs_.Find(self.parent);
-  if (!parent || dir.candidates.size() * kAhead > max_cached_fds_ / 2) return;
+  if (!parent || dir.candidates().size() * kAhead > max_cached_fds_ / 2) return;
 
   std::vector<WeakNode> next;
   {

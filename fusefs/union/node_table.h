@@ -119,9 +119,9 @@ class NodeTable {
   // Sizes of the reserved address space, not of memory used: pages appear as they are touched.
   static constexpr std::size_t kMaxNodes = std::size_t{1} << 28U;
   static constexpr std::size_t kNodeBytes = kMaxNodes * sizeof(NodeRecord);
-  static constexpr std::size_t kNameUnit = 16;  // bytes
+  static constexpr std::size_t kNameUnit = 8;  // bytes
   static constexpr std::size_t kNameBytes = std::size_t{1} << 34U;
-  static constexpr std::size_t kNameClasses = 17;  // up to 272 bytes: a length byte and 255 more
+  static constexpr std::size_t kNameClasses = 32;  // up to 256 bytes: a length byte and 255 more
   static constexpr std::size_t kStripes = 256;
 
   NodeTable(UniqueFd memory, std::byte* base) : memory_(std::move(memory)), base_(base) {}

@@ -244,11 +244,11 @@ Result<> UnionEngine::MarkMovedDirectory(RenameSide& moved, RenameSide& target) 
 
 Result<> UnionEngine::FixLowerPaths(RenameSide& moved) {
   MutexLock lock(moved.child->stack_mu);
-  STRATA_TRY_ASSIGN(moved.child->lower_union_path, LowerUnionPathLocked(*moved.child));
+  STRATA_TRY_ASSIGN(moved.child->extras().lower_union_path, LowerUnionPathLocked(*moved.child));
   for (StackEntry& entry : moved.child->stack) {
     if (entry.layer == kUpperLayer || entry.path) continue;
     STRATA_TRY_ASSIGN(std::string path, LowerPathLocked(*moved.child, entry.layer));
-    entry.path = std::move(path);
+    entry.path = std::make_unique<const std::string>(std::move(path));
   }
   return {};
 }

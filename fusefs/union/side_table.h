@@ -44,7 +44,7 @@ class SideTable {
     const auto found = stripe.items.find(node);
     if (found == stripe.items.end()) return nullptr;
     auto item = std::move(found->second);
-    stripe.items.erase(found);
+    stripe.Remove(found);
     return item;
   }
 
@@ -53,7 +53,7 @@ class SideTable {
     Stripe& stripe = StripeOf(node);
     MutexLock lock(stripe.mu);
     const auto found = stripe.items.find(node);
-    if (found != stripe.items.end() && found->second == item) stripe.items.erase(found);
+    if (found != stripe.items.end() && found->second == item) stripe.Remove(found);
   }
 
   std::size_t size() const {
@@ -67,9 +67,17 @@ class SideTable {
 
  private:
   static constexpr std::size_t kStripes = 64;
+  static constexpr std::size_t kKept = 64;  // buckets
   struct Stripe {
+    using Items = std::unordered_map<NodeIndex, std::shared_ptr<T>>;
+    // Gives back the space of what were many.
+    void Remove(Items::iterator item) STRATA_REQUIRES(mu) {
+      items.erase(item);
+      if (items.bucket_count() > kKept && items.size() * 8 < items.bucket_count()) items.rehash(0);
+    }
+
     mutable Mutex mu;  // rank 68: nothing is taken under it
-    std::unordered_map<NodeIndex, std::shared_ptr<T>> items STRATA_GUARDED_BY(mu);
+    Items items STRATA_GUARDED_BY(mu);
   };
   Stripe& StripeOf(NodeIndex node) { return stripes_[node % kStripes]; }
   const Stripe& StripeOf(NodeIndex node) const { return stripes_[node % kStripes]; }

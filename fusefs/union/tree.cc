@@ -64,8 +64,9 @@ Result<SharedFd> UnionEngine::FdLocked(Directory& dir, LayerIndex layer) {
 
 Result<SharedFd> UnionEngine::ChainFdLocked(Directory& dir, LayerIndex layer) {
   if (dir.in_chain == kNotInChain) return Fail(ENOENT, "layer directory");
-  const auto known = std::ranges::lower_bound(dir.chain_fds, layer, {}, &StackEntry::layer);
-  if (known != dir.chain_fds.end() && known->layer == layer) return known->fd;
+  std::vector<StackEntry>& open = dir.extras().chain_fds;
+  const auto known = std::ranges::lower_bound(open, layer, {}, &StackEntry::layer);
+  if (known != open.end() && known->layer == layer) return known->fd;
   const layerstore::MetadataIndex& index = layers_->index();
   STRATA_TRY_ASSIGN(const std::string path,
                     index.PathInLayer(dir.in_chain, layers_->ToChain(layer)));
@@ -77,7 +78,7 @@ Result<SharedFd> UnionEngine::ChainFdLocked(Directory& dir, LayerIndex layer) {
     STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(fd->get()));
     if (st.st_ino != entry.attr.st_ino) return Fail(EIO, "open", kChangedOutside);
   }
-  dir.chain_fds.insert(known, {layer, std::nullopt, fd});
+  open.insert(known, StackEntry{.layer = layer, .fd = fd});
   RememberFd(dir, layer);
   return fd;
 }
@@ -111,30 +112,30 @@ Result<SharedFd> UnionEngine::OpenEntryLocked(Directory& dir, StackEntry& entry)
 }
 
 void UnionEngine::RememberFd(Directory& dir, LayerIndex layer) {
-  const auto shared = dirs_.Find(dir.index);
   MutexLock lock(fds_mu_);
-  cached_fds_.emplace_back(shared, layer);
+  cached_fds_.emplace_back(dir.index, layer);
 }
 
 void UnionEngine::EvictFds() {
   for (;;) {
-    std::pair<std::weak_ptr<Directory>, LayerIndex> oldest;
+    std::pair<NodeIndex, LayerIndex> oldest;
     {
       MutexLock lock(fds_mu_);
       if (cached_fds_.size() <= max_cached_fds_) return;
-      oldest = std::move(cached_fds_.front());
+      oldest = cached_fds_.front();
       cached_fds_.pop_front();
     }
-    const auto dir = oldest.first.lock();
+    const DirectoryRef dir = dirs_.Find(oldest.first);
     // A removed directory has no name to open it again by.
     if (!dir || nodes_->With(dir->index, [](NodeRecord& r) { return r.Is(kNodeOrphan); })) continue;
     SharedFd closing;  // closed outside the lock
     MutexLock lock(dir->stack_mu);
     if (layers_->InChain(oldest.second)) {
-      const auto known = std::ranges::find(dir->chain_fds, oldest.second, &StackEntry::layer);
-      if (known == dir->chain_fds.end()) continue;
+      std::vector<StackEntry>& open = dir->extras().chain_fds;
+      const auto known = std::ranges::find(open, oldest.second, &StackEntry::layer);
+      if (known == open.end()) continue;
       closing = std::move(known->fd);
-      dir->chain_fds.erase(known);
+      open.erase(known);
       continue;
     }
     const auto entry = std::ranges::lower_bound(dir->stack, oldest.second, {}, &StackEntry::layer);
@@ -148,15 +149,14 @@ Result<> UnionEngine::ResolveLocked(Directory& dir) {
   STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
   const LayerIndex last_layer = static_cast<LayerIndex>(layers_->end() - 1);
   dir.stack.clear();
-  for (const LayerIndex layer : dir.candidates) {
+  for (const LayerIndex layer : dir.candidates()) {
     if (layers_->InChain(layer)) {
       // What its marks say was done when the index was made.
       STRATA_TRY(ResolveInChain(dir, *parent, view.name_text));
       break;
     }
-    if (layer == last_layer && dir.candidates.size() == 1) {
-      dir.stack.push_back(
-          {layer, std::nullopt, nullptr});  // nothing below to hide or to redirect to
+    if (layer == last_layer && dir.candidates().size() == 1) {
+      dir.stack.push_back(StackEntry{.layer = layer});  // nothing below to hide or to redirect to
       break;
     }
     SharedFd parent_fd;
@@ -167,16 +167,16 @@ Result<> UnionEngine::ResolveLocked(Directory& dir) {
     STRATA_TRY_ASSIGN(UniqueFd opened,
                       OpenDirectory(layer, parent_fd->get(), view.name_text.c_str()));
     auto fd = std::make_shared<const UniqueFd>(std::move(opened));
-    dir.stack.push_back({layer, std::nullopt, fd});
+    dir.stack.push_back(StackEntry{.layer = layer, .fd = fd});
     STRATA_TRY_ASSIGN(const DirectoryMarks marks,
                       ReadDirectoryMarks(env_.files, layers_->xattrs(), fd->get()));
     if (marks.redirect && layer == kUpperLayer) {
       if (marks.redirect->starts_with('/')) {
-        dir.lower_union_path = marks.redirect->substr(1);
+        dir.extras().lower_union_path = marks.redirect->substr(1);
       } else {
         MutexLock lock(parent->stack_mu);
         STRATA_TRY_ASSIGN(const std::string above, LowerUnionPathLocked(*parent));
-        dir.lower_union_path = JoinPath(above, *marks.redirect);
+        dir.extras().lower_union_path = JoinPath(above, *marks.redirect);
       }
     }
     if (marks.redirect && layer != last_layer) {
@@ -210,7 +210,7 @@ Result<> UnionEngine::AddChainPart(Directory& dir, ChainDirectory number) {
   STRATA_TRY_ASSIGN(const auto entry_number, index.EntryOf(number));
   STRATA_TRY_ASSIGN(const auto entry, index.NameAt(entry_number));
   dir.in_chain = number;
-  dir.stack.push_back({layers_->FromChain(entry.layer), std::nullopt, nullptr});
+  dir.stack.push_back(StackEntry{.layer = layers_->FromChain(entry.layer)});
   return {};
 }
 
@@ -242,8 +242,8 @@ Result<> UnionEngine::FollowRedirect(Directory& dir, DirectoryRef parent, LayerI
     STRATA_TRY_ASSIGN(const SharedFd root, layers_->Root(below));
     STRATA_TRY_ASSIGN(std::optional<RedirectWalk::Found> found, walk.In(root->get()));
     if (found) {
-      dir.stack.push_back(
-          {below, std::move(found->path), std::make_shared<const UniqueFd>(std::move(found->fd))});
+      dir.stack.push_back({below, std::make_unique<const std::string>(std::move(found->path)),
+                           std::make_shared<const UniqueFd>(std::move(found->fd))});
     }
     if (walk.ended()) break;
   }
@@ -267,7 +267,9 @@ Result<std::string> UnionEngine::LowerPathLocked(Directory& dir, LayerIndex laye
 
 Result<std::string> UnionEngine::LowerUnionPathLocked(Directory& dir) {
   STRATA_TRY(ResolveLocked(dir));
-  if (dir.lower_union_path) return *dir.lower_union_path;
+  if (dir.extras_if_any && dir.extras_if_any->lower_union_path) {
+    return *dir.extras_if_any->lower_union_path;
+  }
   const NodeView view = nodes_->View(dir.index);
   if (view.parent == 0) return std::string();
   STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
@@ -299,9 +301,9 @@ Result<> UnionEngine::Load(Directory& dir, const std::vector<LayerFd>& parts) {
     if (opaque) break;
   }
   merge.Finish();
+  dir.names = std::move(names);
   dir.loaded = true;
   return {};
-  dir.names = std::move(names);
 }
 
 }  // namespace strata::fusefs

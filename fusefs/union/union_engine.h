@@ -537,10 +537,10 @@ class UnionEngine final : public Engine {
   SharedMutex rename_mu_;        // rank 25
   std::atomic<int> moving_ = 0;  // threads that hold a Moving
 
-  // Layer directory descriptors kept open, oldest first.
+  // Layer directory descriptors kept open, oldest first. By number: a reference would keep the
+  // memory of directories that are forgotten. Another one of that number closes one too early.
   Mutex fds_mu_;  // rank 75
-  std::deque<std::pair<std::weak_ptr<Directory>, LayerIndex>> cached_fds_
-      STRATA_GUARDED_BY(fds_mu_);
+  std::deque<std::pair<NodeIndex, LayerIndex>> cached_fds_ STRATA_GUARDED_BY(fds_mu_);
   // Without opens, files with descriptors, oldest first.
   std::deque<std::pair<NodeIndex, std::weak_ptr<OpenState>>> recent_files_
       STRATA_GUARDED_BY(fds_mu_);

@@ -8,12 +8,16 @@
 namespace strata::fusefs {
 namespace {
 
-TEST(NameTableTest, AgreesWithAMapOverRandomChanges) {
+// Few names are searched, many hashed; one round each, and one that goes from one to the other.
+class NameTableSizesTest : public ::testing::TestWithParam<std::uint32_t> {};
+INSTANTIATE_TEST_SUITE_P(Names, NameTableSizesTest, ::testing::Values(8, 20, 2000));
+
+TEST_P(NameTableSizesTest, AgreesWithAMapOverRandomChanges) {
   std::mt19937 random(20);
   NameTable table;
   std::map<std::string, NameTable::Slot> model;
   for (int step = 0; step < 50000; ++step) {
-    const std::string name = "name" + std::to_string(random() % 2000);
+    const std::string name = "name" + std::to_string(random() % GetParam());
     if (random() % 3 != 0) {
       if (!model.contains(name)) model[name] = table.Insert(name);
     } else if (const auto found = model.find(name); found != model.end()) {
