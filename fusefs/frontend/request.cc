@@ -59,6 +59,10 @@ void Request::FailWith(int code) noexcept {
 
 void Request::Fail(const Error& error) noexcept {
   const int code = ReplyErrno(error);
+  // Whoever asked sees a number; somebody should learn what is to be repaired.
+  if (error.code() == EBADMSG) {
+    log::Error("damaged data", {{"operation", operation_}, {"error", error.ToString()}});
+  }
   if (log::Enabled(log::Level::kTrace)) {
     log::Write(log::Level::kTrace, "request failed",
                {{"operation", operation_}, {"errno", code}, {"error", error.ToString()}});

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "base/logging.h"
@@ -63,7 +64,9 @@ class DeviceTransport::Worker {
 
   void Run() noexcept {
     for (;;) {
-      switch (transport_.gate_.Enter()) {
+      const ReaderGate::Role role = transport_.gate_.Enter();
+      if (transport_.idle_.fetch_sub(1) == 1) transport_.KeepOneAsleep();
+      switch (role) {
         case ReaderGate::Role::kLead:
           Lead();
           break;
@@ -73,6 +76,7 @@ class DeviceTransport::Worker {
         case ReaderGate::Role::kStop:
           return;
       }
+      transport_.idle_.fetch_add(1);
     }
   }
 
@@ -208,17 +212,31 @@ Result<std::unique_ptr<DeviceTransport>> DeviceTransport::Create(UniqueFd device
 
 Result<> DeviceTransport::Start(RequestSink& sink) {
   sink_ = &sink;
-  for (unsigned i = 0; i < options_.threads; ++i) {
-    auto buffer = RequestBuffer::Allocate();
-    if (!buffer) {
-      auto error = FailErrno("mmap");
-      Stop();
-      return error;
-    }
-    auto worker = std::make_unique<Worker>(*this, std::move(*buffer));
+  const MutexLock lock(mutex_);
+  return AddThread();
+}
+
+Result<> DeviceTransport::AddThread() {
+  if (threads_.size() >= options_.threads) return {};
+  auto buffer = RequestBuffer::Allocate();
+  if (!buffer) return FailErrno("mmap");
+  auto worker = std::make_unique<Worker>(*this, std::move(*buffer));
+  idle_.fetch_add(1);
+  try {
     threads_.emplace_back([worker = std::move(worker)] { worker->Run(); });
+  } catch (const std::system_error& error) {
+    idle_.fetch_sub(1);
+    return Fail(error.code().value(), "thread");
   }
   return {};
+}
+
+void DeviceTransport::KeepOneAsleep() noexcept {
+  const MutexLock lock(mutex_);
+  if (stopping_.load() || idle_.load() > 0) return;
+  if (auto added = AddThread(); !added) {
+    log::Warn("requests are served by fewer threads", {{"error", added.error().ToString()}});
+  }
 }
 
 void DeviceTransport::End() noexcept {
@@ -232,9 +250,14 @@ void DeviceTransport::End() noexcept {
 }
 
 void DeviceTransport::Stop() noexcept {
-  if (threads_.empty()) return;
-  End();
-  threads_.clear();
+  std::vector<std::jthread> ending;
+  {
+    const MutexLock lock(mutex_);
+    if (threads_.empty()) return;
+    // Under the lock: no thread is added from here on.
+    End();
+    ending.swap(threads_);
+  }
 }
 
 ssize_t DeviceTransport::Send(std::span<const iovec> message) noexcept {

@@ -15,7 +15,7 @@
 namespace strata::fusefs {
 
 struct DeviceTransportOptions {
-  unsigned threads = 4;                 // at least 1; requests served at once
+  unsigned threads = 4;  // at least 1; requests served at once, by threads that come when needed
   std::chrono::microseconds spin{100};  // polling before sleep (AdaptiveSpin); 0: none
 };
 
@@ -41,6 +41,12 @@ class DeviceTransport final : public Transport {
  private:
   class Worker;
 
+  // One more thread, unless all are there.
+  Result<> AddThread() STRATA_REQUIRES(mutex_);
+  // Called by a thread that got something to do: another one must be asleep at the gate, to be
+  // woken when this one is busy for long.
+  void KeepOneAsleep() noexcept;
+
   DeviceTransport(UniqueFd device, UniqueFd ended, UniqueFd stop, DeviceTransportOptions options);
 
   const UniqueFd device_;
@@ -50,7 +56,9 @@ class DeviceTransport final : public Transport {
   RequestSink* sink_ = nullptr;  // set by Start(), before the threads
   std::atomic<bool> stopping_ = false;
   ReaderGate gate_;
-  std::vector<std::jthread> threads_;
+  std::atomic<int> idle_ = 0;  // at the gate, or on the way there
+  Mutex mutex_;                // docs/locking.md
+  std::vector<std::jthread> threads_ STRATA_GUARDED_BY(mutex_);
 };
 
 }  // namespace strata::fusefs

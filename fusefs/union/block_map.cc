@@ -199,7 +199,12 @@ Result<std::unique_ptr<BlockMap>> BlockMap::Open(const BlockMapDir& dir, const B
   const std::string name = BlockMapName(id);
   auto fd = files.Open(dir.fd, name.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK);
   if (!fd) {
-    if (fd.error().code() == ENOENT) return std::unexpected(Damaged(name, "is missing"));
+    const int code = fd.error().code();
+    if (code == ENOENT) return std::unexpected(Damaged(name, "is missing"));
+    // A symbolic link, a directory, a socket.
+    if (code == ELOOP || code == EISDIR || code == ENXIO) {
+      return std::unexpected(Damaged(name, "is not a block map"));
+    }
     return std::unexpected(std::move(fd).error());
   }
   std::unique_ptr<BlockMap> map(new BlockMap(files, std::move(*fd)));

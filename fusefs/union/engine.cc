@@ -73,7 +73,9 @@ Result<> UnionEngine::Start() {
     MutexLock lock(directory->stack_mu);
     for (const LayerIndex layer : all) {
       if (layers_->InChain(layer)) {
-        STRATA_TRY(AddChainPart(*directory, layerstore::MetadataIndex::kRoot));
+        if (auto added = AddChainPart(*directory, layerstore::MetadataIndex::kRoot); !added) {
+          return std::unexpected(std::move(added).error().WithContext("chain " + options_.chain));
+        }
         continue;
       }
       STRATA_TRY_ASSIGN(const SharedFd root_fd, layers_->Root(layer));

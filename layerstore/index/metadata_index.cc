@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/logging.h"
 #include "base/path.h"
 #include "base/try.h"
 #include "layerstore/index/format.h"
@@ -118,8 +117,7 @@ Result<> MetadataIndex::CheckBlock(std::uint64_t block) const {
   format::Little<std::uint64_t> expected;
   std::memcpy(&expected, data_ + sums_at_ + block * sizeof expected, sizeof expected);
   if (XXH3_64bits(data_ + start, length) != expected) {
-    log::Error("an index is damaged", {{"block", std::to_string(block)}});
-    return Damaged("wrong checksum");
+    return Fail(EBADMSG, "index", "wrong checksum of block " + std::to_string(block));
   }
   good_[block].store(true, std::memory_order_release);
   return {};

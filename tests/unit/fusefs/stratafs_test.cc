@@ -20,6 +20,7 @@
 #include <thread>
 
 #include "base/unique_fd.h"
+#include "tests/support/chain_index.h"
 #include "tests/support/must.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_root.h"
@@ -210,6 +211,21 @@ TEST_F(StratafsTest, ErrorsOfStartingReachTheUserBesideTheLogFile) {
   EXPECT_EQ(no_file.exit_code, 1);
   EXPECT_THAT(no_file.err, HasSubstr("none/log"));
   EXPECT_EQ(std::ranges::count(no_file.err, '\n'), 1) << no_file.err;
+}
+
+TEST_F(StratafsTest, ADamagedChainIndexIsOneLine) {
+  Must(root_.MakeDir("chain"));
+  Must(support::WriteChainIndex({root_.At("low")}, root_.At("chain")));
+  const std::string index = root_.At("chain/index");
+  std::string bytes = Read(index);
+  bytes.back() = static_cast<char>(~bytes.back());
+  Write(index, bytes);
+  const auto result =
+      Must(RunProcess({support::StratafsPath(), "-o", "chain=" + root_.At("chain") + Transport(),
+                       root_.At("mnt")}));
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("chain " + root_.At("chain")));
+  EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
 }
 
 TEST_F(StratafsTest, RefusesToCoverTheRootDirectory) {

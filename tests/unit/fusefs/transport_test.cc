@@ -6,6 +6,8 @@
 
 #include <array>
 #include <cstring>
+#include <filesystem>
+#include <iterator>
 
 #include "base/mutex.h"
 #include "fusefs/transport/device_transport.h"
@@ -13,6 +15,7 @@
 #include "fusefs/transport/reader_gate.h"
 #include "fusefs/transport/spin.h"
 #include "fusefs/transport/wire.h"
+#include "tests/support/must.h"
 
 namespace strata::fusefs {
 namespace {
@@ -242,6 +245,36 @@ TEST_P(DeviceTransportTest, BlockedRequestsLeaveTheOthersServed) {
   }
   sink_.Unblock();
   EXPECT_TRUE(sink_.WaitServed(53));
+}
+
+// As many as are busy, and one that watches them.
+TEST_P(DeviceTransportTest, ThreadsComeAsTheyAreNeeded) {
+  const auto threads = [] {
+    return std::distance(std::filesystem::directory_iterator("/proc/self/task"), {});
+  };
+  transport_->Stop();
+  const auto before = threads();
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+  kernel_.reset(ends[0]);
+  transport_ = support::Must(
+      DeviceTransport::Create(UniqueFd(ends[1]), {.threads = 200, .spin = GetParam()}));
+  ASSERT_TRUE(transport_->Start(sink_).has_value());
+  for (int i = 1; i <= 50; ++i) {
+    Request('q');
+    ASSERT_TRUE(sink_.WaitServed(i));
+  }
+  EXPECT_LE(threads() - before, 10);
+  for (int i = 1; i <= 60; ++i) {
+    Request('b');
+    ASSERT_TRUE(sink_.WaitBlocked(i));
+  }
+  EXPECT_GE(threads() - before, 60);
+  EXPECT_LE(threads() - before, 80);
+  sink_.Unblock();
+  EXPECT_TRUE(sink_.WaitServed(110));
+  transport_->Stop();
+  EXPECT_EQ(threads(), before);
 }
 
 TEST_P(DeviceTransportTest, EndsWithTheConnection) {

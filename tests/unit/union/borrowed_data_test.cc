@@ -2,10 +2,14 @@
 // engine.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 
 #include <chrono>
 #include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
 #include <thread>
 
 #include "tests/unit/union/union_fixture.h"
@@ -239,6 +243,32 @@ TEST(BorrowedDataTest, EveryPolicyMeansWhatItSays) {
   Must(fs.Append("g", "+"));
   EXPECT_EQ(layers.Read(0, "g"), Big() + "+");
   EXPECT_FALSE(Marked(layers, "g"));
+}
+
+TEST(BorrowedDataTest, SomethingElseInPlaceOfAMapIsADamagedMap) {
+  const std::map<std::string, std::function<void(const std::filesystem::path& map)>> others = {
+      {"a symbolic link",
+       [](const auto& map) { std::filesystem::create_symlink("elsewhere", map); }},
+      {"a directory", [](const auto& map) { std::filesystem::create_directory(map); }},
+      {"a file", [](const auto& map) { std::ofstream file(map); }},
+      {"a FIFO", [](const auto& map) { ASSERT_EQ(::mkfifo(map.c_str(), 0600), 0); }},
+      {"nothing", [](const auto& /*map*/) {}},
+  };
+  for (const auto& [what, put] : others) {
+    LayerDirs layers(1);
+    layers.File(1, "f", Big());
+    {
+      UnionDriver fs(Borrowing(layers));
+      Must(fs.Append("f", "+"));
+    }
+    const auto map = std::filesystem::directory_iterator(layers.Work() + "/blocks")->path();
+    std::filesystem::remove(map);
+    put(map);
+    UnionDriver fs(Borrowing(layers));
+    const auto read = fs.Read("f");
+    ASSERT_FALSE(read) << what;
+    EXPECT_EQ(read.error().code(), EIO) << what;
+  }
 }
 
 TEST(BorrowedDataTest, AChangedLowerFileIsAnErrorAndNotWrongData) {
