@@ -17,7 +17,7 @@ constexpr std::size_t kLargestIoControl = 64;
 // With FUSE_HANDLE_KILLPRIV_V2 the kernel says for WRITE, but not for fallocate and
 // copy_file_range, whether setuid and setgid have to go; whoever is not root is taken to lack
 // CAP_FSETID.
-bool MustLosePrivileges(const Request& request) { return request.caller().uid != 0; }
+const Caller* LosesPrivileges(const Caller& who) { return who.uid != 0 ? &who : nullptr; }
 
 }  // namespace
 
@@ -79,7 +79,8 @@ Result<> Operations::Read(Request& request, fuse_ino_t ino, std::size_t size, of
 
 Result<> Operations::Write(Request& request, fuse_ino_t ino, const char* data, std::size_t size,
                            off_t offset, fuse_file_info* file) {
-  const WriteRules rules{.kill_privileges = CurrentRequestKillsPrivileges(),
+  const Caller who = request.caller();
+  const WriteRules rules{.kills_for = CurrentRequestKillsPrivileges() ? &who : nullptr,
                          .from_mapping = file->writepage != 0};
   STRATA_TRY_ASSIGN(const std::size_t done,
                     engine_.WriteFile(NodeId{ino}, file->fh, std::as_bytes(std::span(data, size)),
@@ -96,8 +97,8 @@ Result<> Operations::Sync(Request& request, fuse_ino_t ino, int data_only, fuse_
 
 Result<> Operations::Allocate(Request& request, fuse_ino_t ino, int mode, off_t offset,
                               off_t length, fuse_file_info* file) {
-  STRATA_TRY(
-      engine_.Allocate(NodeId{ino}, file->fh, mode, offset, length, MustLosePrivileges(request)));
+  const Caller who = request.caller();
+  STRATA_TRY(engine_.Allocate(NodeId{ino}, file->fh, mode, offset, length, LosesPrivileges(who)));
   request.Done();
   return {};
 }
@@ -106,9 +107,10 @@ Result<> Operations::CopyRange(Request& request, fuse_ino_t in, off_t in_offset,
                                fuse_file_info* in_file, fuse_ino_t out, off_t out_offset,
                                fuse_file_info* out_file, std::size_t length, int flags) {
   if (flags != 0) return Fail(EINVAL, "copy_file_range");
+  const Caller who = request.caller();
   STRATA_TRY_ASSIGN(const std::size_t copied,
                     engine_.CopyRange(NodeId{in}, in_file->fh, in_offset, NodeId{out}, out_file->fh,
-                                      out_offset, length, MustLosePrivileges(request)));
+                                      out_offset, length, LosesPrivileges(who)));
   request.Written(copied);
   return {};
 }

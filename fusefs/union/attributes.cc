@@ -1,6 +1,10 @@
 // Attributes and extended attributes.
 #include <sys/xattr.h>
 
+#include <fstream>
+#include <sstream>
+#include <string>
+
 #include "base/try.h"
 #include "fusefs/union/union_engine.h"
 
@@ -8,6 +12,23 @@ namespace strata::fusefs {
 namespace {
 
 constexpr std::string_view kCapability = "security.capability";
+
+// As the kernel looks at it. A process that cannot be asked, as it is not of our PID namespace or
+// has ended, is taken to be in no other group.
+bool InGroup(const Caller& who, gid_t group) {
+  if (who.gid == group) return true;
+  std::ifstream status("/proc/" + std::to_string(who.pid) + "/status");
+  constexpr std::string_view kTitle = "Groups:";
+  for (std::string line; std::getline(status, line);) {
+    if (!line.starts_with(kTitle)) continue;
+    std::istringstream groups(line.substr(kTitle.size()));
+    for (gid_t one = 0; groups >> one;) {
+      if (one == group) return true;
+    }
+    return false;
+  }
+  return false;
+}
 
 bool IsAcl(std::string_view xattr) { return xattr == kAccessAcl || xattr == kDefaultAcl; }
 
@@ -26,25 +47,29 @@ Result<std::string> UnionEngine::ReadLink(NodeId node) {
   return env_.files.ReadLink(fd->get(), "");
 }
 
-Result<> UnionEngine::KillPrivileges(int fd) {
+Result<> UnionEngine::KillPrivileges(int fd, const Caller& who) {
   STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(fd));
   mode_t mode = st.st_mode & kPermissions & ~mode_t{S_ISUID};
   // Without group execution, setgid is not a privilege (it once meant mandatory locking).
-  if ((mode & S_IXGRP) != 0) mode &= ~mode_t{S_ISGID};
+  // It still goes with what others write.
+  if ((mode & S_ISGID) != 0 && ((mode & S_IXGRP) != 0 || !InGroup(who, st.st_gid))) {
+    mode &= ~mode_t{S_ISGID};
+  }
   return mode == (st.st_mode & kPermissions) ? Result<>() : env_.files.ChmodAt(fd, "", mode);
 }
 
-Result<> UnionEngine::Truncate(NodeIndex node, off_t size, bool kill_privileges, bool same_size) {
+Result<> UnionEngine::Truncate(NodeIndex node, off_t size, const Caller* kills_for,
+                               bool same_size) {
   STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, Partial(node));
   if (partial) {
     STRATA_TRY(partial->Truncate(size, same_size, options_.volatile_upper));
     if (size == 0) STRATA_TRY(FinishPartial(node, *partial));
-    return kill_privileges ? KillPrivileges(partial->upper()) : Result<>();
+    return kills_for != nullptr ? KillPrivileges(partial->upper(), *kills_for) : Result<>();
   }
   STRATA_TRY_ASSIGN(const SharedFd fd, OpenNode(node, same_size ? O_PATH : O_WRONLY));
   STRATA_TRY(same_size ? env_.files.TruncatePath(ProcFdPath(fd->get()).c_str(), size)
                        : env_.files.Truncate(fd->get(), size));
-  return kill_privileges ? KillPrivileges(fd->get()) : Result<>();
+  return kills_for != nullptr ? KillPrivileges(fd->get(), *kills_for) : Result<>();
 }
 
 void UnionEngine::AttributesChanged(NodeId asked, NodeIndex changed) {
@@ -52,9 +77,9 @@ void UnionEngine::AttributesChanged(NodeId asked, NodeIndex changed) {
   if (KernelCache* cache = cache_.load()) cache->InvalidateAttributes(NodeId{changed});
 }
 
-Result<> UnionEngine::ChangeAttributes(int fd, const AttrChange& change, bool kill) {
+Result<> UnionEngine::ChangeAttributes(int fd, const AttrChange& change, const Caller* kills_for) {
   FileOps& files = env_.files;
-  if (kill) STRATA_TRY(KillPrivileges(fd));
+  if (kills_for != nullptr) STRATA_TRY(KillPrivileges(fd, *kills_for));
   if (change.uid || change.gid) {
     STRATA_TRY(files.ChownAt(fd, "", change.uid.value_or(static_cast<uid_t>(-1)),
                              change.gid.value_or(static_cast<gid_t>(-1)), AT_EMPTY_PATH));
@@ -68,8 +93,8 @@ Result<> UnionEngine::ChangeAttributes(int fd, const AttrChange& change, bool ki
   return {};
 }
 
-Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& change, const Caller&,
-                                         bool* stable) {
+Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& change,
+                                         const Caller& who, bool* stable) {
   const NodeIndex node = Current(static_cast<NodeIndex>(node_id.value));
   const DataNeed data = change.size ? DataNeed::kWritable : DataNeed::kNone;
   bool same_size = false;
@@ -80,14 +105,15 @@ Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& chang
     same_size = st.st_size == *change.size;
   }
   STRATA_TRY(EnsureUpper(node, {data, change.size}));
-  if (change.size) STRATA_TRY(Truncate(node, *change.size, change.kill_suid_sgid, same_size));
+  const Caller* const kills_for = change.kill_suid_sgid ? &who : nullptr;
+  if (change.size) STRATA_TRY(Truncate(node, *change.size, kills_for, same_size));
 
   // chown(2) sees to it itself.
-  const bool kill = change.kill_suid_sgid && !change.size && !change.uid && !change.gid;
+  const bool kill = kills_for != nullptr && !change.size && !change.uid && !change.gid;
   const bool more = kill || change.mode || change.uid || change.gid || change.atime || change.mtime;
   if (more) {
     STRATA_TRY_ASSIGN(const SharedFd fd, AttributeFd(node));
-    auto changed = ChangeAttributes(fd->get(), change, kill);
+    auto changed = ChangeAttributes(fd->get(), change, kill ? kills_for : nullptr);
     STRATA_TRY(ForgetInheritance(node));
     STRATA_TRY(std::move(changed));
   }

@@ -372,7 +372,7 @@ Result<int> UnionEngine::WritableFd(NodeIndex node, OpenState& state) {
 }
 
 // What writes go to: the half-copied file, or, without one, a descriptor.
-Result<UnionEngine::WriteTarget> UnionEngine::TargetOf(NodeIndex node, bool kill_privileges) {
+Result<UnionEngine::WriteTarget> UnionEngine::TargetOf(NodeIndex node, const Caller* kills_for) {
   WriteTarget target;
   STRATA_TRY_ASSIGN(target.state, StateOf(node));
   constexpr CopyUpNeed kNeed{DataNeed::kWritable, std::nullopt};
@@ -385,7 +385,7 @@ Result<UnionEngine::WriteTarget> UnionEngine::TargetOf(NodeIndex node, bool kill
   } else {
     STRATA_TRY_ASSIGN(target.fd, WritableFd(node, *target.state));
   }
-  if (kill_privileges) STRATA_TRY(KillPrivileges(target.fd));
+  if (kills_for != nullptr) STRATA_TRY(KillPrivileges(target.fd, *kills_for));
   return target;
 }
 
@@ -404,7 +404,7 @@ Result<std::size_t> UnionEngine::WriteFile(NodeId node_id, std::uint64_t,
                                            std::span<const std::byte> data, off_t offset,
                                            WriteRules rules) {
   STRATA_TRY_ASSIGN(const WriteTarget target,
-                    TargetOf(static_cast<NodeIndex>(node_id.value), rules.kill_privileges));
+                    TargetOf(static_cast<NodeIndex>(node_id.value), rules.kills_for));
   // Stores into memory take no privileges away, our pwrite(2) of such a page would.
   std::optional<std::string> capability;
   if (rules.from_mapping) {
@@ -449,9 +449,9 @@ Result<> UnionEngine::Sync(NodeId node_id, std::uint64_t, bool data_only) {
 }
 
 Result<> UnionEngine::Allocate(NodeId node, std::uint64_t, int mode, off_t offset, off_t length,
-                               bool kill_privileges) {
+                               const Caller* kills_for) {
   STRATA_TRY_ASSIGN(const WriteTarget target,
-                    TargetOf(static_cast<NodeIndex>(node.value), kill_privileges));
+                    TargetOf(static_cast<NodeIndex>(node.value), kills_for));
   if (target.partial) return target.partial->Allocate(mode, offset, length);
   return env_.files.Allocate(target.fd, mode, offset, length);
 }
@@ -476,9 +476,9 @@ Result<> UnionEngine::CheckPagesStay(const WriteTarget& target, off_t offset, st
 
 Result<std::size_t> UnionEngine::CopyRange(NodeId in, std::uint64_t in_handle, off_t in_offset,
                                            NodeId out, std::uint64_t out_handle, off_t out_offset,
-                                           std::size_t length, bool kill_privileges) {
+                                           std::size_t length, const Caller* kills_for) {
   STRATA_TRY_ASSIGN(const WriteTarget target,
-                    TargetOf(static_cast<NodeIndex>(out.value), kill_privileges));
+                    TargetOf(static_cast<NodeIndex>(out.value), kills_for));
   STRATA_TRY(CheckPagesStay(target, out_offset, length));
   const auto source = static_cast<NodeIndex>(in.value);
   if (!target.partial && !HasAny(source, kNodePartial)) {

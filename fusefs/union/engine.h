@@ -130,12 +130,12 @@ class Engine {
                                         WriteRules rules) = 0;
   virtual Result<> Sync(NodeId node, std::uint64_t handle, bool data_only) = 0;
   virtual Result<> SyncDir(NodeId node) = 0;
-  // fallocate(2) and copy_file_range(2); `kill_privileges` as in WriteRules.
+  // fallocate(2) and copy_file_range(2); `kills_for` as in WriteRules.
   virtual Result<> Allocate(NodeId node, std::uint64_t handle, int mode, off_t offset, off_t length,
-                            bool kill_privileges) = 0;
+                            const Caller* kills_for) = 0;
   virtual Result<std::size_t> CopyRange(NodeId in, std::uint64_t in_handle, off_t in_offset,
                                         NodeId out, std::uint64_t out_handle, off_t out_offset,
-                                        std::size_t length, bool kill_privileges) = 0;
+                                        std::size_t length, const Caller* kills_for) = 0;
   // SEEK_DATA and SEEK_HOLE.
   virtual Result<off_t> Seek(NodeId node, std::uint64_t handle, off_t offset, int whence) = 0;
 

@@ -109,8 +109,9 @@ struct ContentPart {
 
 // What a write is about besides its data.
 struct WriteRules {
-  bool kill_privileges = false;  // clear setuid and setgid first (FUSE_WRITE_KILL_SUIDGID)
-  bool from_mapping = false;     // a page of a shared mapping: takes no privilege away
+  // Whose write takes setuid and setgid away first (FUSE_WRITE_KILL_SUIDGID); null: nobody's.
+  const Caller* kills_for = nullptr;
+  bool from_mapping = false;  // a page of a shared mapping: takes no privilege away
 };
 
 // One name of a directory listing.

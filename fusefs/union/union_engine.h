@@ -132,10 +132,10 @@ class UnionEngine final : public Engine {
   Result<> Sync(NodeId node, std::uint64_t handle, bool data_only) override;
   Result<> SyncDir(NodeId node) override;
   Result<> Allocate(NodeId node, std::uint64_t handle, int mode, off_t offset, off_t length,
-                    bool kill_privileges) override;
+                    const Caller* kills_for) override;
   Result<std::size_t> CopyRange(NodeId in, std::uint64_t in_handle, off_t in_offset, NodeId out,
                                 std::uint64_t out_handle, off_t out_offset, std::size_t length,
-                                bool kill_privileges) override;
+                                const Caller* kills_for) override;
   Result<off_t> Seek(NodeId node, std::uint64_t handle, off_t offset, int whence) override;
   Result<std::string> GetXattr(NodeId node, const char* name) override;
   Result<std::vector<std::string>> ListXattr(NodeId node) override;
@@ -361,7 +361,7 @@ class UnionEngine final : public Engine {
     std::shared_ptr<PartialFile> partial;  // if it is half-copied
     int fd = -1;                           // of the upper file
   };
-  Result<WriteTarget> TargetOf(NodeIndex node, bool kill_privileges);
+  Result<WriteTarget> TargetOf(NodeIndex node, const Caller* kills_for);
   Result<> CheckPagesStay(const WriteTarget& target, off_t offset, std::size_t length);
   bool HasAny(NodeIndex node, std::uint16_t flags) {
     return nodes_->With(node, [&](NodeRecord& r) { return (r.flags & flags) != 0; });
@@ -494,18 +494,18 @@ class UnionEngine final : public Engine {
   // In the upper layer, with data of its own.
   bool HasDataInUpper(NodeIndex node);
   // `same_size`: by truncate(2), which on some filesystems is no change then.
-  Result<> Truncate(NodeIndex node, off_t size, bool kill_privileges, bool same_size = false);
-  // Clears setuid, and setgid where it means privilege; capabilities go with the write that
-  // follows.
-  Result<> KillPrivileges(int fd);
+  Result<> Truncate(NodeIndex node, off_t size, const Caller* kills_for, bool same_size = false);
+  // Clears setuid, and setgid where it means privilege or `who` is not of the group, as the kernel
+  // does; capabilities go with the write that follows.
+  Result<> KillPrivileges(int fd, const Caller& who);
   std::string StoredXattrName(const char* name) const;
   Result<bool> KnownToLack(NodeIndex node, std::string_view name);
   Result<> CheckXattrChange(NodeIndex node, const std::string& name, int flags);
   // Checks, copies up, and does `change` to the upper file; `flags` as for setxattr(2).
   Result<> ChangeXattr(NodeId node, const std::string& stored, int flags,
                        const std::function<Result<>(int fd)>& change);
-  // Changes owner, mode and times; `kill`: clears set-id bits before.
-  Result<> ChangeAttributes(int fd, const AttrChange& change, bool kill);
+  // Changes owner, mode and times; `kills_for`: clears set-id bits before.
+  Result<> ChangeAttributes(int fd, const AttrChange& change, const Caller* kills_for);
   // After a change, or half of one, of what new names take over, if the node is a directory.
   Result<> ForgetInheritance(NodeIndex node);
 

@@ -17,8 +17,6 @@ constexpr Difference kDifferences[] = {
     {"@(lower|merged|redirected|redirected-merged)/*", "open-tmpfile",
      "open a d O_TMPFILE|O_RDWR 0640", "ok {d: ctime}",
      "the directory is copied up to hold the file"},
-    {"*", "write-clears-set-ids", "lstat g", "file 2767 0:0 links=1 size=2",
-     "FUSE_HANDLE_KILLPRIV_V2 takes setgid away only together with the group's execute bit"},
     {"!(*@@(btrfs|tmpfs))", "fallocate-moves", "fallocate a collapse 0 4096", "EOPNOTSUPP", kFuse},
     {"!(*@@(btrfs|tmpfs))", "fallocate-moves", "fallocate a insert 0 4096", "EOPNOTSUPP", kFuse},
     {"*", "rename-whiteout", "*", "",

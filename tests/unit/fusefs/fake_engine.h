@@ -127,7 +127,7 @@ class FakeEngine : public Engine {
   }
   Result<std::size_t> WriteFile(NodeId, std::uint64_t, std::span<const std::byte> data,
                                 off_t offset, WriteRules rules) override {
-    last_kill = rules.kill_privileges;
+    last_kill = rules.kills_for != nullptr;
     auto given = Nothing();
     if (!given) return std::unexpected(std::move(given).error());
     return FileOps::System().WriteAt(fd, data, offset);
@@ -135,9 +135,11 @@ class FakeEngine : public Engine {
   Result<> Sync(NodeId, std::uint64_t, bool) override { return Nothing(); }
   Result<FinalizeReport> Finalize() override { return FinalizeReport{}; }
   Result<> SyncDir(NodeId) override { return Nothing(); }
-  Result<> Allocate(NodeId, std::uint64_t, int, off_t, off_t, bool) override { return Nothing(); }
+  Result<> Allocate(NodeId, std::uint64_t, int, off_t, off_t, const Caller*) override {
+    return Nothing();
+  }
   Result<std::size_t> CopyRange(NodeId, std::uint64_t, off_t, NodeId, std::uint64_t, off_t,
-                                std::size_t length, bool) override {
+                                std::size_t length, const Caller*) override {
     return Give(length);
   }
   Result<off_t> Seek(NodeId, std::uint64_t, off_t offset, int) override { return Give(offset); }
