@@ -15,6 +15,8 @@ namespace {
 using PaxRecords = std::map<std::string, std::string>;
 
 constexpr std::string_view kXattrPrefix = "SCHILY.xattr.";
+// The other form, in base 64. In pax a record without a value says that there is no such attribute.
+constexpr const char* kLibarchivePrefix = "LIBARCHIVE.xattr.";
 constexpr long kNanosecondDigits = 9;
 
 char TypeFlag(TarEntry::Type type) {
@@ -65,6 +67,20 @@ std::string PaxRecord(std::string_view key, std::string_view value) {
   return std::to_string(length) + " " + std::string(key) + "=" + std::string(value) + "\n";
 }
 
+std::string UrlEncoded(std::string_view name) {
+  constexpr char kHex[] = "0123456789ABCDEF";
+  std::string encoded;
+  for (const char c : name) {
+    if (c > ' ' && c < '\x7f' && c != '%' && c != '=') {
+      encoded += c;
+    } else {
+      const auto byte = static_cast<unsigned char>(c);
+      encoded.append({'%', kHex[byte >> 4U], kHex[byte & 0xFU]});
+    }
+  }
+  return encoded;
+}
+
 void AddNumber(PaxRecords& records, const char* key, std::uint64_t value, std::uint64_t max) {
   if (value > max) records[key] = std::to_string(value);
 }
@@ -82,7 +98,13 @@ PaxRecords RecordsOf(const TarEntry& entry, std::string_view path) {
       static_cast<std::uint64_t>(entry.mtime.tv_sec) > kTarMax12) {
     records["mtime"] = PaxTime(entry.mtime);
   }
-  for (const auto& [name, value] : entry.xattrs) records[std::string(kXattrPrefix) + name] = value;
+  for (const auto& [name, value] : entry.xattrs) {
+    if (value.empty()) {
+      records[kLibarchivePrefix + UrlEncoded(name)] = "=";
+    } else {
+      records[std::string(kXattrPrefix) + name] = value;
+    }
+  }
   return records;
 }
 

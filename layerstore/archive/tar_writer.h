@@ -14,7 +14,8 @@ namespace strata::layerstore {
 
 // POSIX ustar, with one pax header where that does not hold an entry: long or empty names, large
 // numbers, fractions of seconds, times before 1970, xattrs (SCHILY.xattr, as Docker and libarchive
-// write them; ACLs are xattrs here). No names of users, no atime, no ctime. Not thread-safe.
+// write them; ACLs are xattrs here; LIBARCHIVE.xattr for empty values). No names of users, no
+// atime, no ctime. Not thread-safe.
 class TarWriter {
  public:
   using Sink = std::function<Result<>(std::string_view)>;

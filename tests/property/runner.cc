@@ -12,6 +12,7 @@
 #include "base/path.h"
 #include "base/try.h"
 #include "tests/property/layer_builder.h"
+#include "tests/property/layer_diff.h"
 #include "tests/property/sequence_text.h"
 #include "tests/property/session.h"
 #include "tests/support/chain_index.h"
@@ -48,6 +49,7 @@ class Group {
     STRATA_TRY_ASSIGN(const auto trees, Snapshots());
     watchdog_.Stop();
     if (auto stopped = mount.Stop(); !stopped) FailAll(stopped.error().ToString());
+    if (options_.diff) STRATA_TRY(CheckDiff(trees));
     bool finalized = options_.mounter != Mounter::kStratafs;
     for (const Mounter mounter : options_.remounts) {
       // Others cannot read what is copied up in part.
@@ -231,6 +233,40 @@ class Group {
     watchdog_.Stop();
     if (auto stopped = mount->Stop(); !stopped) FailAll(name + ": " + stopped.error().ToString());
     return {};
+  }
+
+  // The diff of the upper layer, unpacked and put on top of the lower ones, shows the same.
+  Result<> CheckDiff(const std::map<std::string, TreeSnapshot>& before) {
+    const std::string layer = At("diff");
+    STRATA_TRY_ASSIGN(UnionMount mount, UnionMount::Start(options_.mounter, Spec()));
+    watchdog_.Watch(mount.pid());
+    const auto unpacked = UnpackDiff(At("upper"), At("work"), At("mnt"), layer);
+    STRATA_TRY(mount.Stop());
+    if (!unpacked) {
+      FailAll("diff: " + unpacked.error().ToString());
+      return {};
+    }
+    UnionSpec spec = Spec();
+    spec.chain.clear();
+    spec.upper.clear();
+    spec.work.clear();
+    spec.lower.insert(spec.lower.begin(), layer);
+    STRATA_TRY_ASSIGN(mount, UnionMount::Start(options_.mounter, spec));
+    watchdog_.Watch(mount.pid());
+    support::CompareRules rules;
+    rules.sockets = false;      // tar has none
+    rules.link_counts = false;  // the union counts lower names that are hidden, too
+    for (const auto& [name, old] : before) {
+      watchdog_.Progress();
+      const std::size_t index = std::stoul(name.substr(1));
+      STRATA_TRY_ASSIGN(const TreeSnapshot tree, TreeSnapshot::Take(JoinPath(At("mnt"), name), {}));
+      const std::string difference = support::Diff(old, tree, rules);
+      if (difference.empty()) continue;
+      Add(index, sequences_[index].operations.size(),
+          " the diff on the lower layers (left: union, right: that):\n" + difference);
+    }
+    watchdog_.Stop();
+    return mount.Stop();
   }
 
   std::string CompareRemounted(Session& session, const std::string& root, const TreeSnapshot& old,

@@ -19,6 +19,9 @@ struct RunnerOptions {
   std::vector<std::string> mount_options;
   // Mounts the layers through an index; then once more one by one, which must show the same.
   bool chain = false;
+  // Puts the diff of the upper layer that the sequences left on top of the lower ones: it must show
+  // the same tree.
+  bool diff = false;
   // Mounted one after the other on the layers and the upper that the sequences left: each must show
   // the same tree. The mounter that ran the sequences must show the same st_ino, too.
   std::vector<support::Mounter> remounts;

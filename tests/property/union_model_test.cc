@@ -201,6 +201,8 @@ bool ParseFlag(const std::string& argument) {
     flags.disk = Must(support::ParseFilesystem(value));
   } else if (argument == "--chain") {
     flags.runner.chain = true;
+  } else if (argument == "--diff") {
+    flags.runner.diff = true;
   } else if (TakeFlag(argument, "option", value)) {
     flags.runner.mount_options.push_back(value);
   } else {

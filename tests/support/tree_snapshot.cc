@@ -230,7 +230,11 @@ std::string DiffNodes(const std::string& path, const NodeRecord& left, const Nod
 
 std::string Diff(const TreeSnapshot& left, const TreeSnapshot& right, const CompareRules& rules) {
   std::string out;
+  const auto left_out = [&](const NodeRecord& node) {
+    return !rules.sockets && S_ISSOCK(node.stat.st_mode);
+  };
   for (const auto& [path, node] : left.nodes()) {
+    if (left_out(node)) continue;
     const auto other = right.nodes().find(path);
     if (other == right.nodes().end()) {
       out += "  " + Printable(path) + ": only left\n";
@@ -244,7 +248,7 @@ std::string Diff(const TreeSnapshot& left, const TreeSnapshot& right, const Comp
   if (!out.empty()) return out;
   const auto groups = right.HardLinkGroups();
   for (const auto& [path, first] : left.HardLinkGroups()) {
-    if (groups.at(path) != first) {
+    if (!left_out(left.nodes().at(path)) && groups.at(path) != first) {
       out += "  " + Printable(path) + ": same file as: left " + Printable(first) + ", right " +
              Printable(groups.at(path)) + "\n";
     }

@@ -59,6 +59,7 @@ class TreeSnapshot {
 struct CompareRules {
   bool inode_numbers = false;   // st_ino must agree (same union, seen twice)
   bool link_counts = true;      // st_nlink of files must agree
+  bool sockets = true;          // sockets must be on both sides
   bool directory_times = true;  // st_mtime of directories must agree
   bool holes = false;           // where the holes are must agree
   // Times at or after this moment were set by the clock while the test ran; two such count as

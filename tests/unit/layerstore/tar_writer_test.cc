@@ -86,7 +86,9 @@ TEST(TarWriterTest, EveryKindOfEntryIsReadBack) {
   odd.entry.uid = 3'000'000'000;
   odd.entry.gid = 4'000'000'000;
   odd.entry.mtime = {20'000'000'000, 123'456'000};
-  odd.entry.xattrs = {{"user.z", std::string("\0binary\n=", 9)}, {"security.capability", "cap"}};
+  odd.entry.xattrs = {{"user.emp ty%", ""},
+                      {"user.z", std::string("\0binary\n=", 9)},
+                      {"security.capability", "cap"}};
   const std::string long_path = "d/" + std::string(250, 'n');
   const std::vector<Member> members = {{directory},
                                        File("d/file", std::string(512, 'x')),
@@ -118,7 +120,8 @@ TEST(TarWriterTest, EveryKindOfEntryIsReadBack) {
     EXPECT_EQ(read[i].content, members[i].content);
   }
   EXPECT_THAT(read[7].entry.xattrs,
-              testing::UnorderedElementsAre(Pair("user.z", std::string("\0binary\n=", 9)),
+              testing::UnorderedElementsAre(Pair("user.emp ty%", ""),
+                                            Pair("user.z", std::string("\0binary\n=", 9)),
                                             Pair("security.capability", "cap")));
 }
 
