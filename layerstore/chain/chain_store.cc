@@ -46,25 +46,41 @@ Result<> ChainStore::CheckLayers(const MetadataIndex& index, std::span<const Dig
       return Fail(ESTALE, "index", "layer " + diff_ids[i].ToString() + " was changed");
     }
   }
-  return index.Verify();
+  return {};
+}
+
+Result<> ChainStore::VerifyOnce(const MetadataIndex& index, const struct stat& status) {
+  const Checked file{status.st_ino, status.st_ctim.tv_sec, status.st_ctim.tv_nsec};
+  {
+    MutexLock lock(mu_);
+    if (checked_.contains(file)) return {};
+  }
+  STRATA_TRY(index.Verify());
+  MutexLock lock(mu_);
+  checked_.insert(file);
+  return {};
 }
 
 Result<ChainStore::IndexRef> ChainStore::OpenChain(const Digest& chain_id,
                                                    std::span<const Digest> diff_ids) {
   const std::string name = chain_id.Hex() + "/index";
+  STRATA_TRY_ASSIGN(const struct stat status, root_.ops().StatAt(root_.chains(), name.c_str()));
   STRATA_TRY_ASSIGN(IndexRef index, MetadataIndex::Open(root_.ops(), root_.chains(), name.c_str()));
   if (index->kind() != MetadataIndex::Kind::kChain) return Fail(EBADMSG, "index", "not a chain's");
   std::vector<std::string> paths;
   for (const Digest& diff_id : diff_ids) paths.push_back(PathFromChain(diff_id));
   STRATA_TRY(CheckLayers(*index, diff_ids, paths));
+  STRATA_TRY(VerifyOnce(*index, status));
   return index;
 }
 
 Result<ChainStore::IndexRef> ChainStore::OpenLayer(const Digest& diff_id) {
   const std::string name = diff_id.Hex() + "/index";
+  STRATA_TRY_ASSIGN(const struct stat status, root_.ops().StatAt(root_.layers(), name.c_str()));
   STRATA_TRY_ASSIGN(IndexRef index, MetadataIndex::Open(root_.ops(), root_.layers(), name.c_str()));
   if (index->kind() != MetadataIndex::Kind::kLayer) return Fail(EBADMSG, "index", "not a layer's");
   STRATA_TRY(CheckLayers(*index, {&diff_id, 1}, {"fs"}));
+  STRATA_TRY(VerifyOnce(*index, status));
   return index;
 }
 

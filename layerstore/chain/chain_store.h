@@ -2,13 +2,18 @@
 // mounts.
 #pragma once
 
+#include <sys/stat.h>
+
+#include <cstdint>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "base/mutex.h"
 
 namespace strata::layerstore {
 
@@ -23,8 +28,9 @@ class ChainStore {
   explicit ChainStore(StoreRoot& root) : root_(root) {}
 
   // The absolute path of the directory with the index of these layers (base first, all in the
-  // store), which is checked from end to end. Made if need be, from the longest part of the chain
-  // that has one. EROFS if that is needed and the store is read-only.
+  // store). By this object every file is checked from end to end once; damage that comes later
+  // shows where it is read, and here again if the file was written to. Made if need be, from the
+  // longest part of the chain that has one. EROFS if that is needed and the store is read-only.
   Result<std::string> Ensure(std::span<const Digest> diff_ids);
 
  private:
@@ -36,11 +42,23 @@ class ChainStore {
   Result<IndexRef> OpenOrMakeLayer(const Digest& diff_id);
   Result<> CheckLayers(const MetadataIndex& index, std::span<const Digest> diff_ids,
                        const std::vector<std::string>& paths);
+  // `status` is that of the file with `index` in it.
+  Result<> VerifyOnce(const MetadataIndex& index, const struct stat& status);
   Result<std::string> Build(std::span<const Digest> diff_ids, std::span<const Digest> chain_ids);
   // Writes `bytes` to `name`/index in `dir`; durable when it returns.
   Result<> Publish(int dir, const std::string& name, const std::string& bytes);
 
+  // A file as it was when it was checked.
+  struct Checked {
+    ino_t number;
+    std::int64_t changed_seconds;
+    std::int64_t changed_nanoseconds;
+    auto operator<=>(const Checked&) const = default;
+  };
+
   StoreRoot& root_;
+  Mutex mu_;  // rank: leaf
+  std::set<Checked> checked_ STRATA_GUARDED_BY(mu_);
 };
 
 }  // namespace strata::layerstore

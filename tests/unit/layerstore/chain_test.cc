@@ -1,4 +1,5 @@
 // Indexes in the store: when they are made, made again, and removed.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include "layerstore/gc/collector.h"
 #include "layerstore/index/metadata_index.h"
 #include "layerstore/oci/image_config.h"
+#include "tests/support/test_disk.h"
 #include "tests/unit/layerstore/store_fixture.h"
 
 namespace strata::layerstore {
@@ -91,6 +93,40 @@ TEST_F(ChainTest, DamageIsRepaired) {
   const std::vector<Digest> other = {layers[1], layers[0]};
   WriteFile(chain + "/index", ReadFile(Must(store_->chains().Ensure(other)) + "/index"));
   Must(store_->chains().Ensure(layers));
+  EXPECT_EQ(ReadFile(chain + "/index"), whole);
+}
+
+// Mounting must not take longer the more files an image has, so a file is checked from end to end
+// once. What rots after that shows where it is read, and the next daemon makes the index again.
+TEST_F(ChainTest, AFileIsCheckedOnceAndAgainByTheNextStore) {
+  const auto disk =
+      Must(support::TestDisk::Create(temp_, "disk", support::Filesystem::kExt4NoJournal, 32));
+  root_ = disk.path() + "/store";
+  Reopen();
+  const std::vector<Digest> layers = {Layer("needle"), Layer("b")};
+  const std::string chain = Must(store_->chains().Ensure(layers));
+  const std::string whole = ReadFile(chain + "/index");
+  const ino_t made = Lstat(chain + "/index").st_ino;
+
+  // On the disk itself, so that nothing says that the file was written to.
+  const std::size_t at = whole.find("needle");
+  const std::string image = ReadFile(disk.image());
+  const std::size_t on_disk = image.find(whole.substr(0, at));
+  ASSERT_NE(on_disk, std::string::npos);
+  {
+    const UniqueFd fd(MustCall(::open(disk.image().c_str(), O_RDWR | O_CLOEXEC), "open"));
+    MustCall(::pwrite(fd.get(), "N", 1, static_cast<off_t>(on_disk + at)), "pwrite");
+    const UniqueFd index(
+        MustCall(::open((chain + "/index").c_str(), O_RDONLY | O_CLOEXEC), "open"));
+    ASSERT_EQ(::posix_fadvise(index.get(), 0, 0, POSIX_FADV_DONTNEED), 0);
+  }
+  ASSERT_NE(ReadFile(chain + "/index"), whole);
+  EXPECT_EQ(Must(store_->chains().Ensure(layers)), chain);
+  EXPECT_EQ(Lstat(chain + "/index").st_ino, made);
+  const auto index = Index(chain);
+  EXPECT_TRUE(FailsWith(index->FindDirectory("d"), EBADMSG, ""));
+  Reopen();
+  EXPECT_EQ(Must(store_->chains().Ensure(layers)), chain);
   EXPECT_EQ(ReadFile(chain + "/index"), whole);
 }
 
