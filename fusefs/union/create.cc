@@ -200,6 +200,7 @@ Result<UnionEngine::Bound> UnionEngine::AdoptNew(Directory& dir, const std::stri
   }
   STRATA_TRY_ASSIGN(const WeakNode node, AddNode(record, name));
 
+  ++dir.changes;
   DirSlot& entry = dir.names.at(slot);
   entry.type = static_cast<unsigned char>(IFTODT(st.st_mode));
   entry.layer = kUpperLayer;
@@ -288,6 +289,7 @@ Result<EntryReply> UnionEngine::Link(NodeId node_id, NodeId parent, std::string_
     const bool lower_exists =
         over_whiteout && dir->names.at(slot).lower_exists && !dir->names.at(slot).marker;
     if (!over_whiteout) slot = dir->names.Insert(name);
+    ++dir->changes;
     const WeakNode weak{
         node, nodes_->With(node, [](NodeRecord& r) { return ++r.lookups, r.generation; })};
     DirSlot& entry = dir->names.at(slot);

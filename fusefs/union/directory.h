@@ -139,7 +139,8 @@ struct Directory {
   SharedMutex mu;  // rank 30, ancestors before descendants
   NameTable names STRATA_GUARDED_BY(mu);
   bool loaded STRATA_GUARDED_BY(mu) = false;
-  bool dead STRATA_GUARDED_BY(mu) = false;  // removed: nothing can be made in it
+  bool dead STRATA_GUARDED_BY(mu) = false;          // removed: nothing can be made in it
+  std::uint16_t changes STRATA_GUARDED_BY(mu) = 0;  // names that came, went or changed; wraps
   std::optional<Inheritance> inheritance STRATA_GUARDED_BY(mu);  // where known; changes forget it
 
   // For loading ahead of a walk: the slot of the child that was listed last, and whether this

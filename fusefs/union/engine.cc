@@ -94,6 +94,7 @@ Result<> UnionEngine::Start() {
 
 Result<> UnionEngine::Close() {
   completion_.Stop();
+  layers_->SayEnding();
   if (!work_ || !options_.volatile_upper) return {};
   auto cleared = SyncAndClearVolatileMark(env_.files, layers_->work_root(), work_->fd());
   if (cleared) return {};

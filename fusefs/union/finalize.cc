@@ -71,9 +71,11 @@ Result<> UnionEngine::FinalizeFile(NodeIndex parent, const std::string& name, No
   return {};
 }
 
-// Every name there is has its upper name by now. What is in the index alone is the only copy of a
-// file that other lower layers than these may have names for: it stays.
+// Every name there is has its upper name by now. An entry whose file has more names than were found
+// stays: these may not be all of the lower layers, or copies of them, and by those names no other
+// file leads to what was changed. (A lower name that another layer hides counts, too.)
 Result<> UnionEngine::RemoveIndex(FinalizeReport& report) {
+  const OverlayXattrs& xattrs = layers_->xattrs();
   const int index = work_->index_fd();
   STRATA_TRY(env_.files.Seek(index, 0, SEEK_SET));  // it was read at the start
   STRATA_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(env_.files, index));
@@ -81,19 +83,23 @@ Result<> UnionEngine::RemoveIndex(FinalizeReport& report) {
     STRATA_TRY_ASSIGN(const struct stat st, env_.files.StatAt(index, name.c_str()));
     // Kernel overlayfs has entries for directories and deleted files, too, for NFS (nfs_export=on).
     if (S_ISDIR(st.st_mode) || layerstore::IsWhiteoutDevice(st)) continue;
-    if (st.st_nlink < 2) {
-      log::Warn("an entry of the index of links has no name in this union; it was kept",
-                {{"entry", name}});
+    // Without a count it was done with when an earlier run ended here.
+    auto count = env_.files.GetXattrAt(index, name.c_str(), xattrs.LinkCount().c_str());
+    if (!count && count.error().code() != ENODATA && count.error().code() != EOPNOTSUPP) {
+      return std::unexpected(std::move(count).error().WithContext("index entry " + name));
+    }
+    const std::int64_t links = st.st_nlink + LinkDeltaOf(index, name, st.st_nlink);
+    const std::int64_t found = static_cast<std::int64_t>(st.st_nlink) - 1;
+    if (found == 0 || (count && links > found)) {
+      log::Warn("an entry of the index of links was kept: not all of its names are in this union",
+                {{"entry", name}, {"names", links}, {"found", found}});
       ++report.kept;
       continue;
     }
     // In this order a link too many is counted after a crash between the two, not one too few.
     STRATA_TRY_ASSIGN(const UniqueFd file,
                       env_.files.Open(index, name.c_str(), O_PATH | O_NOFOLLOW));
-    auto unmarked = env_.files.RemoveXattr(file.get(), layers_->xattrs().LinkCount().c_str());
-    if (!unmarked && unmarked.error().code() != ENODATA && unmarked.error().code() != EOPNOTSUPP) {
-      return std::unexpected(std::move(unmarked).error().WithContext("index entry " + name));
-    }
+    if (count) STRATA_TRY(env_.files.RemoveXattr(file.get(), xattrs.LinkCount().c_str()));
     STRATA_TRY(env_.files.Unlink(index, name.c_str()));
     links_->RemoveIndexed(name);
     ++report.index_entries;

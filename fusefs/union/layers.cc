@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <functional>
 #include <span>
 #include <thread>
 
+#include "base/logging.h"
 #include "base/mount_tree.h"
 #include "base/path.h"
 #include "base/privileges.h"
@@ -20,8 +22,10 @@ namespace {
 
 constexpr unsigned kInoBits = 64;
 constexpr unsigned kMinNumberBits = 8;  // no filesystem made of blocks uses that many of its own
-// How long to wait for an upper that another mount uses.
+// How long to wait for an upper that another mount uses, and for one that is ending: it may have to
+// bring all that was written to the disk.
 constexpr std::chrono::milliseconds kPatience{1000};
+constexpr std::chrono::minutes kPatienceWithTheEnding{10};
 constexpr std::chrono::milliseconds kPause{5};
 
 // `inner` is `outer` or lies below it; both are canonical.
@@ -56,13 +60,17 @@ Result<> CheckOverlap(const EngineOptions& options, const ChainLayers* chain) {
   return {};
 }
 
+bool TryLock(int fd) { return ::flock(fd, LOCK_EX | LOCK_NB) == 0; }
+
 // Only one mount may write an upper or use a work directory at a time. The daemon of a former mount
-// ends a moment after umount(8) has returned.
-Result<> LockDirectory(int fd, const char* what, const std::string& path) {
-  const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+// ends some time after umount(8) has returned; `is_ending` says whether that is it.
+Result<> LockDirectory(int fd, const char* what, const std::string& path,
+                       const std::function<bool()>& is_ending) {
+  const auto start = std::chrono::steady_clock::now();
+  while (!TryLock(fd)) {
     if (errno != EWOULDBLOCK) return FailErrno("flock", path);
-    if (std::chrono::steady_clock::now() > deadline) {
+    const auto waited = std::chrono::steady_clock::now() - start;
+    if (waited > kPatience && (waited > kPatienceWithTheEnding || !is_ending())) {
       return Fail(EBUSY, what, std::string(what) + " " + path + " is in use by another mount");
     }
     std::this_thread::sleep_for(kPause);
@@ -136,8 +144,9 @@ Result<> Layers::OpenUpper(const EngineOptions& options, FileOps& files) {
         EXDEV, "workdir",
         "workdir " + options.work + " is not on the filesystem of upperdir " + options.upper);
   }
-  STRATA_TRY(LockDirectory(upper->get(), "upperdir", options.upper));
-  STRATA_TRY(LockDirectory(work_.get(), "workdir", options.work));
+  const auto is_ending = [&] { return TryLock(work_.get()) && ::flock(work_.get(), LOCK_UN) == 0; };
+  STRATA_TRY(LockDirectory(upper->get(), "upperdir", options.upper, is_ending));
+  STRATA_TRY(LockDirectory(work_.get(), "workdir", options.work, [] { return false; }));
   STRATA_TRY(CheckUnusedByOverlay(upper_stat, options.upper, work_stat, options.work));
   roots_[kUpperLayer] = {std::make_shared<const UniqueFd>(std::move(*upper)),
                          FilesystemOf(upper_stat.st_dev)};
@@ -178,6 +187,11 @@ Result<std::unique_ptr<Layers>> Layers::Open(const EngineOptions& options, FileO
     STRATA_TRY(layers->Identify());
   }
   return layers;
+}
+
+void Layers::SayEnding() const {
+  if (writable_ && ::flock(work_.get(), LOCK_UN) != 0)
+    log::Debug("the work directory stays locked");
 }
 
 Result<SharedFd> Layers::Root(LayerIndex layer) const {

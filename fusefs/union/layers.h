@@ -33,6 +33,10 @@ class Layers {
   // directories against other mounts for this object's lifetime.
   static Result<std::unique_ptr<Layers>> Open(const EngineOptions& options, FileOps& files);
 
+  // Tells whoever waits for the upper that it will not be long: gives up the work directory, which
+  // nobody but the next user of this upper wants, and keeps the upper.
+  void SayEnding() const;
+
   bool writable() const { return writable_; }
   // One more than the lowest layer's index.
   LayerIndex end() const { return static_cast<LayerIndex>(roots_.size()); }

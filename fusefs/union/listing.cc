@@ -10,8 +10,28 @@
 namespace strata::fusefs {
 namespace {
 
-// Listing offsets: 0 is ".", 1 "..", and from here on slot numbers.
+// Listing offsets: 0 is ".", 1 "..", and from here on slot numbers. Above these, as far as there is
+// room in 31 bits (32-bit programs have no more), stand the changes the directory has seen: the
+// kernel's cache of a listing takes the second half of a later one for its own if the offsets fit
+// (linux: fs/fuse/readdir.c, fuse_readdir_cache_end), and then shows names that are gone.
 constexpr std::uint64_t kFirstSlot = 2;
+constexpr unsigned kPlaceBits = 20;
+constexpr std::uint64_t kPlaces = std::uint64_t{1} << kPlaceBits;
+constexpr std::uint64_t kChanges = std::uint64_t{1} << (30U - kPlaceBits);
+constexpr std::uint64_t kBeyond = kPlaces * kChanges;
+
+// Of what follows a slot.
+std::uint64_t OffsetAfter(NameTable::Slot slot, std::uint16_t changes) {
+  const std::uint64_t place = slot + kFirstSlot + 1;
+  if (place >= kPlaces) return kBeyond + place;
+  return (changes % kChanges) * kPlaces + place;
+}
+
+NameTable::Slot SlotAt(std::uint64_t offset) {
+  const std::uint64_t place = offset >= kBeyond ? offset - kBeyond : offset % kPlaces;
+  return static_cast<NameTable::Slot>(place - kFirstSlot);
+}
+
 // What readdir(3) tells of a name that cannot be looked at, as FUSE servers do.
 constexpr std::uint64_t kUnknownIno = 0xffffffff;
 // Entries bound at a time; about what fills the kernel's readdirplus buffer.
@@ -51,13 +71,14 @@ Result<> UnionEngine::List(NodeId node, std::uint64_t offset, bool attributes,
     if (!add({"..", kFirstSlot, up, DT_DIR, nullptr})) return {};
     offset = kFirstSlot;
   }
+  Slot next = SlotAt(offset);
   for (;;) {
-    STRATA_TRY_ASSIGN(const std::size_t done, ListBatch(*dir, &offset, attributes, add));
+    STRATA_TRY_ASSIGN(const std::size_t done, ListBatch(*dir, &next, attributes, add));
     if (done < kListBatch) return {};
   }
 }
 
-Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset, bool attributes,
+Result<std::size_t> UnionEngine::ListBatch(Directory& dir, Slot* next, bool attributes,
                                            const std::function<bool(const ListedEntry&)>& add) {
   struct Item {
     std::string name;
@@ -71,9 +92,11 @@ Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset
   };
   std::vector<Item> items;
   bool at_end = true;
+  std::uint16_t changes = 0;
   {
     ReadLock lock(dir.mu);
-    for (auto slot = static_cast<Slot>(*offset - kFirstSlot); slot < dir.names.end(); ++slot) {
+    changes = dir.changes;
+    for (Slot slot = *next; slot < dir.names.end(); ++slot) {
       if (!dir.names.InUse(slot) || dir.names.at(slot).whiteout) continue;
       if (items.size() == kListBatch) {
         at_end = false;
@@ -137,16 +160,16 @@ Result<std::size_t> UnionEngine::ListBatch(Directory& dir, std::uint64_t* offset
     }
     if (!item.valid) {
       if (item.broken) {
-        full = !add({item.name, item.slot + kFirstSlot + 1, kUnknownIno, item.type, nullptr});
+        full = !add({item.name, OffsetAfter(item.slot, changes), kUnknownIno, item.type, nullptr});
       }
-      if (!full) *offset = item.slot + kFirstSlot + 1;
+      if (!full) *next = item.slot + 1;
       continue;
     }
-    const bool taken = add({item.name, item.slot + kFirstSlot + 1, reply->attr.st_ino, item.type,
-                            attributes ? &*reply : nullptr});
+    const bool taken = add({item.name, OffsetAfter(item.slot, changes), reply->attr.st_ino,
+                            item.type, attributes ? &*reply : nullptr});
     if (!taken || !attributes) Drop(index, 1, 0);
     if (taken) {
-      *offset = item.slot + kFirstSlot + 1;
+      *next = item.slot + 1;
     } else {
       full = true;
     }

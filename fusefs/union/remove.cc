@@ -41,6 +41,7 @@ void UnionEngine::Detach(const Directory& dir, std::string_view name, WeakNode n
 }
 
 void UnionEngine::ForgetName(Directory& dir, Slot slot) {
+  ++dir.changes;
   DirSlot& entry = dir.names.at(slot);
   const bool lower_below = entry.layer != kUpperLayer || entry.lower_exists;
   if (!lower_below && !entry.marker) {

@@ -336,6 +336,7 @@ void UnionEngine::MoveInMemory(RenameSide& from, RenameSide& to) STRATA_NO_THREA
   ForgetName(*from.dir, from.FindSlot());
   Slot slot = to.FindSlot();
   if (slot == NameTable::kNone) slot = to_names.Insert(to.name);
+  ++to.dir->changes;
   DirSlot& entry = to_names.at(slot);
   entry.type = moved.type;
   entry.layer = kUpperLayer;
@@ -349,6 +350,7 @@ void UnionEngine::MoveInMemory(RenameSide& from, RenameSide& to) STRATA_NO_THREA
 
 void UnionEngine::ExchangeInMemory(RenameSide& from,
                                    RenameSide& to) STRATA_NO_THREAD_SAFETY_ANALYSIS {
+  for (const RenameSide* side : {&from, &to}) ++side->dir->changes;
   DirSlot& left = from.At(from.FindSlot());
   DirSlot& right = to.At(to.FindSlot());
   std::swap(left.type, right.type);

@@ -225,7 +225,7 @@ class UnionEngine final : public Engine {
   void LoadAheadOf(const Directory& dir, const NodeView& self);
   void LoadAhead(WeakNode node);
   Result<> Warm(NodeIndex node);
-  Result<std::size_t> ListBatch(Directory& dir, std::uint64_t* offset, bool attributes,
+  Result<std::size_t> ListBatch(Directory& dir, Slot* next, bool attributes,
                                 const std::function<bool(const ListedEntry&)>& add);
   Result<EntryReply> Reply(Bound bound);
   // Follows retired nodes to the one in use.

@@ -67,6 +67,33 @@ TEST_F(Corners, ListingsStayRightWhileNamesComeAndGo) {
   EXPECT_EQ(List(At("d")).size(), 2U * kStay);
 }
 
+// The kernel caches what it was shown of a directory; a place to seek to must not lead into an
+// older listing.
+TEST_F(Corners, SeekingBackAfterAChangeShowsTheChange) {
+  MakeDir(Lower(0, "d"));
+  for (int i = 0; i < 6; ++i) WriteFile(Lower(0, "d/n" + std::to_string(i)), "");
+  Mount();
+  DIR* const dir = ::opendir(At("d").c_str());
+  ASSERT_NE(dir, nullptr);
+  const auto rest = [&] {
+    std::set<std::string> names;
+    while (const dirent* entry = ::readdir(dir)) names.insert(entry->d_name);
+    return names;
+  };
+  EXPECT_NE(::readdir(dir), nullptr);
+  MustCall(::unlink(At("d/n3").c_str()), "unlink");
+  WriteFile(At("d/new"), "");
+  ::rewinddir(dir);
+  EXPECT_NE(::readdir(dir), nullptr);
+  const long place = ::telldir(dir);
+  const std::set<std::string> once = rest();
+  EXPECT_TRUE(once.contains("new"));
+  EXPECT_FALSE(once.contains("n3"));
+  ::seekdir(dir, place);
+  EXPECT_EQ(rest(), once);
+  ::closedir(dir);
+}
+
 TEST_F(Corners, ATebibyteOfHoleIsCopiedUpAsOne) {
   constexpr off_t kTebibyte = off_t{1} << 40;
   const std::string path = Lower(0, "huge");

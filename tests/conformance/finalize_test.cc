@@ -5,6 +5,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "tests/conformance/union_fixture.h"
 #include "tests/support/tree_snapshot.h"
 
@@ -135,6 +137,23 @@ TEST_F(Finalize, KeepsTheOnlyCopyOfAFile) {
   EXPECT_EQ(IndexEntries().size(), 1U);
   Mount();
   EXPECT_EQ(ReadFile(At("b")), "old+new");
+}
+
+// A copy of the layers has other inodes: nothing says that its names are those of the changed file.
+TEST_F(Finalize, KeepsWhatNamesOfTheRealLayersLeadTo) {
+  Group("a", "b", "c");
+  Mount();
+  AppendFile(At("a"), "+new");
+  Unmount();
+  support::UnionSpec copy = Spec();
+  copy.chain.clear();
+  copy.lower = {root_.At("copy")};
+  std::filesystem::copy(Lower(0), copy.lower[0], std::filesystem::copy_options::recursive);
+  Must(FinalizeUpper(copy));
+  EXPECT_EQ(IndexEntries().size(), 1U);
+  Mount();
+  EXPECT_EQ(ReadFile(At("b")), "old+new");
+  EXPECT_EQ(Lstat(At("b")).st_nlink, 3U);
 }
 
 TEST_F(Finalize, ErrorsNameTheFile) {

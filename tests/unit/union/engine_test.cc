@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 
 #include <chrono>
 #include <filesystem>
@@ -19,6 +20,22 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 
 int CodeOf(const Result<>& result) { return result ? 0 : result.error().code(); }
+
+// The daemon of the last mount may have much to bring to the disk; it has given up the work
+// directory.
+TEST(EngineTest, WaitsForAnUpperWhoseUserIsEnding) {
+  using std::chrono::milliseconds;
+  LayerDirs layers(1);
+  const UniqueFd upper(::open(layers.Path(0).c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_EQ(::flock(upper.get(), LOCK_EX | LOCK_NB), 0);
+  std::thread last([&] {
+    std::this_thread::sleep_for(milliseconds(1500));
+    ::flock(upper.get(), LOCK_UN);
+  });
+  const auto opened = Engine::Open(layers.Options(), EngineEnv{.files = FileOps::System()});
+  last.join();
+  EXPECT_TRUE(opened) << opened.error().ToString();
+}
 
 TEST(EngineTest, MergesTopDown) {
   LayerDirs layers(3);
