@@ -14,11 +14,6 @@ namespace {
 // struct fsxattr has 28 bytes.
 constexpr std::size_t kLargestIoControl = 64;
 
-// With FUSE_HANDLE_KILLPRIV_V2 the kernel says for WRITE, but not for fallocate and
-// copy_file_range, whether setuid and setgid have to go; whoever is not root is taken to lack
-// CAP_FSETID.
-const Caller* LosesPrivileges(const Caller& who) { return who.uid != 0 ? &who : nullptr; }
-
 }  // namespace
 
 Result<> Operations::KillPrivileges(NodeId node, const Caller& who) {
@@ -97,8 +92,10 @@ Result<> Operations::Sync(Request& request, fuse_ino_t ino, int data_only, fuse_
 
 Result<> Operations::Allocate(Request& request, fuse_ino_t ino, int mode, off_t offset,
                               off_t length, fuse_file_info* file) {
-  const Caller who = request.caller();
-  STRATA_TRY(engine_.Allocate(NodeId{ino}, file->fh, mode, offset, length, LosesPrivileges(who)));
+  // With FUSE_HANDLE_KILLPRIV_V2 the kernel says for WRITE, but not for this and copy_file_range,
+  // whether setuid and setgid have to go.
+  const Caller who = request.caller().ToBeAsked();
+  STRATA_TRY(engine_.Allocate(NodeId{ino}, file->fh, mode, offset, length, &who));
   request.Done();
   return {};
 }
@@ -107,10 +104,10 @@ Result<> Operations::CopyRange(Request& request, fuse_ino_t in, off_t in_offset,
                                fuse_file_info* in_file, fuse_ino_t out, off_t out_offset,
                                fuse_file_info* out_file, std::size_t length, int flags) {
   if (flags != 0) return Fail(EINVAL, "copy_file_range");
-  const Caller who = request.caller();
+  const Caller who = request.caller().ToBeAsked();
   STRATA_TRY_ASSIGN(const std::size_t copied,
                     engine_.CopyRange(NodeId{in}, in_file->fh, in_offset, NodeId{out}, out_file->fh,
-                                      out_offset, length, LosesPrivileges(who)));
+                                      out_offset, length, &who));
   request.Written(copied);
   return {};
 }

@@ -1,10 +1,9 @@
 // Attributes and extended attributes.
 #include <sys/xattr.h>
 
-#include <fstream>
-#include <sstream>
 #include <string>
 
+#include "base/privileges.h"
 #include "base/try.h"
 #include "fusefs/union/union_engine.h"
 
@@ -14,20 +13,25 @@ namespace {
 constexpr std::string_view kCapability = "security.capability";
 
 // As the kernel looks at it. A process that cannot be asked, as it is not of our PID namespace or
-// has ended, is taken to be in no other group.
+// has ended, is taken to be in no other group, and to have the rights its user id says.
 bool InGroup(const Caller& who, gid_t group) {
-  if (who.gid == group) return true;
-  std::ifstream status("/proc/" + std::to_string(who.pid) + "/status");
-  constexpr std::string_view kTitle = "Groups:";
-  for (std::string line; std::getline(status, line);) {
-    if (!line.starts_with(kTitle)) continue;
-    std::istringstream groups(line.substr(kTitle.size()));
-    for (gid_t one = 0; groups >> one;) {
-      if (one == group) return true;
-    }
-    return false;
-  }
-  return false;
+  return who.gid == group || HasSupplementaryGroup(who.pid, group);
+}
+
+bool KeepsSetIds(const Caller& who) {
+  return HoldsGlobally(who.pid, CAP_FSETID).value_or(who.uid == 0);
+}
+
+// chown(2) clears setuid itself, and setgid where the group may execute. Without that, by the rules
+// of setattr_should_drop_sgid() and setattr_prepare() in Linux, setgid goes with what somebody from
+// outside the file's group changes; and, as clearing setuid is a change of the mode, if the new
+// group is not the caller's either.
+bool LosesSetgid(const struct stat& before, const AttrChange& change, const Caller& who) {
+  if (S_ISDIR(before.st_mode) || (before.st_mode & (S_ISGID | S_IXGRP)) != S_ISGID) return false;
+  const bool inside =
+      InGroup(who, before.st_gid) &&
+      ((before.st_mode & S_ISUID) == 0 || InGroup(who, change.gid.value_or(before.st_gid)));
+  return !inside && !KeepsSetIds(who);
 }
 
 bool IsAcl(std::string_view xattr) { return xattr == kAccessAcl || xattr == kDefaultAcl; }
@@ -55,7 +59,8 @@ Result<> UnionEngine::KillPrivileges(int fd, const Caller& who) {
   if ((mode & S_ISGID) != 0 && ((mode & S_IXGRP) != 0 || !InGroup(who, st.st_gid))) {
     mode &= ~mode_t{S_ISGID};
   }
-  return mode == (st.st_mode & kPermissions) ? Result<>() : env_.files.ChmodAt(fd, "", mode);
+  if (mode == (st.st_mode & kPermissions) || (who.to_be_asked && KeepsSetIds(who))) return {};
+  return env_.files.ChmodAt(fd, "", mode);
 }
 
 Result<> UnionEngine::Truncate(NodeIndex node, off_t size, const Caller* kills_for,
@@ -77,12 +82,26 @@ void UnionEngine::AttributesChanged(NodeId asked, NodeIndex changed) {
   if (KernelCache* cache = cache_.load()) cache->InvalidateAttributes(NodeId{changed});
 }
 
+Result<> UnionEngine::Chown(int fd, const AttrChange& change, const Caller* kills_for) {
+  FileOps& files = env_.files;
+  bool loses_setgid = false;
+  if (kills_for != nullptr) {
+    STRATA_TRY_ASSIGN(const struct stat before, files.Stat(fd));
+    loses_setgid = LosesSetgid(before, change, *kills_for);
+  }
+  STRATA_TRY(files.ChownAt(fd, "", change.uid.value_or(static_cast<uid_t>(-1)),
+                           change.gid.value_or(static_cast<gid_t>(-1)), AT_EMPTY_PATH));
+  if (!loses_setgid) return {};
+  STRATA_TRY_ASSIGN(const struct stat after, files.Stat(fd));
+  return files.ChmodAt(fd, "", after.st_mode & kPermissions & ~mode_t{S_ISGID});
+}
+
 Result<> UnionEngine::ChangeAttributes(int fd, const AttrChange& change, const Caller* kills_for) {
   FileOps& files = env_.files;
-  if (kills_for != nullptr) STRATA_TRY(KillPrivileges(fd, *kills_for));
   if (change.uid || change.gid) {
-    STRATA_TRY(files.ChownAt(fd, "", change.uid.value_or(static_cast<uid_t>(-1)),
-                             change.gid.value_or(static_cast<gid_t>(-1)), AT_EMPTY_PATH));
+    STRATA_TRY(Chown(fd, change, kills_for));
+  } else if (kills_for != nullptr) {
+    STRATA_TRY(KillPrivileges(fd, *kills_for));
   }
   if (change.mode) STRATA_TRY(files.ChmodAt(fd, "", *change.mode & kPermissions));
   if (change.atime || change.mtime) {
@@ -108,8 +127,7 @@ Result<struct stat> UnionEngine::SetAttr(NodeId node_id, const AttrChange& chang
   const Caller* const kills_for = change.kill_suid_sgid ? &who : nullptr;
   if (change.size) STRATA_TRY(Truncate(node, *change.size, kills_for, same_size));
 
-  // chown(2) sees to it itself.
-  const bool kill = kills_for != nullptr && !change.size && !change.uid && !change.gid;
+  const bool kill = kills_for != nullptr && !change.size;
   const bool more = kill || change.mode || change.uid || change.gid || change.atime || change.mtime;
   if (more) {
     STRATA_TRY_ASSIGN(const SharedFd fd, AttributeFd(node));

@@ -60,7 +60,10 @@ Result<OpenReply> UnionEngine::OpenFile(NodeId node_id, int flags, const Caller&
       STRATA_TRY(EnsureUpper(node, {read_policy ? DataNeed::kWhole : DataNeed::kWritable, {}}));
     }
   }
-  if (truncates) STRATA_TRY(Truncate(node, 0, who.uid != 0 ? &who : nullptr));
+  if (truncates) {
+    const Caller asked = who.ToBeAsked();
+    STRATA_TRY(Truncate(node, 0, &asked));
+  }
   auto opened = OpenCurrent(node, flags);
   if (!opened && opened.error().code() == ESTALE) {
     if (!retired_.Find(node)) STRATA_TRY(Retire(node));

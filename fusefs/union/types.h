@@ -27,6 +27,15 @@ struct Caller {
   gid_t gid = 0;
   pid_t pid = 0;
   mode_t umask = 0;  // applied by the engine unless the directory has a default ACL
+  // The kernel did not say whether what the caller writes takes setuid and setgid away, which it
+  // does not with CAP_FSETID.
+  bool to_be_asked = false;
+
+  Caller ToBeAsked() const {
+    Caller who = *this;
+    who.to_be_asked = true;
+    return who;
+  }
 };
 
 // When a lower file is copied into the upper layer. DESIGN §4.
@@ -109,7 +118,8 @@ struct ContentPart {
 
 // What a write is about besides its data.
 struct WriteRules {
-  // Whose write takes setuid and setgid away first (FUSE_WRITE_KILL_SUIDGID); null: nobody's.
+  // Whose write takes setuid and setgid away first (FUSE_WRITE_KILL_SUIDGID), unless it is to be
+  // asked and may keep them; null: nobody's.
   const Caller* kills_for = nullptr;
   bool from_mapping = false;  // a page of a shared mapping: takes no privilege away
 };

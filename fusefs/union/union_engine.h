@@ -504,7 +504,10 @@ class UnionEngine final : public Engine {
   // Checks, copies up, and does `change` to the upper file; `flags` as for setxattr(2).
   Result<> ChangeXattr(NodeId node, const std::string& stored, int flags,
                        const std::function<Result<>(int fd)>& change);
-  // Changes owner, mode and times; `kills_for`: clears set-id bits before.
+  // Changes owner and group; `kills_for`: and clears what set-id bits chown(2) would for its
+  // caller.
+  Result<> Chown(int fd, const AttrChange& change, const Caller* kills_for);
+  // Changes owner, mode and times; `kills_for`: clears set-id bits, too.
   Result<> ChangeAttributes(int fd, const AttrChange& change, const Caller* kills_for);
   // After a change, or half of one, of what new names take over, if the node is a directory.
   Result<> ForgetInheritance(NodeIndex node);
