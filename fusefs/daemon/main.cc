@@ -76,13 +76,17 @@ Result<int> Check(const Options& options) {
   return 0;
 }
 
-Result<int> MountOrCheck(const Options& options) {
-  if (!options.mount_namespace.empty()) STRATA_TRY(EnterMountNamespace(options.mount_namespace));
+Result<int> MountOrCheck(Options& options) {
+  if (!options.mount_namespace.empty()) {
+    // There the working directory is the root.
+    STRATA_TRY(MakePathsAbsolute(options));
+    STRATA_TRY(EnterMountNamespace(options.mount_namespace));
+  }
   return options.fake ? Check(options) : MountAndServe(options);
 }
 
 Result<int> Run(Invocation invocation, std::span<const char* const> arguments) {
-  STRATA_TRY_ASSIGN(const Options options, ParseOptions(arguments, invocation));
+  STRATA_TRY_ASSIGN(Options options, ParseOptions(arguments, invocation));
   if (options.help) {
     std::fputs(HelpText().c_str(), stdout);
     return 0;

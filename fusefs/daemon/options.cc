@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <filesystem>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -573,6 +575,9 @@ Result<Options> ParseOptions(std::span<const char* const> arguments, Invocation 
       return Complain("'--finalize' mounts nothing: what is '" + std::string(positional[0]) + "'?");
     }
     if (options.engine.upper.empty()) return Complain("'--finalize' needs option 'upperdir'");
+    if (options.mount.read_only) {
+      return Complain("option 'ro' and '--finalize', which writes to upperdir, exclude each other");
+    }
     STRATA_TRY(CheckTogether(options));
     return options;
   }
@@ -589,7 +594,26 @@ Result<Options> ParseOptions(std::span<const char* const> arguments, Invocation 
     options.mount.source = positional.front();
   }
   STRATA_TRY(CheckTogether(options));
+  // Nothing is written that would have to be synced, so nothing needs the mark of it. After a
+  // remount, which nobody tells us of, all is synced.
+  if (options.mount.read_only) options.engine.volatile_upper = false;
   return options;
+}
+
+Result<> MakePathsAbsolute(Options& options) {
+  std::error_code error;
+  const std::string here = std::filesystem::current_path(error).string();
+  if (error) return Fail(error.value(), "working directory");
+  const auto absolute = [&here](std::string& path) {
+    if (!path.empty() && path[0] != '/') path = JoinPath(here, path);
+  };
+  EngineOptions& engine = options.engine;
+  std::ranges::for_each(engine.lower, absolute);
+  for (std::string* path :
+       {&engine.chain, &engine.upper, &engine.work, &options.mount.mountpoint, &options.log_file}) {
+    absolute(*path);
+  }
+  return {};
 }
 
 std::string HelpText() {

@@ -49,6 +49,9 @@ struct Options {
 Result<Options> ParseOptions(std::span<const char* const> arguments,
                              Invocation invocation = Invocation::kDirect);
 
+// Completes relative paths with the working directory, for a process that is going to leave it.
+Result<> MakePathsAbsolute(Options& options);
+
 // The text of --help.
 std::string HelpText();
 

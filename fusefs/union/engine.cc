@@ -18,6 +18,13 @@ std::size_t DirectoryFdBudget() {
   return std::clamp<std::size_t>(limit.rlim_cur / 4, 64, 16384);
 }
 
+// Said plainly, before the first change says it of some name or other.
+Result<> CheckWritable(FileOps& files, int directory, const std::string& name) {
+  STRATA_TRY_ASSIGN(const struct statvfs st, files.StatVfs(directory));
+  if ((st.f_flag & ST_RDONLY) == 0) return {};
+  return Fail(EROFS, "", name + " is on a filesystem that is mounted read-only");
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::Open(EngineOptions options, EngineEnv env) {
@@ -31,16 +38,18 @@ Result<> UnionEngine::Start() {
   cache_ = env_.cache;
   max_cached_fds_ = DirectoryFdBudget();
   STRATA_TRY_ASSIGN(layers_, Layers::Open(options_, env_.files));
+  const std::string work_name = "workdir " + options_.work;
   if (layers_->writable()) {
+    STRATA_TRY_ASSIGN(const SharedFd upper, layers_->Root(kUpperLayer));
+    STRATA_TRY(CheckWritable(env_.files, upper->get(), "upperdir " + options_.upper));
+    STRATA_TRY(CheckWritable(env_.files, layers_->work_root(), work_name));
     auto work = WorkDir::Open(*layers_, env_.files, options_.file_whiteouts);
-    if (!work) {
-      return std::unexpected(std::move(work).error().WithContext("workdir " + options_.work));
-    }
+    if (!work) return std::unexpected(std::move(work).error().WithContext(work_name));
     work_ = std::move(*work);
     CollectBlockMaps();
     data_order_ = options_.volatile_upper ? DataOrder::kNone : DataOrderOf(work_->fd());
   }
-  STRATA_TRY_ASSIGN(links_, LinkGroups::Open(env_.files, work_ ? work_->index_fd() : -1));
+  links_ = std::make_unique<LinkGroups>(work_ ? work_->TakeIndexed() : std::vector<std::string>());
   STRATA_TRY_ASSIGN(nodes_, NodeTable::Create());
 
   std::vector<LayerIndex> all;
@@ -89,7 +98,9 @@ Result<> UnionEngine::Start() {
   dirs_.Put(index, std::move(directory));
   // Last: a union that cannot be opened leaves none.
   if (!work_ || !options_.volatile_upper) return {};
-  return SetVolatileMark(env_.files, layers_->work_root(), work_->fd());
+  auto marked = SetVolatileMark(env_.files, layers_->work_root(), work_->fd());
+  if (!marked) return std::unexpected(std::move(marked).error().WithContext(work_name));
+  return {};
 }
 
 Result<> UnionEngine::Close() {

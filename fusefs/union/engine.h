@@ -57,8 +57,8 @@ class Engine {
   // Opens the layers and checks them: ENOTEMPTY for a work directory with things no overlay made;
   // EINVAL for an upper that was used volatile and not closed; ENOENT/ENOTDIR for a missing layer,
   // EINVAL for an upper inside a lower (or the reverse) or a work directory on another filesystem
-  // than the upper, EBUSY for an upper another mount uses. Clears what an earlier run left in the
-  // work directory.
+  // than the upper, EBUSY for an upper another mount uses, EROFS for one on a read-only
+  // filesystem. Clears what an earlier run left in the work directory.
   static Result<std::unique_ptr<Engine>> Open(EngineOptions options, EngineEnv env);
   virtual ~Engine() = default;
 

@@ -81,19 +81,6 @@ std::optional<Origin> ParseOrigin(std::string_view handle) {
   return origin;
 }
 
-Result<std::unique_ptr<LinkGroups>> LinkGroups::Open(FileOps& files, int index_dir) {
-  auto groups = std::make_unique<LinkGroups>();
-  if (index_dir < 0) return groups;
-  std::unordered_set<std::string> indexed;
-  STRATA_TRY(files.ReadDir(index_dir, [&](std::string_view name, ino_t, unsigned char) {
-    indexed.emplace(name);
-    return true;
-  }));
-  MutexLock lock(groups->mu_);
-  groups->indexed_ = std::move(indexed);
-  return groups;
-}
-
 WeakNode LinkGroups::Find(RealInode inode) const {
   MutexLock lock(mu_);
   const auto found = nodes_.find(inode);

@@ -44,8 +44,9 @@ std::optional<Origin> ParseOrigin(std::string_view handle);
 // Thread-safe.
 class LinkGroups {
  public:
-  // `index_dir` is <workdir>/index, or -1 for a read-only union. Reads the names it holds.
-  static Result<std::unique_ptr<LinkGroups>> Open(FileOps& files, int index_dir);
+  // `indexed`: the names in <workdir>/index.
+  explicit LinkGroups(const std::vector<std::string>& indexed)
+      : indexed_(indexed.begin(), indexed.end()) {}
 
   // The node that stands for an inode with several names, if one is known.
   WeakNode Find(RealInode inode) const;

@@ -2,6 +2,8 @@
 
 #include <sys/sysmacros.h>
 
+#include <algorithm>
+#include <functional>
 #include <vector>
 
 #include "base/logging.h"
@@ -26,15 +28,21 @@ bool IsOurs(std::string_view name) {
   return name == kStagingName || name == kIndexName || name == kBlocksName;
 }
 
-// What a crashed mount may leave in work/: TempName() and kernel overlayfs number what they stage,
-// RemoveTree() what it moves up.
-bool IsStaged(std::string_view name) {
-  const auto numbers = [&](std::string_view prefix) {
-    return name.size() > prefix.size() && name.starts_with(prefix) &&
-           name.find_first_not_of("0123456789abcdef", prefix.size()) == std::string_view::npos;
-  };
-  return name == kIncompatName || numbers("#") || numbers(".strata-deep-");
+bool IsNumbered(std::string_view name, std::string_view prefix) {
+  return name.size() > prefix.size() && name.starts_with(prefix) &&
+         name.find_first_not_of("0123456789abcdef", prefix.size()) == std::string_view::npos;
 }
+
+// What a crash may leave: TempName() and kernel overlayfs number what they stage, RemoveTree() what
+// it moves up.
+bool IsLeftover(std::string_view name) {
+  return IsNumbered(name, "#") || IsNumbered(name, ".strata-deep-");
+}
+
+bool BelongsInWork(std::string_view name) { return name == kIncompatName || IsLeftover(name); }
+
+// Handles in hexadecimal; and what the kernel stages, which does it here with index=on.
+bool BelongsInIndex(std::string_view name) { return IsNumbered(name, "") || IsLeftover(name); }
 
 // Whoever names a directory of something else must not lose it.
 Result<> CheckNames(const std::vector<std::string>& names, const std::string& path,
@@ -110,14 +118,26 @@ Result<> WorkDir::Prepare(const Layers& layers) {
   STRATA_TRY(CheckNames(names, "", IsOurs));
   STRATA_TRY_ASSIGN(staging_, MakeAndOpen(files_, root, kStagingName));
   STRATA_TRY_ASSIGN(const std::vector<std::string> leftovers, NamesIn(files_, staging_.get()));
-  STRATA_TRY(CheckNames(leftovers, "work/", IsStaged));
+  STRATA_TRY(CheckNames(leftovers, "work/", BelongsInWork));
   STRATA_TRY(CheckUnmarked(files_, staging_.get()));
   STRATA_TRY_ASSIGN(index_, MakeAndOpen(files_, root, kIndexName));
+  STRATA_TRY(ReadIndex());
   STRATA_TRY_ASSIGN(blocks_, MakeAndOpen(files_, root, kBlocksName));
   for (const std::string& name : leftovers) {
     STRATA_TRY(RemoveTree(files_, staging_.get(), name.c_str()));
   }
   WarnWithoutXattrs(files_, staging_.get(), layers.xattrs().Opaque());
+  return {};
+}
+
+Result<> WorkDir::ReadIndex() {
+  STRATA_TRY_ASSIGN(indexed_, NamesIn(files_, index_.get()));
+  STRATA_TRY(CheckNames(indexed_, "index/", BelongsInIndex));
+  const auto leftovers = std::ranges::partition(indexed_, std::not_fn(IsLeftover));
+  for (const std::string& name : leftovers) {
+    STRATA_TRY(RemoveTree(files_, index_.get(), name.c_str()));
+  }
+  indexed_.erase(leftovers.begin(), leftovers.end());
   return {};
 }
 

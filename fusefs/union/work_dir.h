@@ -6,6 +6,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/file_ops.h"
 #include "base/mutex.h"
@@ -54,8 +56,8 @@ struct StagedFile {
 // link groups; and <workdir>/blocks for the block maps of half-copied files.
 class WorkDir {
  public:
-  // Makes the directories, removes what a crash left in work/, finds out which whiteouts can be
-  // made. ENOTEMPTY if there is anything that no overlay made; EINVAL if the upper is marked
+  // Makes the directories, removes what a crash left in work/ and index/, finds out which whiteouts
+  // can be made. ENOTEMPTY if there is anything that no overlay made; EINVAL if the upper is marked
   // (volatile_mark.h).
   static Result<std::unique_ptr<WorkDir>> Open(const Layers& layers, FileOps& files,
                                                bool force_file_whiteouts);
@@ -63,6 +65,8 @@ class WorkDir {
   int fd() const { return staging_.get(); }
   int index_fd() const { return index_.get(); }
   int blocks_fd() const { return blocks_.get(); }
+  // What index/ held when it was opened; once.
+  std::vector<std::string> TakeIndexed() { return std::move(indexed_); }
   WhiteoutForm whiteouts() const { return form_; }
 
   // A name nothing in work/ has.
@@ -89,6 +93,7 @@ class WorkDir {
  private:
   explicit WorkDir(FileOps& files) : files_(files) {}
   Result<> Prepare(const Layers& layers);
+  Result<> ReadIndex();
   Result<> ProbeFileWhiteouts();
   Result<> MakeSharedWhiteout() STRATA_REQUIRES(mu_);
   Result<> LinkWhiteout(int dir, const char* name);
@@ -97,6 +102,7 @@ class WorkDir {
   UniqueFd staging_;
   UniqueFd index_;
   UniqueFd blocks_;
+  std::vector<std::string> indexed_;
   WhiteoutForm form_ = WhiteoutForm::kDevice;
   std::atomic<std::uint64_t> next_temp_ = 0;
   std::atomic<bool> nameless_ = true;  // O_TMPFILE works, as far as is known

@@ -1,6 +1,7 @@
 // Upper layers that take no more, because they are full or their quota is used up: whatever fails,
 // nothing is half done.
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -242,6 +243,23 @@ TEST_F(Quota, WhatCannotBeMadeLeavesAllAsItWas) {
   EXPECT_EQ(ReadFile(At("d/f")), "g+");
   EXPECT_EQ(List(At("d")), (std::vector<std::string>{"big", "f", "h"}));
   EXPECT_TRUE(ReadFile(At("d/big")) == content);
+}
+
+TEST_F(Full, NoRoomForTheMarkOfVolatileIsSaidOfTheWorkDirectory) {
+  if (!IsStratafs()) GTEST_SKIP() << "about stratafs";
+  WriteFile(Lower(0, "f"), "f");
+  MountSmall("size=3m,nr_inodes=10");
+  Unmount();
+  for (int i = 0; ErrnoOf(::mkdir((small_ + "/" + std::to_string(i)).c_str(), 0700)) == 0; ++i) {
+    ASSERT_LT(i, 20);
+  }
+  auto mount =
+      support::UnionMount::Start(support::Mounter::kStratafs, Spec({.options = {"volatile"}}));
+  ASSERT_FALSE(mount.has_value());
+  EXPECT_THAT(mount.error().ToString(),
+              ::testing::HasSubstr("workdir " + Work() + ": mkdirat: No space left on device"));
+  Mount();
+  EXPECT_EQ(ReadFile(At("f")), "f");
 }
 
 TEST_F(Full, NoInodeIsLeft) {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -48,6 +49,9 @@ TEST_F(WorkDirectory, ThingsOfAUserAreKept) {
   EXPECT_THAT(Refusal(Mounter::kStratafs), HasSubstr("'zebra'"));
   MustCall(::rmdir(InWork("zebra").c_str()), "rmdir");
   EXPECT_THAT(Refusal(Mounter::kStratafs), HasSubstr("'work/draft'"));
+  MustCall(::rename(InWork("work/draft").c_str(), InWork("index/f00g").c_str()), "rename");
+  EXPECT_THAT(Refusal(Mounter::kStratafs), HasSubstr("'index/f00g'"));
+  MustCall(::rename(InWork("index/f00g").c_str(), InWork("work/draft").c_str()), "rename");
   EXPECT_EQ(ReadFile(InWork("index/notes/today")), "precious");
   EXPECT_EQ(ReadFile(InWork("work/draft")), "precious");
 }
@@ -57,8 +61,12 @@ TEST_F(WorkDirectory, WhatCrashesLeaveIsRemoved) {
   MakeDir(InWork("work/#1f"));  // as kernel overlayfs numbers them
   MakeDir(InWork("work/incompat"));
   WriteFile(InWork("work/#1f/staged"), "x");
+  // Which stages in its index, too.
+  MakeDir(InWork("index"));
+  MakeDir(InWork("index/#2a"));
   Mount();
   EXPECT_TRUE(LeftInWork(Work()).empty());
+  EXPECT_FALSE(Exists(InWork("index/#2a")));
   AppendFile(At("f"), "+");
   Kill();
   Mount();
@@ -127,6 +135,27 @@ TEST_F(WorkDirectory, AMarkOfAnotherKindIsRefused) {
   for (const char* name : {"work", "work/incompat", "work/incompat/later"}) MakeDir(InWork(name));
   EXPECT_THAT(Refusal(Mounter::kStratafs), HasSubstr("'later'"));
   EXPECT_TRUE(Exists(InWork("work/incompat/later")));
+}
+
+TEST_F(WorkDirectory, AReadOnlyMountIsNotMarked) {
+  Mount({.options = {"volatile", "ro"}});
+  EXPECT_EQ(ReadFile(At("f")), "lower");
+  EXPECT_FALSE(Exists(InWork("work/incompat")));
+  Kill();
+  Mount();
+  EXPECT_EQ(ReadFile(At("f")), "lower");
+}
+
+// Bind mounts of the same, on which nothing can be written.
+TEST_F(WorkDirectory, OnAReadOnlyFilesystemItIsSaidSo) {
+  for (const std::string& path : {Upper(), Work()}) {
+    MustCall(::mount(path.c_str(), path.c_str(), nullptr, MS_BIND, nullptr), "bind");
+    MustCall(::mount(nullptr, path.c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY, nullptr),
+             "remount");
+    EXPECT_THAT(Refusal(Mounter::kStratafs),
+                HasSubstr(path + " is on a filesystem that is mounted read-only"));
+    MustCall(::umount2(path.c_str(), 0), "umount");
+  }
 }
 
 // Whoever has files open may go on writing through them, past the last sync.

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 
+#include <filesystem>
 #include <stdexcept>
 
 #include "fusefs/daemon/mount_check.h"
@@ -214,6 +215,46 @@ TEST(OptionsTest, FsNameWinsOverSource) {
   EXPECT_EQ(Parse({"image", "/mnt", "-o", "lowerdir=A,fsname=name"})->mount.source, "name");
   EXPECT_EQ(Parse({"-o", "lowerdir=A,fsname=name", "image", "/mnt"})->mount.source, "name");
   EXPECT_EQ(Parse({"-o", "lowerdir=A", "image", "/mnt"})->mount.source, "image");
+}
+
+TEST(OptionsTest, AReadOnlyMountIsNotVolatile) {
+  const char* const layers = "lowerdir=A,upperdir=U,workdir=W,volatile";
+  EXPECT_FALSE(Parse({"-o", layers, "-o", "ro", "/mnt"})->engine.volatile_upper);
+  EXPECT_TRUE(Parse({"-o", layers, "-o", "ro,rw", "/mnt"})->engine.volatile_upper);
+}
+
+TEST(OptionsTest, FinalizeIsNoReadOnlyMount) {
+  const char* const layers = "lowerdir=A,upperdir=U,workdir=W";
+  EXPECT_THAT(ErrorOf({"--finalize", "-o", layers, "-o", "ro"}),
+              HasSubstr("'ro' and '--finalize', which writes to upperdir, exclude each other"));
+  EXPECT_TRUE(Parse({"--finalize", "-o", layers, "-o", "ro,rw"}).has_value());
+}
+
+TEST(OptionsTest, FlagsTakeNoValueOfMountEither) {
+  for (const char* flag : {"ro=5", "rw=0", "noexec=1", "volatile=no", "defaults="}) {
+    const std::string name(flag, std::string_view(flag).find('='));
+    const auto options = ParseAsHelper({"image", "/mnt", "-o", "lowerdir=A", "-o", flag});
+    ASSERT_FALSE(options.has_value()) << flag;
+    EXPECT_EQ(options.error().detail(), "option '" + name + "' takes no value");
+  }
+}
+
+TEST(OptionsTest, PathsAreCompletedWithTheWorkingDirectory) {
+  auto options = support::Must(
+      Parse({"--log-file", "log", "-o", "lowerdir=A:/B,chain=C,upperdir=U,workdir=/W", "mnt"}));
+  support::Must(MakePathsAbsolute(options));
+  const std::string here = std::filesystem::current_path().string() + "/";
+  EXPECT_THAT(options.engine.lower, ElementsAre(here + "A", "/B"));
+  EXPECT_EQ(options.engine.chain, here + "C");
+  EXPECT_EQ(options.engine.upper, here + "U");
+  EXPECT_EQ(options.engine.work, "/W");
+  EXPECT_EQ(options.mount.mountpoint, here + "mnt");
+  EXPECT_EQ(options.log_file, here + "log");
+
+  auto none = support::Must(Parse({"-o", "lowerdir=A", "/mnt"}));
+  support::Must(MakePathsAbsolute(none));
+  EXPECT_EQ(none.engine.upper, "");
+  EXPECT_EQ(none.log_file, "");
 }
 
 TEST(OptionsTest, HelpAndVersionNeedNothingElse) {

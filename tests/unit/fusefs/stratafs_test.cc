@@ -325,6 +325,19 @@ TEST_F(StratafsHelperTest, MountsInANamespaceThatIsNamed) {
   EXPECT_EQ(result.out, "lower\n");
 }
 
+TEST_F(StratafsHelperTest, RelativePathsAreThoseOfTheCallerInANamespace) {
+  ChildProcess other = Must(ChildProcess::Start(
+      {"unshare", "-m", "sh", "-c", "echo inside; exec sleep 60"}, root_.At("log")));
+  ASSERT_TRUE(Eventually([&] { return Log() == "inside\n"; }));
+  const std::string process = std::to_string(other.pid());
+  const auto result = Run("cd \"$1/..\" && /usr/sbin/mount.fuse.stratafs image mnt -N " + process +
+                              " -o \"$2\" && nsenter -m -t " + process +
+                              " sh -c 'cat \"$0/file\" && umount \"$0\"' \"$1\"",
+                          "lowerdir=low,upperdir=up,workdir=work" + Transport());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "lower\n");
+}
+
 TEST_F(StratafsTest, ControlCharactersInMessagesAreEscaped) {
   const auto result =
       Must(RunProcess({support::StratafsPath(), "-o", "lowerdir=x,a\nb\x1b[1m", root_.At("mnt")}));
@@ -390,6 +403,14 @@ TEST_F(StratafsTest, FinalizeSaysWhatItNeeds) {
       Must(RunProcess({support::StratafsPath(), "--finalize", "-o", Layers(), root_.At("mnt")}));
   EXPECT_EQ(mountpoint.exit_code, 1);
   EXPECT_THAT(mountpoint.err, HasSubstr("mounts nothing"));
+}
+
+TEST_F(StratafsTest, FinalizeLeavesAnUpperAloneThatIsToBeReadOnly) {
+  const auto result =
+      Must(RunProcess({support::StratafsPath(), "--finalize", "-o", Layers() + ",ro"}));
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("exclude each other"));
+  EXPECT_TRUE(std::filesystem::is_empty(root_.At("work")));
 }
 
 TEST_F(StratafsTest, CleaningTheWorkDirectoryStaysOnItsMount) {
