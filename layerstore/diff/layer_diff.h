@@ -23,8 +23,9 @@ struct UpperLayer {
   // of files that were copied up in part, what is below renamed directories, and which names are
   // one file. Asked at most once, and only where there is such.
   std::function<Result<UniqueFd>()> open_union;
-  // Names, in the union, of files that are in the upper layer under other names only, or in the
-  // index of link groups (docs/formats/upper.md).
+  // Names, in the union, of files that are in the diff by other names only: those in the upper
+  // layer, or below a renamed directory, or in the index of link groups (docs/formats/upper.md).
+  // Without them such a name keeps the file of the lower layers.
   std::vector<std::string> lower_links = {};
 };
 

@@ -14,6 +14,7 @@
 #include "layerstore/archive/unpacker.h"
 #include "layerstore/diff/layer_diff.h"
 #include "tests/support/tree_snapshot.h"
+#include "tests/support/xattrs.h"
 
 namespace strata::property {
 namespace {
@@ -40,15 +41,27 @@ Result<std::set<ino_t>> Indexed(const std::string& work) {
   return numbers;
 }
 
-// The names of those files that are not in the upper layer. The union numbers files as their one
-// filesystem does.
+// What is below a renamed directory is in the diff, too.
+bool BelowRenamed(const std::string& upper, std::string_view path) {
+  constexpr const char* kRedirect = "trusted.overlay.redirect";
+  for (path = DirName(path); !path.empty(); path = DirName(path)) {
+    if (support::GetXattr(JoinPath(upper, path), kRedirect)) return true;
+  }
+  return false;
+}
+
+// The names, of files that are in the diff by others, that are not in the upper layer. The union
+// numbers files as their one filesystem does.
 Result<std::vector<std::string>> LowerLinks(const std::string& upper, const std::string& work,
                                             const std::string& mount) {
-  STRATA_TRY_ASSIGN(const std::set<ino_t> indexed, Indexed(work));
+  STRATA_TRY_ASSIGN(std::set<ino_t> files, Indexed(work));
   STRATA_TRY_ASSIGN(const auto tree, support::TreeSnapshot::Take(mount, {}));
+  for (const auto& [path, node] : tree.nodes()) {
+    if (node.stat.st_nlink > 1 && BelowRenamed(upper, path)) files.insert(node.stat.st_ino);
+  }
   std::vector<std::string> links;
   for (const auto& [path, node] : tree.nodes()) {
-    if (!indexed.contains(node.stat.st_ino)) continue;
+    if (S_ISDIR(node.stat.st_mode) || !files.contains(node.stat.st_ino)) continue;
     if (!FileOps::System().StatAt(AT_FDCWD, JoinPath(upper, path).c_str())) links.push_back(path);
   }
   return links;
