@@ -313,6 +313,7 @@ std::string ProcFdPath(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
 
 Result<std::vector<std::string>> NamesIn(FileOps& ops, int dir) {
   std::vector<std::string> names;
+  STRATA_TRY(ops.Seek(dir, 0, SEEK_SET));
   STRATA_TRY(ops.ReadDir(dir, [&](std::string_view name, ino_t, unsigned char) {
     names.emplace_back(name);
     return true;

@@ -108,7 +108,7 @@ class FileOps {
 // Bytes that st_blocks counts in.
 inline constexpr off_t kStatBlock = 512;
 
-// The names FileOps::ReadDir() gives, from the descriptor's position on.
+// All names in a directory, wherever the descriptor stands; it stands at the end afterwards.
 Result<std::vector<std::string>> NamesIn(FileOps& ops, int dir);
 // Loops over WriteAt until everything is written; ENOSPC for a write that makes no progress.
 Result<> WriteAllAt(FileOps& ops, int fd, std::span<const std::byte> data, off_t offset);

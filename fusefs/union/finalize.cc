@@ -77,7 +77,6 @@ Result<> UnionEngine::FinalizeFile(NodeIndex parent, const std::string& name, No
 Result<> UnionEngine::RemoveIndex(FinalizeReport& report) {
   const OverlayXattrs& xattrs = layers_->xattrs();
   const int index = work_->index_fd();
-  STRATA_TRY(env_.files.Seek(index, 0, SEEK_SET));  // it was read at the start
   STRATA_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(env_.files, index));
   for (const std::string& name : names) {
     STRATA_TRY_ASSIGN(const struct stat st, env_.files.StatAt(index, name.c_str()));

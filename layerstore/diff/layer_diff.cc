@@ -135,7 +135,6 @@ class Diff {
   }
 
   Result<std::vector<std::string>> SortedNames(int dir) {
-    STRATA_TRY(ops_.Seek(dir, 0, SEEK_SET));
     STRATA_TRY_ASSIGN(std::vector<std::string> names, NamesIn(ops_, dir));
     std::ranges::sort(names);
     return names;
