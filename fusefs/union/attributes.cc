@@ -63,6 +63,11 @@ Result<> UnionEngine::KillPrivileges(int fd, const Caller& who) {
   return env_.files.ChmodAt(fd, "", mode);
 }
 
+Result<> UnionEngine::KillPrivilegesOf(NodeId node, const Caller& who) {
+  STRATA_TRY_ASSIGN(const SharedFd fd, AttributeFd(Current(static_cast<NodeIndex>(node.value))));
+  return KillPrivileges(fd->get(), who);
+}
+
 Result<> UnionEngine::Truncate(NodeIndex node, off_t size, const Caller* kills_for,
                                bool same_size) {
   STRATA_TRY_ASSIGN(const std::shared_ptr<PartialFile> partial, Partial(node));

@@ -45,7 +45,7 @@ struct FinalizeReport {
   std::uint64_t completed = 0;      // files that got the data they borrowed
   std::uint64_t linked = 0;         // lower names that got upper ones
   std::uint64_t index_entries = 0;  // taken out of the index of links
-  std::uint64_t kept = 0;           // left there: no name of the union leads to their files
+  std::uint64_t kept = 0;           // left there: not all of their names are in the union
 };
 
 // One union. All methods are thread-safe and follow the semantics (and errno values) of the system

@@ -60,10 +60,8 @@ Result<OpenReply> UnionEngine::OpenFile(NodeId node_id, int flags, const Caller&
       STRATA_TRY(EnsureUpper(node, {read_policy ? DataNeed::kWhole : DataNeed::kWritable, {}}));
     }
   }
-  if (truncates) {
-    const Caller asked = who.ToBeAsked();
-    STRATA_TRY(Truncate(node, 0, &asked));
-  }
+  // Whether set-id bits go, the kernel says with an OPEN; its frontend sees to that.
+  if (truncates) STRATA_TRY(Truncate(node, 0, nullptr));
   auto opened = OpenCurrent(node, flags);
   if (!opened && opened.error().code() == ESTALE) {
     if (!retired_.Find(node)) STRATA_TRY(Retire(node));
@@ -400,6 +398,13 @@ Result<Engine::Created> UnionEngine::Create(NodeId parent, std::string_view name
     Created created;
     STRATA_TRY_ASSIGN(created.entry, Lookup(parent, name));
     auto reply = OpenFile(created.entry.node, flags, who);
+    if (reply && (flags & O_TRUNC) != 0) {
+      auto killed = KillPrivilegesOf(created.entry.node, who.ToBeAsked());
+      if (!killed) {
+        Release(created.entry.node, reply->handle);
+        reply = std::unexpected(std::move(killed).error());
+      }
+    }
     if (reply) {
       created.open = *reply;
       return created;

@@ -498,6 +498,8 @@ class UnionEngine final : public Engine {
   // Clears setuid, and setgid where it means privilege or `who` is not of the group, as the kernel
   // does; capabilities go with the write that follows.
   Result<> KillPrivileges(int fd, const Caller& who);
+  // The same for a file in the upper layer.
+  Result<> KillPrivilegesOf(NodeId node, const Caller& who);
   std::string StoredXattrName(const char* name) const;
   Result<bool> KnownToLack(NodeIndex node, std::string_view name);
   Result<> CheckXattrChange(NodeIndex node, const std::string& name, int flags);
