@@ -151,8 +151,8 @@ Result<> LayerStore::Record(const LayerInfo& info, const LayerBlob& blob) {
   return database_->Write([&](Connection& connection) -> Result<> {
     STRATA_TRY_ASSIGN(
         Statement layer,
-        connection.Prepare("INSERT INTO layers VALUES (?1, ?2, ?3, ?4) ON CONFLICT (diff_id) "
-                           "DO UPDATE SET size=?2, entries=?3"));
+        connection.Prepare("INSERT INTO layers (diff_id, size, entries, added) VALUES (?1, "
+                           "?2, ?3, ?4) ON CONFLICT (diff_id) DO UPDATE SET size=?2, entries=?3"));
     STRATA_TRY(layer.Bind(1, info.diff_id.ToString())
                    .Bind(2, static_cast<std::int64_t>(info.size))
                    .Bind(3, static_cast<std::int64_t>(info.entries))

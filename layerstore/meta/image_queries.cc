@@ -164,6 +164,43 @@ Result<std::optional<Digest>> ImageNamed(Connection& connection, const Reference
   return found.front();
 }
 
+Result<std::optional<ImageIndex>> LoadIndex(Connection& connection, const Reference& name) {
+  STRATA_TRY_ASSIGN(Statement found,
+                    connection.Prepare("SELECT digest, json, media_type FROM tags JOIN indexes ON "
+                                       "digest=index_digest WHERE name=?1 AND tag=?2"));
+  found.Bind(1, name.Name()).Bind(2, name.tag().value_or(""));
+  STRATA_TRY_ASSIGN(const bool there, found.Step());
+  if (!there) return std::nullopt;
+  ImageIndex index;
+  STRATA_TRY_ASSIGN(index.digest, Digest::Parse(found.Text(0)));
+  index.json = found.Text(1);
+  index.media_type = found.Text(2);
+  STRATA_TRY_ASSIGN(Statement members,
+                    connection.Prepare("SELECT manifest_digest, image FROM index_images WHERE "
+                                       "index_digest=?1 ORDER BY manifest_digest"));
+  members.Bind(1, index.digest.ToString());
+  for (;;) {
+    STRATA_TRY_ASSIGN(const bool row, members.Step());
+    if (!row) return index;
+    STRATA_TRY_ASSIGN(const Digest manifest, Digest::Parse(members.Text(0)));
+    STRATA_TRY_ASSIGN(const Digest image, Digest::Parse(members.Text(1)));
+    index.members.push_back({manifest, image});
+  }
+}
+
+Result<std::set<Digest>> IndexImages(Connection& connection) {
+  STRATA_TRY_ASSIGN(Statement statement,
+                    connection.Prepare("SELECT DISTINCT image FROM index_images"));
+  STRATA_TRY_ASSIGN(const auto images, Digests(std::move(statement)));
+  return std::set<Digest>(images.begin(), images.end());
+}
+
+Result<> DropUnnamedIndexes(Connection& connection) {
+  return connection.Execute(
+      "DELETE FROM indexes WHERE digest NOT IN "
+      "(SELECT index_digest FROM tags WHERE index_digest IS NOT NULL)");
+}
+
 Result<Resolved> ResolveImage(Connection& connection, std::string_view text) {
   const bool with_algorithm = text.starts_with(kAlgorithm);
   const std::string_view hex = with_algorithm ? text.substr(kAlgorithm.size()) : text;

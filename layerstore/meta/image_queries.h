@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string_view>
 #include <vector>
 
@@ -30,6 +31,12 @@ Result<std::vector<Image>> LoadImages(Connection& connection);
 Result<std::vector<std::string>> UsersOf(Connection& connection, const Digest& id);
 // Of all images, those whose names begin with `prefix`.
 Result<std::vector<std::string>> UsersNamed(Connection& connection, std::string_view prefix);
+// The index that a name with a tag stands for.
+Result<std::optional<ImageIndex>> LoadIndex(Connection& connection, const Reference& name);
+// Those that are in an index, all of whose names are tags.
+Result<std::set<Digest>> IndexImages(Connection& connection);
+// Removes indexes that no name stands for any more. Their images stay.
+Result<> DropUnnamedIndexes(Connection& connection);
 // The image that has this tag or repository digest.
 Result<std::optional<Digest>> ImageNamed(Connection& connection, const Reference& name);
 

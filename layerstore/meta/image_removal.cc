@@ -77,11 +77,28 @@ Result<> RemoveById(Connection& connection, const Image& image, bool force, Imag
   return DeleteImage(connection, image, removal);
 }
 
+// Removes the indexes that lost their last name, and of their images those that nothing else keeps.
+Result<> RemoveUnnamedIndexes(Connection& connection, ImageRemoval& removal) {
+  STRATA_TRY_ASSIGN(const auto before, IndexImages(connection));
+  STRATA_TRY(DropUnnamedIndexes(connection));
+  STRATA_TRY_ASSIGN(const auto after, IndexImages(connection));
+  for (const Digest& id : before) {
+    if (after.contains(id)) continue;
+    STRATA_TRY_ASSIGN(const Image image, LoadImage(connection, id));
+    if (!image.tags.empty() || !image.repo_digests.empty()) continue;
+    STRATA_TRY_ASSIGN(const auto users, UsersOf(connection, id));
+    if (users.empty()) STRATA_TRY(DeleteImage(connection, image, removal));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<> ImageStore::Untag(const Reference& name) {
-  return database_->Write(
-      [&](Connection& connection) { return DeleteName(connection, name.WithDefaultTag()); });
+  return database_->Write([&](Connection& connection) -> Result<> {
+    STRATA_TRY(DeleteName(connection, name.WithDefaultTag()));
+    return DropUnnamedIndexes(connection);
+  });
 }
 
 Result<ImageRemoval> ImageStore::Remove(std::string_view name_or_id, bool force) {
@@ -89,8 +106,9 @@ Result<ImageRemoval> ImageStore::Remove(std::string_view name_or_id, bool force)
   STRATA_TRY(database_->Write([&](Connection& connection) -> Result<> {
     STRATA_TRY_ASSIGN(const Resolved found, ResolveImage(connection, name_or_id));
     STRATA_TRY_ASSIGN(const Image image, LoadImage(connection, found.id));
-    if (found.name) return RemoveByName(connection, image, *found.name, force, removal);
-    return RemoveById(connection, image, force, removal);
+    STRATA_TRY(found.name ? RemoveByName(connection, image, *found.name, force, removal)
+                          : RemoveById(connection, image, force, removal));
+    return RemoveUnnamedIndexes(connection, removal);
   }));
   return removal;
 }
@@ -99,12 +117,13 @@ Result<ImageRemoval> ImageStore::RemoveUnused(bool all) {
   ImageRemoval removal;
   STRATA_TRY(database_->Write([&](Connection& connection) -> Result<> {
     STRATA_TRY_ASSIGN(const auto images, LoadImages(connection));
+    STRATA_TRY_ASSIGN(const auto in_indexes, IndexImages(connection));
     for (const Image& image : images) {
-      if (!all && !image.tags.empty()) continue;
+      if (!all && (!image.tags.empty() || in_indexes.contains(image.id))) continue;
       STRATA_TRY_ASSIGN(const auto users, UsersOf(connection, image.id));
       if (users.empty()) STRATA_TRY(DeleteImage(connection, image, removal));
     }
-    return {};
+    return DropUnnamedIndexes(connection);
   }));
   return removal;
 }

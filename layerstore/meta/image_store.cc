@@ -1,5 +1,6 @@
 #include "layerstore/meta/image_store.h"
 
+#include <algorithm>
 #include <ctime>
 #include <utility>
 
@@ -38,19 +39,28 @@ Result<std::uint64_t> LayersSize(Connection& connection, const std::vector<Diges
   return size;
 }
 
-Result<> InsertImage(Connection& connection, const NewImage& image, const ImageConfig& config,
-                     const Digest& id) {
+// An image whose parts agree with each other.
+struct CheckedImage {
+  const NewImage& image;
+  ImageConfig config;
+  Digest id;
+  Digest manifest;
+};
+
+Result<> InsertImage(Connection& connection, const CheckedImage& checked) {
+  const auto& [image, config, id, manifest] = checked;
   STRATA_TRY_ASSIGN(const std::uint64_t size, LayersSize(connection, config.diff_ids));
   STRATA_TRY_ASSIGN(
       Statement insert,
       // The same image with another manifest: the one that came last is pushed from now on.
-      connection.Prepare("INSERT INTO images VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) "
-                         "ON CONFLICT (id) DO UPDATE SET manifest=?3, manifest_digest=?4, "
-                         "manifest_media_type=?5"));
+      connection.Prepare(
+          "INSERT INTO images (id, config, manifest, manifest_digest, manifest_media_type, size, "
+          "created, added, used) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8) ON CONFLICT (id) DO "
+          "UPDATE SET manifest=?3, manifest_digest=?4, manifest_media_type=?5, used=?8"));
   insert.Bind(1, id.ToString())
       .Bind(2, image.config_json)
       .Bind(3, image.manifest_json)
-      .Bind(4, Digest::Of(image.manifest_json).ToString())
+      .Bind(4, manifest.ToString())
       .Bind(5, image.manifest_media_type)
       .Bind(6, static_cast<std::int64_t>(size))
       .Bind(7, CreatedSeconds(config))
@@ -76,8 +86,10 @@ Result<> InsertName(Connection& connection, const Digest& id, const Reference& n
     return statement.Bind(1, name.Name()).Bind(2, second).Bind(3, id.ToString()).Run();
   };
   if (name.tag()) {
-    STRATA_TRY(insert("INSERT INTO tags VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET image=?3",
-                      *name.tag()));
+    STRATA_TRY(
+        insert("INSERT INTO tags (name, tag, image) VALUES (?1, ?2, ?3) ON CONFLICT DO "
+               "UPDATE SET image=?3, index_digest=NULL",
+               *name.tag()));
   }
   if (name.digest()) {
     STRATA_TRY(
@@ -87,7 +99,9 @@ Result<> InsertName(Connection& connection, const Digest& id, const Reference& n
   return {};
 }
 
-Result<> CheckManifest(const NewImage& image, const ImageConfig& config, const Digest& id) {
+Result<CheckedImage> CheckImage(const NewImage& image) {
+  STRATA_TRY_ASSIGN(ImageConfig config, ParseImageConfig(image.config_json));
+  const Digest id = Digest::Of(image.config_json);
   STRATA_TRY_ASSIGN(const Manifest manifest,
                     ParseManifest(image.manifest_json, image.manifest_media_type));
   if (manifest.config.digest != id) {
@@ -98,7 +112,50 @@ Result<> CheckManifest(const NewImage& image, const ImageConfig& config, const D
                 "the manifest has " + std::to_string(manifest.layers.size()) +
                     " layers, the configuration " + std::to_string(config.diff_ids.size()));
   }
+  return CheckedImage{image, std::move(config), id, Digest::Of(image.manifest_json)};
+}
+
+Result<std::vector<CheckedImage>> CheckIndex(const NewIndex& index) {
+  STRATA_TRY_ASSIGN(const Index parsed, ParseIndex(index.json, index.media_type));
+  if (index.named >= index.images.size()) return Fail(EINVAL, "put index", "has no such image");
+  std::vector<CheckedImage> images;
+  for (const NewImage& image : index.images) {
+    if (!image.names.empty()) return Fail(EINVAL, "put index", "an image has its own name");
+    STRATA_TRY_ASSIGN(CheckedImage checked, CheckImage(image));
+    const bool listed = std::ranges::any_of(parsed.manifests, [&](const Descriptor& descriptor) {
+      return descriptor.digest == checked.manifest;
+    });
+    if (!listed) {
+      return Fail(EINVAL, "put index", "it does not list manifest " + checked.manifest.ToString());
+    }
+    images.push_back(std::move(checked));
+  }
+  return images;
+}
+
+Result<> InsertIndex(Connection& connection, const NewIndex& index, const Digest& digest,
+                     const std::vector<CheckedImage>& images) {
+  STRATA_TRY_ASSIGN(
+      Statement insert,
+      connection.Prepare("INSERT INTO indexes (digest, json, media_type) VALUES (?1, ?2, ?3) ON "
+                         "CONFLICT (digest) DO NOTHING"));
+  STRATA_TRY(insert.Bind(1, digest.ToString()).Bind(2, index.json).Bind(3, index.media_type).Run());
+  STRATA_TRY_ASSIGN(Statement member,
+                    connection.Prepare("INSERT OR REPLACE INTO index_images VALUES (?1, ?2, ?3)"));
+  for (const CheckedImage& image : images) {
+    member.Reset();
+    STRATA_TRY(member.Bind(1, digest.ToString())
+                   .Bind(2, image.manifest.ToString())
+                   .Bind(3, image.id.ToString())
+                   .Run());
+  }
   return {};
+}
+
+Result<> NameIndex(Connection& connection, const Reference& name, const Digest& index) {
+  STRATA_TRY_ASSIGN(Statement update,
+                    connection.Prepare("UPDATE tags SET index_digest=?3 WHERE name=?1 AND tag=?2"));
+  return update.Bind(1, name.Name()).Bind(2, *name.tag()).Bind(3, index.ToString()).Run();
 }
 
 }  // namespace
@@ -108,17 +165,44 @@ Result<std::unique_ptr<ImageStore>> ImageStore::Open(std::shared_ptr<Database> d
 }
 
 Result<Image> ImageStore::Put(const NewImage& image) {
-  STRATA_TRY_ASSIGN(const ImageConfig config, ParseImageConfig(image.config_json));
-  const Digest id = Digest::Of(image.config_json);
-  STRATA_TRY(CheckManifest(image, config, id));
+  STRATA_TRY_ASSIGN(const CheckedImage checked, CheckImage(image));
   Image result;
   STRATA_TRY(database_->Write([&](Connection& connection) -> Result<> {
-    STRATA_TRY(InsertImage(connection, image, config, id));
-    for (const Reference& name : image.names) STRATA_TRY(InsertName(connection, id, name));
+    STRATA_TRY(InsertImage(connection, checked));
+    for (const Reference& name : image.names) STRATA_TRY(InsertName(connection, checked.id, name));
+    STRATA_TRY(DropUnnamedIndexes(connection));
+    STRATA_TRY_ASSIGN(result, LoadImage(connection, checked.id));
+    return {};
+  }));
+  return result;
+}
+
+Result<Image> ImageStore::PutIndex(const NewIndex& index) {
+  STRATA_TRY_ASSIGN(const std::vector<CheckedImage> images, CheckIndex(index));
+  const Digest digest = Digest::Of(index.json);
+  Image result;
+  STRATA_TRY(database_->Write([&](Connection& connection) -> Result<> {
+    for (const CheckedImage& image : images) STRATA_TRY(InsertImage(connection, image));
+    STRATA_TRY(InsertIndex(connection, index, digest, images));
+    const Digest& id = images[index.named].id;
+    for (const Reference& name : index.names) {
+      STRATA_TRY(InsertName(connection, id, name));
+      if (name.tag()) STRATA_TRY(NameIndex(connection, name, digest));
+    }
+    STRATA_TRY(DropUnnamedIndexes(connection));
     STRATA_TRY_ASSIGN(result, LoadImage(connection, id));
     return {};
   }));
   return result;
+}
+
+Result<std::optional<ImageIndex>> ImageStore::IndexOf(const Reference& name) {
+  std::optional<ImageIndex> index;
+  STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(index, LoadIndex(connection, name));
+    return {};
+  }));
+  return index;
 }
 
 Result<std::vector<Image>> ImageStore::List() {
@@ -165,7 +249,8 @@ Result<ImageDetail> ImageStore::Inspect(const Digest& id) {
 Result<> ImageStore::Tag(const Digest& id, const Reference& name) {
   return database_->Write([&](Connection& connection) -> Result<> {
     STRATA_TRY(LoadImage(connection, id));
-    return InsertName(connection, id, name);
+    STRATA_TRY(InsertName(connection, id, name));
+    return DropUnnamedIndexes(connection);
   });
 }
 
@@ -183,6 +268,8 @@ Result<> ImageStore::AddUser(Connection& connection, const Digest& id, std::stri
   STRATA_TRY_ASSIGN(Statement insert,
                     connection.Prepare("INSERT INTO image_users VALUES (?1, ?2)"));
   STRATA_TRY(insert.Bind(1, user).Bind(2, id.ToString()).Run());
+  STRATA_TRY_ASSIGN(Statement used, connection.Prepare("UPDATE images SET used=?2 WHERE id=?1"));
+  STRATA_TRY(used.Bind(1, id.ToString()).Bind(2, std::int64_t{std::time(nullptr)}).Run());
   // Its layers outlive the image's forced removal.
   STRATA_TRY_ASSIGN(Statement layers,
                     connection.Prepare("INSERT OR IGNORE INTO user_layers SELECT ?1, diff_id FROM "

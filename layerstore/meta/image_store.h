@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,28 @@ struct NewImage {
   // The names it goes by, set with it or not at all: moves tags from the images that had them; a
   // digest in one is recorded as a repository digest. None: an untagged image.
   std::vector<Reference> names;
+};
+
+// An OCI index (docker: manifest list) with the images of it that enter the store.
+struct NewIndex {
+  std::string json;  // exact bytes
+  std::string media_type;
+  std::vector<NewImage> images;  // without names of their own
+  // They go to images[named], and stand for the whole index.
+  std::vector<Reference> names;
+  std::size_t named = 0;
+};
+
+// An index, as the names that stand for it keep it.
+struct ImageIndex {
+  struct Member {
+    Digest manifest;
+    Digest image;
+  };
+  Digest digest;
+  std::string json;  // exact bytes
+  std::string media_type;
+  std::vector<Member> members;  // those in the store
 };
 
 struct Image {
@@ -66,6 +89,11 @@ class ImageStore {
   // or disagree about the number of layers, or a name has neither tag nor digest; ENOENT: a layer
   // is not in the store.
   Result<Image> Put(const NewImage& image);
+  // Adds an index and all its images at once; what it gives is images[named]. EINVAL too where an
+  // image's manifest is not one that the index lists, or one has a name of its own.
+  Result<Image> PutIndex(const NewIndex& index);
+  // What a name with a tag stands for besides its image; nothing if that is all.
+  Result<std::optional<ImageIndex>> IndexOf(const Reference& name);
 
   // All images, newest first.
   Result<std::vector<Image>> List();
@@ -82,12 +110,14 @@ class ImageStore {
   // Removes one name and nothing else; ENOENT if it is none.
   Result<> Untag(const Reference& name);
 
-  // docker's `rmi`. By name: removes the name, and the image with its last name. By id: removes
-  // image and names; EBUSY if it goes by names of several repositories and `force` is false.
-  // EBUSY too if the image would be deleted while it has users, unless `force`.
+  // docker's `rmi`. By name: removes the name, and the image with its last name; with an index's
+  // last name its other images without names and users. By id: removes image and names; EBUSY if it
+  // goes by names of several repositories and `force` is false. EBUSY too if the image would be
+  // deleted while it has users, unless `force`.
   Result<ImageRemoval> Remove(std::string_view name_or_id, bool force);
 
-  // Removes every image without users that has no tag, or with `all` every image without users.
+  // Removes every image without users that neither has a tag nor is one of an index, or with `all`
+  // every image without users.
   Result<ImageRemoval> RemoveUnused(bool all);
 
   // Marks the image as used, by a container for instance ("container:<id>"); idempotent. A user

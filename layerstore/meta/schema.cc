@@ -87,6 +87,36 @@ CREATE TABLE lease_pins (
   digest TEXT NOT NULL,
   PRIMARY KEY (lease, kind, digest)
 ) WITHOUT ROWID;
+)sql"},
+                               Migration{R"sql(
+ALTER TABLE layers ADD COLUMN tar_size INTEGER;
+ALTER TABLE layers ADD COLUMN disk INTEGER;
+ALTER TABLE layers ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE layers ADD COLUMN user_marks INTEGER;
+ALTER TABLE layers ADD COLUMN verified INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX layers_by_verification ON layers (verified);
+
+ALTER TABLE images ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+UPDATE images SET used=added;
+
+CREATE TABLE indexes (
+  digest TEXT PRIMARY KEY,
+  json TEXT NOT NULL,
+  media_type TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE index_images (
+  index_digest TEXT NOT NULL REFERENCES indexes (digest) ON DELETE CASCADE,
+  manifest_digest TEXT NOT NULL,
+  image TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+  PRIMARY KEY (index_digest, manifest_digest)
+) WITHOUT ROWID;
+CREATE INDEX index_images_by_image ON index_images (image);
+ALTER TABLE tags ADD COLUMN index_digest TEXT REFERENCES indexes (digest) ON DELETE SET NULL;
+
+CREATE TABLE counters (
+  name TEXT PRIMARY KEY,
+  value INTEGER NOT NULL
+) WITHOUT ROWID;
 )sql"}};
 
 }  // namespace

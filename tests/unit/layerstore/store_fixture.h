@@ -49,8 +49,8 @@ class StoreTest : public ::testing::Test {
     return (*sink)->Commit();
   }
 
-  // An image of these layers, which must be in the store.
-  Image PutImage(const std::vector<Digest>& diff_ids, const char* name, const char* label = "") {
+  // An image of these layers.
+  static NewImage MakeImage(const std::vector<Digest>& diff_ids, const char* label = "") {
     ImageConfig config;
     config.platform = HostPlatform();
     config.author = label;
@@ -60,7 +60,12 @@ class StoreTest : public ::testing::Test {
     manifest.config.digest = Digest::Of(config.ToJson());
     manifest.config.size = config.ToJson().size();
     manifest.layers.resize(diff_ids.size());
-    NewImage image{config.ToJson(), manifest.ToJson(), manifest.media_type, {}};
+    return {config.ToJson(), manifest.ToJson(), manifest.media_type, {}};
+  }
+
+  // The same put into the store, where the layers must be.
+  Image PutImage(const std::vector<Digest>& diff_ids, const char* name, const char* label = "") {
+    NewImage image = MakeImage(diff_ids, label);
     if (name != nullptr) {
       image.names.push_back(support::Must(Reference::Parse(name)).WithDefaultTag());
     }
