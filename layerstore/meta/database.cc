@@ -6,61 +6,13 @@
 
 #include "base/path.h"
 #include "base/try.h"
+#include "layerstore/meta/read_only_database.h"
+#include "layerstore/meta/sqlite_error.h"
 
 namespace strata::layerstore {
 namespace {
 
 constexpr int kBusyTimeoutMs = 30'000;
-
-// What the system call said that made SQLite give up. ENOENT from one stands for a file that SQLite
-// keeps for itself, never for a row that is not there, so it is no answer to give a caller.
-int SystemErrno(sqlite3* db) {
-  const int code = db != nullptr ? sqlite3_system_errno(db) : 0;
-  return code == 0 || code == ENOENT ? EIO : code;
-}
-
-// SQLite's result codes as errno values: https://www.sqlite.org/rescode.html
-int ToErrno(sqlite3* db, int status) {
-  switch (status & 0xFF) {
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-      return EBUSY;
-    case SQLITE_FULL:
-      return ENOSPC;
-    case SQLITE_READONLY:
-      return EROFS;
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-      return EACCES;
-    case SQLITE_CANTOPEN:
-    case SQLITE_IOERR:
-      return SystemErrno(db);
-    case SQLITE_NOMEM:
-      return ENOMEM;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-      return EBADMSG;
-    case SQLITE_CONSTRAINT:
-      return EEXIST;
-    case SQLITE_RANGE:
-    case SQLITE_MISUSE:
-      return EINVAL;
-    default:
-      return EIO;
-  }
-}
-
-std::unexpected<Error> FailSql(sqlite3* db, int status) {
-  return Fail(ToErrno(db, status), "meta.db",
-              std::string(db != nullptr ? sqlite3_errmsg(db) : sqlite3_errstr(status)));
-}
-
-// Why a database was not opened: here a file that is not there is an answer.
-int OpenErrno(sqlite3* db, int status) {
-  if (sqlite3_extended_errcode(db) == SQLITE_CANTOPEN_SYMLINK) return ELOOP;
-  if ((status & 0xFF) == SQLITE_CANTOPEN && sqlite3_system_errno(db) == ENOENT) return ENOENT;
-  return ToErrno(db, status);
-}
 
 }  // namespace
 
@@ -150,59 +102,7 @@ Result<> Connection::Execute(const std::string& sql) {
 std::int64_t Connection::LastInsertId() const { return sqlite3_last_insert_rowid(db_); }
 std::int64_t Connection::Changes() const { return sqlite3_changes64(db_); }
 
-Result<std::shared_ptr<Database>> Database::Open(const std::string& path, bool read_only) {
-  const int flags =
-      (read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE) |
-      SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW;
-  // NOFOLLOW is for the file alone, but SQLite refuses a link anywhere on the way to it.
-  STRATA_TRY_ASSIGN(const std::string directory, RealPath(std::string(DirName(path))));
-  const std::string real_path = JoinPath(directory, BaseName(path));
-  sqlite3* db = nullptr;
-  const int status = sqlite3_open_v2(real_path.c_str(), &db, flags, nullptr);
-  // Owns `db` from here on, even where opening failed: SQLite wants it closed all the same.
-  std::shared_ptr<Database> database(new Database(db));
-  if (status != SQLITE_OK) {
-    return Fail(OpenErrno(db, status), "meta.db", path + ": " + sqlite3_errmsg(db));
-  }
-  sqlite3_extended_result_codes(db, 1);
-  sqlite3_busy_timeout(db, kBusyTimeoutMs);
-  MutexLock lock(database->mu_);
-  // WAL: readers do not wait for a writer. FULL: a committed transaction survives power loss.
-  std::string pragmas = "PRAGMA foreign_keys=ON;";
-  if (!read_only) pragmas += "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;";
-  STRATA_TRY(database->connection_.Execute(pragmas));
-  return database;
-}
-
-Database::~Database() {
-  MutexLock lock(mu_);
-  sqlite3_close_v2(connection_.db_);
-}
-
-Result<> Database::Transact(const char* begin, const std::function<Result<>(Connection&)>& body) {
-  MutexLock lock(mu_);
-  STRATA_TRY(connection_.Execute(begin));
-  auto result = body(connection_);
-  if (result) result = connection_.Execute("COMMIT");
-  // A failed statement may have rolled back already; the error to report is the first one.
-  if (!result && sqlite3_get_autocommit(connection_.db_) == 0) {
-    Ignore(connection_.Execute("ROLLBACK"), "the first error is reported");
-  }
-  return result;
-}
-
-Result<> Database::Write(const std::function<Result<>(Connection&)>& body) {
-  // IMMEDIATE takes the write lock at once, so that what the body reads can not change under it.
-  return Transact("BEGIN IMMEDIATE", body);
-}
-
-Result<> Database::Read(const std::function<Result<>(Connection&)>& body) {
-  return Transact("BEGIN", body);
-}
-
-namespace {
-
-Result<int> VersionOf(Connection& connection, std::string_view component) {
+Result<int> VersionOfTables(Connection& connection, std::string_view component) {
   STRATA_TRY_ASSIGN(Statement table, connection.Prepare("SELECT 1 FROM sqlite_master WHERE "
                                                         "type='table' AND name='schema_versions'"));
   STRATA_TRY_ASSIGN(const bool exists, table.Step());
@@ -214,38 +114,142 @@ Result<int> VersionOf(Connection& connection, std::string_view component) {
   return known ? static_cast<int>(version.Integer(0)) : 0;
 }
 
+Result<> MigrateTables(Connection& connection, std::string_view component,
+                       std::span<const Migration> steps) {
+  STRATA_TRY(
+      connection.Execute("CREATE TABLE IF NOT EXISTS schema_versions (component TEXT "
+                         "PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID"));
+  STRATA_TRY_ASSIGN(const int version, VersionOfTables(connection, component));
+  const auto known = static_cast<int>(steps.size());
+  if (version < 0 || version > known) {
+    return Fail(EPROTONOSUPPORT, "meta.db",
+                "'" + std::string(component) + "' has version " + std::to_string(version) +
+                    ", this program knows up to " + std::to_string(known));
+  }
+  if (version == known) return {};
+  for (const Migration& step : steps.subspan(static_cast<std::size_t>(version))) {
+    STRATA_TRY(connection.Execute(step.sql));
+  }
+  STRATA_TRY_ASSIGN(Statement update,
+                    connection.Prepare("INSERT INTO schema_versions VALUES (?1, ?2) ON CONFLICT "
+                                       "(component) DO UPDATE SET version=?2"));
+  return update.Bind(1, component).Bind(2, known).Run();
+}
+
+namespace {
+
+Result<> Transact(Connection& connection, sqlite3* db, const char* begin,
+                  const std::function<Result<>(Connection&)>& body) {
+  STRATA_TRY(connection.Execute(begin));
+  auto result = body(connection);
+  if (result) result = connection.Execute("COMMIT");
+  // A failed statement may have rolled back already; the error to report is the first one.
+  if (!result && sqlite3_get_autocommit(db) == 0) {
+    Ignore(connection.Execute("ROLLBACK"), "the first error is reported");
+  }
+  return result;
+}
+
+// NOFOLLOW is for the file alone, but SQLite refuses a link anywhere on the way to it.
+Result<std::string> RealDatabasePath(const std::string& path) {
+  STRATA_TRY_ASSIGN(const std::string directory, RealPath(std::string(DirName(path))));
+  return JoinPath(directory, BaseName(path));
+}
+
 }  // namespace
+
+Database::Database(std::string path, SchemaSteps schema, bool read_only)
+    : path_(std::move(path)), schema_(schema), read_only_(read_only) {}
+
+Database::~Database() {
+  MutexLock write_lock(write_mu_);
+  MutexLock read_lock(read_mu_);
+  sqlite3_close_v2(reader_.db_);
+  sqlite3_close_v2(writer_.db_);
+}
+
+Result<std::shared_ptr<Database>> Database::Open(const std::string& path) {
+  STRATA_TRY_ASSIGN(std::string real_path, RealDatabasePath(path));
+  std::shared_ptr<Database> database(new Database(std::move(real_path), {}, false));
+  MutexLock lock(database->write_mu_);
+  STRATA_TRY(database->Connect(database->writer_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
+  // WAL: readers do not wait for a writer. FULL: a committed transaction survives power loss.
+  STRATA_TRY(database->writer_.Execute("PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;"));
+  return database;
+}
+
+Result<std::shared_ptr<Database>> Database::OpenReadOnly(const std::string& path,
+                                                         const SchemaSteps& schema) {
+  STRATA_TRY_ASSIGN(std::string real_path, RealDatabasePath(path));
+  std::shared_ptr<Database> database(new Database(std::move(real_path), schema, true));
+  MutexLock lock(database->read_mu_);
+  STRATA_TRY(database->OpenReader());
+  return database;
+}
+
+Result<> Database::Connect(Connection& connection, int flags) {
+  sqlite3* db = nullptr;
+  const int status = sqlite3_open_v2(path_.c_str(), &db,
+                                     flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, nullptr);
+  // To be closed even where opening failed.
+  connection.db_ = db;
+  if (status != SQLITE_OK) return FailToOpen(db, status, path_);
+  sqlite3_extended_result_codes(db, 1);
+  sqlite3_busy_timeout(db, kBusyTimeoutMs);
+  return connection.Execute("PRAGMA foreign_keys=ON");
+}
+
+Result<> Database::OpenReader() {
+  if (!read_only_) {
+    if (reader_.db_ != nullptr) return {};
+    auto connected = Connect(reader_, SQLITE_OPEN_READONLY);
+    if (!connected) sqlite3_close_v2(std::exchange(reader_.db_, nullptr));
+    return connected;
+  }
+  if (reader_.db_ != nullptr) {
+    STRATA_TRY_ASSIGN(const DatabaseState now, DatabaseState::Of(path_));
+    if (now == seen_) return {};
+  }
+  STRATA_TRY_ASSIGN(const ReadOnlyConnection fresh, layerstore::OpenReadOnly(path_, schema_));
+  sqlite3_close_v2(std::exchange(reader_.db_, fresh.db));
+  seen_ = fresh.state;
+  return {};
+}
+
+Result<> Database::Write(const std::function<Result<>(Connection&)>& body) {
+  if (read_only_) return Fail(EROFS, "meta.db", "is opened read-only");
+  MutexLock lock(write_mu_);
+  // IMMEDIATE takes the write lock at once, so that what the body reads can not change under it.
+  return Transact(writer_, writer_.db_, "BEGIN IMMEDIATE", body);
+}
+
+Result<> Database::WriteRelaxed(const std::function<Result<>(Connection&)>& body) {
+  if (read_only_) return Fail(EROFS, "meta.db", "is opened read-only");
+  MutexLock lock(write_mu_);
+  STRATA_TRY(writer_.Execute("PRAGMA synchronous=NORMAL"));
+  auto result = Transact(writer_, writer_.db_, "BEGIN IMMEDIATE", body);
+  // It sets a number in memory: were it to fail, no later Write() may claim to be durable.
+  if (auto reset = writer_.Execute("PRAGMA synchronous=FULL"); !reset && result) return reset;
+  return result;
+}
+
+Result<> Database::Read(const std::function<Result<>(Connection&)>& body) {
+  MutexLock lock(read_mu_);
+  STRATA_TRY(OpenReader());
+  return Transact(reader_, reader_.db_, "BEGIN", body);
+}
 
 Result<int> Database::Version(std::string_view component) {
   int version = 0;
   STRATA_TRY(Read([&](Connection& connection) -> Result<> {
-    STRATA_TRY_ASSIGN(version, VersionOf(connection, component));
+    STRATA_TRY_ASSIGN(version, VersionOfTables(connection, component));
     return {};
   }));
   return version;
 }
 
 Result<> Database::Migrate(std::string_view component, std::span<const Migration> steps) {
-  return Write([&](Connection& connection) -> Result<> {
-    STRATA_TRY(
-        connection.Execute("CREATE TABLE IF NOT EXISTS schema_versions (component TEXT "
-                           "PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID"));
-    STRATA_TRY_ASSIGN(const int version, VersionOf(connection, component));
-    const auto known = static_cast<int>(steps.size());
-    if (version < 0 || version > known) {
-      return Fail(EPROTONOSUPPORT, "meta.db",
-                  "'" + std::string(component) + "' has version " + std::to_string(version) +
-                      ", this program knows up to " + std::to_string(known));
-    }
-    if (version == known) return {};
-    for (const Migration& step : steps.subspan(static_cast<std::size_t>(version))) {
-      STRATA_TRY(connection.Execute(step.sql));
-    }
-    STRATA_TRY_ASSIGN(Statement update,
-                      connection.Prepare("INSERT INTO schema_versions VALUES (?1, ?2) ON CONFLICT "
-                                         "(component) DO UPDATE SET version=?2"));
-    return update.Bind(1, component).Bind(2, known).Run();
-  });
+  return Write([&](Connection& connection) { return MigrateTables(connection, component, steps); });
 }
 
 }  // namespace strata::layerstore

@@ -14,7 +14,7 @@ Lease::Lease(std::shared_ptr<Database> database, std::int64_t id)
 Result<Lease> Lease::Create(std::shared_ptr<Database> database, const std::string& owner) {
   if (owner.empty()) return Fail(EROFS, "lease", "the store is opened read-only");
   std::int64_t id = 0;
-  STRATA_TRY(database->Write([&](Connection& connection) -> Result<> {
+  STRATA_TRY(database->WriteRelaxed([&](Connection& connection) -> Result<> {
     STRATA_TRY_ASSIGN(Statement insert,
                       connection.Prepare("INSERT INTO leases (owner, added) VALUES (?1, ?2)"));
     STRATA_TRY(insert.Bind(1, owner).Bind(2, std::int64_t{std::time(nullptr)}).Run());
@@ -36,7 +36,7 @@ Lease::~Lease() { Drop(); }
 
 void Lease::Drop() noexcept {
   if (!database_) return;
-  Ignore(database_->Write([&](Connection& connection) -> Result<> {
+  Ignore(database_->WriteRelaxed([&](Connection& connection) -> Result<> {
     STRATA_TRY_ASSIGN(Statement remove, connection.Prepare("DELETE FROM leases WHERE id=?1"));
     return remove.Bind(1, id_).Run();
   }),
@@ -47,7 +47,7 @@ Result<> Lease::PinBlob(const Digest& blob) { return Pin("blob", blob); }
 Result<> Lease::PinLayer(const Digest& diff_id) { return Pin("layer", diff_id); }
 
 Result<> Lease::Pin(const char* kind, const Digest& digest) {
-  return database_->Write([&](Connection& connection) -> Result<> {
+  return database_->WriteRelaxed([&](Connection& connection) -> Result<> {
     STRATA_TRY_ASSIGN(Statement insert,
                       connection.Prepare("INSERT OR IGNORE INTO lease_pins VALUES (?1, ?2, ?3)"));
     return insert.Bind(1, id_).Bind(2, kind).Bind(3, digest.ToString()).Run();

@@ -121,16 +121,11 @@ CREATE TABLE counters (
 
 }  // namespace
 
-Result<> MigrateStoreSchema(Database& database) { return database.Migrate(kComponent, kSteps); }
-
-Result<> CheckStoreSchema(Database& database) {
-  STRATA_TRY_ASSIGN(const int version, database.Version(kComponent));
-  if (version != static_cast<int>(kSteps.size())) {
-    return Fail(EPROTONOSUPPORT, "store",
-                "schema version " + std::to_string(version) + ", this program reads " +
-                    std::to_string(kSteps.size()));
-  }
-  return {};
+Result<std::shared_ptr<Database>> OpenStoreDatabase(const std::string& path, bool read_only) {
+  if (read_only) return Database::OpenReadOnly(path, {kComponent, kSteps});
+  STRATA_TRY_ASSIGN(std::shared_ptr<Database> database, Database::Open(path));
+  STRATA_TRY(database->Migrate(kComponent, kSteps));
+  return database;
 }
 
 }  // namespace strata::layerstore

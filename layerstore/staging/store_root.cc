@@ -135,6 +135,7 @@ Result<> StoreRoot::OpenDirectories(bool read_only) {
     chains = open(above.get(), "sha256", chains_);
   }
   if (!chains && !(read_only && chains.error().code() == ENOENT)) return chains;
+  if (read_only) return {};  // what is being made or deleted is not for it
   STRATA_TRY(open(root_.get(), "tmp", tmp_));
   STRATA_TRY(open(root_.get(), "trash", trash_));
   return {};

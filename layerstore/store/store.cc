@@ -26,9 +26,7 @@ Result<std::unique_ptr<Store>> Store::Open(const StoreOptions& options) {
   auto parts = std::make_unique<Parts>();
   STRATA_TRY_ASSIGN(parts->root, StoreRoot::Open(options.root, options.read_only, ops));
   STRATA_TRY_ASSIGN(parts->database,
-                    Database::Open(parts->root->path() + "/meta.db", options.read_only));
-  STRATA_TRY(options.read_only ? CheckStoreSchema(*parts->database)
-                               : MigrateStoreSchema(*parts->database));
+                    OpenStoreDatabase(parts->root->path() + "/meta.db", options.read_only));
   parts->blobs = std::make_unique<BlobStore>(*parts->root);
   parts->layers = std::make_unique<LayerStore>(*parts->root, *parts->blobs, parts->database);
   parts->chains = std::make_unique<ChainStore>(*parts->root);

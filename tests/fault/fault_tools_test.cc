@@ -64,13 +64,13 @@ class FaultVfsTest : public ::testing::TestWithParam<FaultKind> {
  protected:
   // Opens the database and adds a row of 20000 bytes.
   Result<> AddRow() {
-    STRATA_TRY_ASSIGN(const auto database, layerstore::Database::Open(path_, false));
+    STRATA_TRY_ASSIGN(const auto database, layerstore::Database::Open(path_));
     return database->Write([](layerstore::Connection& connection) {
       return connection.Execute("INSERT INTO t VALUES (zeroblob(20000))");
     });
   }
   std::int64_t Rows() {
-    const auto database = Must(layerstore::Database::Open(path_, false));
+    const auto database = Must(layerstore::Database::Open(path_));
     std::int64_t rows = -1;
     Must(database->Read([&](layerstore::Connection& connection) -> Result<> {
       STRATA_TRY_ASSIGN(auto count, connection.Prepare("SELECT count(*), max(length(x)) FROM t"));
@@ -85,7 +85,7 @@ class FaultVfsTest : public ::testing::TestWithParam<FaultKind> {
     return rows;
   }
   void MakeTable() {
-    const auto database = Must(layerstore::Database::Open(path_, false));
+    const auto database = Must(layerstore::Database::Open(path_));
     Must(database->Write([](layerstore::Connection& connection) {
       return connection.Execute("CREATE TABLE t (x)");
     }));

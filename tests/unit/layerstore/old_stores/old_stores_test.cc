@@ -69,7 +69,13 @@ TEST_F(OldStoreTest, AnswersAndWorksOnAfterEveryUpgrade) {
     Unpack(version);
     // It is what it says: nobody made it anew with a later program.
     EXPECT_EQ(kept_["version"], version);
-    EXPECT_EQ(Must(Must(Database::Open(root_ + "/meta.db", true))->Version(kComponent)), version);
+    EXPECT_EQ(Must(Must(Database::Open(root_ + "/meta.db"))->Version(kComponent)), version);
+
+    // Read without being changed, it answers like one of today.
+    store_ = Must(Store::Open({.root = root_, .read_only = true}));
+    ExpectSameAnswers();
+    store_.reset();
+    EXPECT_EQ(Must(Must(Database::Open(root_ + "/meta.db"))->Version(kComponent)), version);
 
     Reopen();
     EXPECT_EQ(Must(store_->database()->Version(kComponent)), current);
