@@ -156,7 +156,14 @@ Result<> UnionEngine::EnsureUpperFile(NodeIndex node, CopyUpNeed need) {
 Result<> UnionEngine::CopyUpFile(NodeIndex node, const NodeView& view, CopyUpNeed need) {
   const bool regular = view.Is(kNodeRegular);
   STRATA_TRY_ASSIGN(const SharedFd from, OpenNode(node, regular ? O_RDONLY : O_PATH));
-  STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(from->get()));
+  STRATA_TRY_ASSIGN(struct stat st, env_.files.Stat(from->get()));
+  FoundName found{};
+  if (layers_->InChain(view.layer)) {
+    // Links to the inode that are not in the index are no names of this file.
+    STRATA_TRY_ASSIGN(const ChainEntry entry, layers_->index().At(view.entry));
+    st.st_nlink = entry.attr.st_nlink;
+    found.identity = entry.identity;
+  }
   SharedFd data = from;
   if (view.Is(kNodeBorrows)) {
     STRATA_TRY_ASSIGN(data, OpenLowerData(node));
@@ -166,8 +173,9 @@ Result<> UnionEngine::CopyUpFile(NodeIndex node, const NodeView& view, CopyUpNee
   STRATA_TRY_ASSIGN(const DirectoryRef parent, Dir(view.parent));
   {
     STRATA_TRY_ASSIGN(const SharedFd dir, Fd(*parent, view.layer));
-    source.origin =
-        OriginHandle(layers_->identity(view.layer), dir->get(), view.name_text.c_str(), st);
+    found.st = st;
+    found.dir = dir->get();
+    source.origin = OriginOf(view.layer, view.name_text, found);
   }
   if (regular && MayBorrow(st, need)) {
     MutexLock lock(parent->stack_mu);

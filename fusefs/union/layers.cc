@@ -216,6 +216,13 @@ std::uint64_t Layers::ShownIno(LayerIndex layer, std::uint64_t real, std::uint64
   return ShownOn(filesystem(layer), real, volume);
 }
 
+std::uint64_t Layers::LogicalIno(LayerIndex layer, std::uint32_t identity) const {
+  // No filesystem made of blocks has inodes of such numbers.
+  constexpr std::uint64_t kLogical = std::uint64_t{1} << 62U;
+  constexpr unsigned kIdentityBits = 40;
+  return kLogical | (std::uint64_t{ToChain(layer)} << kIdentityBits) | identity;
+}
+
 std::optional<std::uint16_t> Layers::FilesystemOf(const Origin& origin) const {
   const auto found = std::ranges::find_if(filesystems_, [&](const Filesystem& filesystem) {
     return filesystem.identity.uuid == origin.uuid;
@@ -241,7 +248,7 @@ std::optional<nlink_t> Layers::LinksOfOrigin(std::string_view handle) const {
   });
   if (layer == roots_.end()) return std::nullopt;
   const UniqueFd file = origin->lasting->Open(layer->fd->get());
-  struct stat st{};
+  struct stat st {};
   if (!file || ::fstat(file.get(), &st) != 0) return std::nullopt;
   return st.st_nlink;
 }

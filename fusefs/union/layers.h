@@ -68,6 +68,9 @@ class Layers {
   // The st_ino to show for an inode of a layer: unique over all layers. `volume`: 0, or the number
   // of a part of the layer's filesystem that counts its inodes for itself (VolumeOf()).
   std::uint64_t ShownIno(LayerIndex layer, std::uint64_t real, std::uint64_t volume = 0) const;
+  // Of a file of the chain whose inode others may have, too: what stands for it in place of the
+  // inode's number, from its identity in the index. It stays when layers are put on top.
+  std::uint64_t LogicalIno(LayerIndex layer, std::uint32_t identity) const;
   // The st_ino to show for the lower inode that a file was copied from, as its origin mark tells;
   // nothing if that does not tell.
   std::optional<std::uint64_t> InoOfOrigin(std::string_view handle) const;

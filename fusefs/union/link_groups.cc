@@ -28,6 +28,9 @@ struct InsteadOfHandle {
   std::uint64_t size;
 };
 
+// For a number of ours.
+constexpr std::uint8_t kLogical = 0xf2;
+
 // Handles that begin with the inode's number, by type and length: tmpfs, for one, has its
 // generation first, in a longer handle of the first type.
 struct PlainHandle {
@@ -39,7 +42,20 @@ constexpr PlainHandle kPlainHandles[] = {
     {0x01, 8, sizeof(std::uint32_t)},   // FILEID_INO32_GEN: ext4, small XFS, squashfs
     {0x81, 12, sizeof(std::uint64_t)},  // fs/xfs/xfs_export.h: the same with 64-bit numbers
     {kNoHandle, sizeof(InsteadOfHandle), sizeof(std::uint64_t)},
+    {kLogical, sizeof(std::uint64_t), sizeof(std::uint64_t)},
 };
+
+std::string MakeHandle(const FilesystemUuid& uuid, std::uint8_t type, std::string_view body) {
+  std::string value(kHandleHeader, '\0');
+  value[0] = static_cast<char>(kHandleVersion);
+  value[1] = static_cast<char>(kHandleMagic);
+  value[2] = static_cast<char>(kHandleHeader + body.size());
+  value[3] = static_cast<char>(kHandleFlagsLittleEndian);
+  value[4] = static_cast<char>(type);
+  std::memcpy(value.data() + kUuidAt, uuid.data(), uuid.size());
+  value.append(body);
+  return value;
+}
 
 }  // namespace
 
@@ -52,15 +68,13 @@ std::string OriginHandle(const FilesystemIdentity& filesystem, int dir, const ch
   const std::string_view body =
       handle ? handle->bytes()
              : std::string_view(reinterpret_cast<const char*>(&instead), sizeof instead);
-  std::string value(kHandleHeader, '\0');
-  value[0] = static_cast<char>(kHandleVersion);
-  value[1] = static_cast<char>(kHandleMagic);
-  value[2] = static_cast<char>(kHandleHeader + body.size());
-  value[3] = static_cast<char>(kHandleFlagsLittleEndian);
-  value[4] = static_cast<char>(handle ? handle->type() : kNoHandle);
-  std::memcpy(value.data() + kUuidAt, filesystem.uuid.data(), sizeof filesystem.uuid);
-  value.append(body);
-  return value;
+  const auto type = handle ? static_cast<std::uint8_t>(handle->type()) : kNoHandle;
+  return MakeHandle(filesystem.uuid, type, body);
+}
+
+std::string LogicalOriginHandle(const FilesystemIdentity& filesystem, std::uint64_t number) {
+  return MakeHandle(filesystem.uuid, kLogical,
+                    {reinterpret_cast<const char*>(&number), sizeof number});
 }
 
 std::optional<Origin> ParseOrigin(std::string_view handle) {
@@ -73,7 +87,7 @@ std::optional<Origin> ParseOrigin(std::string_view handle) {
   std::memcpy(origin.uuid.data(), handle.data() + kUuidAt, origin.uuid.size());
   const auto type = static_cast<std::uint8_t>(handle[4]);
   const std::string_view body = handle.substr(kHandleHeader);
-  if (type != kNoHandle) origin.lasting = FileHandle::From(type, body);
+  if (type != kNoHandle && type != kLogical) origin.lasting = FileHandle::From(type, body);
   for (const PlainHandle& plain : kPlainHandles) {
     if (type != plain.type || body.size() != plain.length) continue;
     std::memcpy(&origin.ino.emplace(), body.data(), plain.ino_width);

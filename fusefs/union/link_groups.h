@@ -31,6 +31,8 @@ struct RealInode {
 // `st` says what dir/name is.
 std::string OriginHandle(const FilesystemIdentity& filesystem, int dir, const char* name,
                          const struct stat& st);
+// The same of a file which is known not by its inode but by a number of ours (Layers::LogicalIno).
+std::string LogicalOriginHandle(const FilesystemIdentity& filesystem, std::uint64_t number);
 
 // What such a handle tells.
 struct Origin {

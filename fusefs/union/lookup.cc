@@ -110,11 +110,11 @@ Result<UnionEngine::Bound> UnionEngine::Bind(Directory& dir, Slot slot, const Na
   const int fd = place.dir ? place.dir->get() : -1;
   FoundName found;
   if (place.entry && layers_->InChain(dir.names.at(slot).layer)) {
-    found = {AttributesOf(*place.entry), fd, place.entry->number};
+    found = {AttributesOf(*place.entry), fd, place.entry->number, place.entry->identity};
   } else {
     const std::string name(dir.names.NameOf(slot));
     STRATA_TRY_ASSIGN(const struct stat st, env_.files.StatAt(fd, name.c_str()));
-    found = {st, fd, 0};
+    found = {st, fd, 0, std::nullopt};
   }
   return S_ISDIR(found.st.st_mode) ? BindDirectory(dir, slot, found) : BindFile(dir, slot, found);
 }
@@ -172,17 +172,25 @@ std::optional<WeakNode> UnionEngine::TryLinked(RealInode inode) {
   return std::nullopt;
 }
 
+std::string UnionEngine::OriginOf(LayerIndex layer, const std::string& name,
+                                  const FoundName& found) const {
+  const FilesystemIdentity& filesystem = layers_->identity(layer);
+  if (found.identity) {
+    return LogicalOriginHandle(filesystem, layers_->LogicalIno(layer, *found.identity));
+  }
+  return OriginHandle(filesystem, found.dir, name.c_str(), found.st);
+}
+
 // The index entry of a file with several names: an upper one says where it came from, a lower one
 // is asked for its handle.
-std::optional<std::string> UnionEngine::IndexNameOf(LayerIndex layer, int dir,
-                                                    const std::string& name,
-                                                    const struct stat& st) {
+std::optional<std::string> UnionEngine::IndexNameOf(LayerIndex layer, const std::string& name,
+                                                    const FoundName& found) {
   if (!links_->HasIndex()) return std::nullopt;
   std::optional<std::string> handle;
   if (layer != kUpperLayer) {
-    handle = OriginHandle(layers_->identity(layer), dir, name.c_str(), st);
-  } else if (auto origin =
-                 env_.files.GetXattrAt(dir, name.c_str(), layers_->xattrs().Origin().c_str())) {
+    handle = OriginOf(layer, name, found);
+  } else if (auto origin = env_.files.GetXattrAt(found.dir, name.c_str(),
+                                                 layers_->xattrs().Origin().c_str())) {
     handle = std::move(*origin);
   }
   if (!handle) return std::nullopt;
@@ -236,7 +244,9 @@ Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot,
   record.parent = dir.index;
   record.layer = entry.layer;
   record.real_ino = st.st_ino;
-  record.ino = ShownIno(entry.layer, st, fd, name.c_str());
+  record.ino = found.identity ? layers_->ShownIno(entry.layer,
+                                                  layers_->LogicalIno(entry.layer, *found.identity))
+                              : ShownIno(entry.layer, st, fd, name.c_str());
   record.entry = found.entry;
   if (S_ISREG(st.st_mode)) record.Set(kNodeRegular);
   const RealInode inode = RealInodeOf(record);
@@ -249,7 +259,7 @@ Result<UnionEngine::Bound> UnionEngine::BindFile(Directory& dir, Slot slot,
       entry.node = *linked;
       return Bound{*linked, std::nullopt};
     }
-    index_name = IndexNameOf(entry.layer, fd, name, st);
+    index_name = IndexNameOf(entry.layer, name, found);
     if (index_name) {
       // Copied up under another of its names, by this mount or an earlier one.
       STRATA_TRY_ASSIGN(shown, env_.files.StatAt(work_->index_fd(), index_name->c_str()));

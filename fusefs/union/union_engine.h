@@ -207,8 +207,9 @@ class UnionEngine final : public Engine {
   Result<ChainEntry> FindInChain(Directory& dir, std::string_view name);
   struct FoundName {
     struct stat st = {};
-    int dir = -1;             // in which it is, if that is open
-    std::uint32_t entry = 0;  // in the chain's index
+    int dir = -1;                                          // in which it is, if that is open
+    std::uint32_t entry = 0;                               // in the chain's index
+    std::optional<std::uint32_t> identity = std::nullopt;  // as that says
   };
   Result<Bound> BindDirectory(Directory& dir, Slot slot, const FoundName& found)
       STRATA_REQUIRES(dir.mu);
@@ -216,8 +217,10 @@ class UnionEngine final : public Engine {
   Result<std::uint16_t> DataFlagsOf(LayerIndex layer, const struct stat& st, int dir,
                                     const std::string& name);
   Result<Bound> BindFile(Directory& dir, Slot slot, const FoundName& found) STRATA_REQUIRES(dir.mu);
-  std::optional<std::string> IndexNameOf(LayerIndex layer, int dir, const std::string& name,
-                                         const struct stat& st);
+  std::optional<std::string> IndexNameOf(LayerIndex layer, const std::string& name,
+                                         const FoundName& found);
+  // What tells a lower file from all others, across copy-up and mounts.
+  std::string OriginOf(LayerIndex layer, const std::string& name, const FoundName& found) const;
   // A known node of the link group of a file, if there is one.
   std::optional<WeakNode> TryLinked(RealInode inode);
   // Lists what fits from *offset on, moving it; 0 when there is no more to list or no room.

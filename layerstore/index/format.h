@@ -35,10 +35,10 @@ class Little {
 };
 
 inline constexpr std::array<char, 8> kMagic = {'S', 'T', 'R', 'A', 'T', 'I', 'D', 'X'};
-inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kVersion = 2;
 // Bytes of the body that share a checksum.
 inline constexpr std::uint64_t kBlock = std::uint64_t{64} * 1024;
-// In place of a number of a directory.
+// In place of a number of a directory, and of an identity.
 inline constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
 enum Kind : std::uint32_t { kLayer = 1, kChain = 2 };
@@ -100,11 +100,14 @@ struct EntryRecord {
   Little<std::uint32_t> mode;
   Little<std::uint32_t> uid;
   Little<std::uint32_t> gid;
-  Little<std::uint32_t> nlink;
+  Little<std::uint32_t> nlink;      // of a file, the names it has within its layer
   Little<std::uint32_t> parent;     // number of the directory it is in; the root's is kNone
   Little<std::uint32_t> directory;  // its own number, of a directory; kNone
   Little<std::uint32_t> name_at;    // in the string pool
   Little<std::uint32_t> target_at;  // of a symbolic link, or the redirect of a directory
+  // Of a file whose inode other files have, too: the number of its first name in the index of its
+  // layer. kNone: the inode's number stands for the file.
+  Little<std::uint32_t> identity;
   Little<std::uint16_t> target_length;
   Little<std::uint16_t> layer;
   Little<std::uint16_t> flags;
@@ -122,7 +125,7 @@ struct MoveRecord {
 
 static_assert(sizeof(Header) == 56 && alignof(Header) == 1);
 static_assert(sizeof(LayerRecord) == 32 && sizeof(DirectoryRecord) == 24);
-static_assert(sizeof(EntryRecord) == 108 && sizeof(MoveRecord) == 12);
+static_assert(sizeof(EntryRecord) == 112 && sizeof(MoveRecord) == 12);
 static_assert(std::is_trivially_copyable_v<EntryRecord>);
 
 }  // namespace strata::layerstore::format

@@ -75,6 +75,7 @@ Result<> IndexWriter::Add(MetadataIndex::Entry& entry, std::uint32_t parent) {
   record.uid = st.st_uid;
   record.gid = st.st_gid;
   record.nlink = static_cast<std::uint32_t>(st.st_nlink);
+  record.identity = entry.identity.value_or(format::kNone);
   record.parent = parent;
   STRATA_TRY_ASSIGN(record.name_at, AddString(entry.name));
   record.name_length = static_cast<std::uint8_t>(entry.name.size());
@@ -126,6 +127,12 @@ Result<> IndexWriter::Fill(MetadataIndex::Directory directory,
 void IndexWriter::MarkOpaque(MetadataIndex::Directory directory) {
   format::EntryRecord& entry = entries_[directories_[directory].entry];
   entry.flags = static_cast<std::uint16_t>(entry.flags | format::kOpaque);
+}
+
+void IndexWriter::SetLinks(MetadataIndex::Number number, std::uint32_t links,
+                           std::optional<std::uint32_t> identity) {
+  entries_[number].nlink = links;
+  entries_[number].identity = identity.value_or(format::kNone);
 }
 
 std::string IndexWriter::Finish() {

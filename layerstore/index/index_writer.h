@@ -1,6 +1,8 @@
 // Puts an index file together in memory.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,6 +31,11 @@ class IndexWriter {
   // Layer index: nothing of the layers below shows in the directory.
   void MarkOpaque(MetadataIndex::Directory directory);
 
+  // What is known of a file only once all of them were seen.
+  void SetLinks(MetadataIndex::Number number, std::uint32_t links,
+                std::optional<std::uint32_t> identity);
+
+  // How many there are; the number the next one gets.
   std::size_t entries() const { return entries_.size(); }
   // The file's bytes. Nothing may be added afterwards.
   std::string Finish();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "base/path.h"
@@ -17,8 +18,11 @@ using Entry = MetadataIndex::Entry;
 
 class Scan {
  public:
-  Scan(FileOps& files, bool user_marks)
-      : files_(files), overlay_(user_marks), writer_(MetadataIndex::Kind::kLayer, user_marks) {}
+  Scan(FileOps& files, bool user_marks, const ScanHints& hints)
+      : files_(files),
+        overlay_(user_marks),
+        hints_(hints),
+        writer_(MetadataIndex::Kind::kLayer, user_marks) {}
 
   Result<std::string> Run(int root, const std::string& path) {
     STRATA_TRY_ASSIGN(const struct stat st, files_.Stat(root));
@@ -45,10 +49,17 @@ class Scan {
       STRATA_TRY_ASSIGN(Level below, ReadLevel(std::move(opened), child.directory));
       levels.push_back(std::move(below));
     }
+    SettleLinks();
     return writer_.Finish();
   }
 
  private:
+  // A name of an inode that has several.
+  struct Link {
+    ino_t ino;
+    MetadataIndex::Number number;
+    std::uint32_t links;
+  };
   struct Child {
     const char* name;
     MetadataIndex::Directory directory;
@@ -99,12 +110,43 @@ class Scan {
       entry.attr.st_mode = S_IFCHR;
     }
     std::ranges::sort(entries, {}, &Entry::name);
+    auto number = static_cast<MetadataIndex::Number>(writer_.entries());
+    for (Entry& entry : entries) Identify(entry, number++);
     STRATA_TRY(writer_.Fill(directory, entries));
     if (opaque) writer_.MarkOpaque(directory);
     for (const Entry& entry : entries) {
       if (entry.directory) level.children.push_back({entry.name.data(), *entry.directory});
     }
     return level;
+  }
+
+  // Whose inode has no other names is identified by it; see SettleLinks() for those that have.
+  void Identify(Entry& entry, MetadataIndex::Number number) {
+    struct stat& st = entry.attr;
+    if (S_ISDIR(st.st_mode) || entry.whiteout) return;
+    if (st.st_nlink > 1 && (!hints_.is_link_group || hints_.is_link_group(st.st_ino))) {
+      links_.push_back({st.st_ino, number, static_cast<std::uint32_t>(st.st_nlink)});
+      return;
+    }
+    const bool may_share = hints_.will_share && S_ISREG(st.st_mode) && st.st_size > 0;
+    if (st.st_nlink > 1 || may_share) entry.identity = number;
+    st.st_nlink = 1;
+  }
+
+  // Names of an inode are one file. Where it has names outside of the layer, too, those are
+  // others'.
+  void SettleLinks() {
+    std::ranges::sort(links_, {},
+                      [](const Link& link) { return std::pair(link.ino, link.number); });
+    for (auto link = links_.begin(); link != links_.end();) {
+      const auto end = std::find_if(link, links_.end(),
+                                    [&](const Link& other) { return other.ino != link->ino; });
+      const auto names = static_cast<std::uint32_t>(end - link);
+      const MetadataIndex::Number first = link->number;
+      for (; link != end; ++link) {
+        if (link->links != names) writer_.SetLinks(link->number, names, first);
+      }
+    }
   }
 
   Result<> Describe(Level& level, Entry& entry) {
@@ -119,6 +161,7 @@ class Scan {
       STRATA_TRY_ASSIGN(std::string target, files_.ReadLink(level.fd.get(), name.c_str()));
       entry.target = level.texts.emplace_back(std::move(target));
     }
+    if (hints_.may_have_xattrs && !hints_.may_have_xattrs(entry.attr.st_ino)) return {};
     STRATA_TRY(ReadXattrs(level.fd.get(), name.c_str(), entry));
     if (!redirect_.empty()) entry.target = level.texts.emplace_back(std::move(redirect_));
     redirect_.clear();
@@ -155,14 +198,17 @@ class Scan {
 
   FileOps& files_;
   const OverlayXattrs overlay_;
+  const ScanHints& hints_;
   IndexWriter writer_;
+  std::deque<Link> links_;
   std::string redirect_;
 };
 
 }  // namespace
 
-Result<std::string> ScanLayer(FileOps& files, int root, const std::string& path, bool user_marks) {
-  return Scan(files, user_marks).Run(root, path);
+Result<std::string> ScanLayer(FileOps& files, int root, const std::string& path, bool user_marks,
+                              const ScanHints& hints) {
+  return Scan(files, user_marks, hints).Run(root, path);
 }
 
 }  // namespace strata::layerstore

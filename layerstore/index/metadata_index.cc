@@ -196,6 +196,7 @@ Result<MetadataIndex::Entry> MetadataIndex::At(Number number) const {
                     RecordAt<EntryRecord>(entries_at_, number, entries()));
   STRATA_TRY_ASSIGN(Entry entry, Decode(*record, number));
   STRATA_TRY_ASSIGN(entry.target, String(record->target_at, record->target_length));
+  if (record->identity != kNone) entry.identity = record->identity;
   struct stat& st = entry.attr;
   st.st_ino = record->ino;
   st.st_size = static_cast<off_t>(record->size);

@@ -66,7 +66,10 @@ class MetadataIndex {
     bool has_xattrs = false;
     bool merged = false;
     bool metacopy = false;
-    struct stat attr = {};  // st_dev is 0
+    // Of a file whose inode other files may have, too: what stands for it instead, within its
+    // layer. Its names, and nothing else, have the same.
+    std::optional<std::uint32_t> identity;
+    struct stat attr = {};  // st_dev is 0; st_nlink of a file counts its names in its layer
   };
   struct Names {
     Number first = 0;

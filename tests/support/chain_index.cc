@@ -7,7 +7,6 @@
 #include "base/privileges.h"
 #include "base/try.h"
 #include "layerstore/index/chain_merge.h"
-#include "layerstore/index/layer_scan.h"
 #include "layerstore/index/metadata_index.h"
 
 namespace strata::support {
@@ -33,7 +32,7 @@ Result<std::shared_ptr<const MetadataIndex>> OpenBytes(const std::string& path,
 }  // namespace
 
 Result<> WriteChainIndex(const std::vector<std::string>& layers, const std::string& chain,
-                         std::size_t base) {
+                         std::size_t base, const layerstore::ScanHints& hints) {
   FileOps& files = FileOps::System();
   auto merge = std::make_unique<ChainMerge>();
   for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -41,7 +40,7 @@ Result<> WriteChainIndex(const std::vector<std::string>& layers, const std::stri
     STRATA_TRY_ASSIGN(const UniqueFd root,
                       files.Open(AT_FDCWD, layer.c_str(), O_RDONLY | O_DIRECTORY));
     STRATA_TRY_ASSIGN(const std::string bytes,
-                      layerstore::ScanLayer(files, root.get(), "fs", !HoldsGlobalAdmin()));
+                      layerstore::ScanLayer(files, root.get(), "fs", !HoldsGlobalAdmin(), hints));
     STRATA_TRY_ASSIGN(auto index, OpenBytes(JoinPath(chain, "layer"), bytes, false));
     STRATA_TRY(merge->Add(std::move(index), layer));
     if (i + 1 != base) continue;

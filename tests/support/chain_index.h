@@ -6,14 +6,15 @@
 #include <vector>
 
 #include "base/error.h"
+#include "layerstore/index/layer_scan.h"
 
 namespace strata::support {
 
 // Indexes `layers` (top first, absolute) and writes the index of their chain into the existing
 // directory `chain`, for `stratafs -o chain=`. In two steps if `base` is not 0: first the chain of
 // the lowest `base` layers, then from its index the rest, as a store does for an image built on
-// another.
+// another. `hints` are about all of the layers.
 Result<> WriteChainIndex(const std::vector<std::string>& layers, const std::string& chain,
-                         std::size_t base = 0);
+                         std::size_t base = 0, const layerstore::ScanHints& hints = {});
 
 }  // namespace strata::support

@@ -98,6 +98,25 @@ TEST_F(ChainTest, DamageIsRepaired) {
 
 // Mounting must not take longer the more files an image has, so a file is checked from end to end
 // once. What rots after that shows where it is read, and the next daemon makes the index again.
+TEST_F(ChainTest, IndexesOfAnEarlierVersionAreMadeAgain) {
+  const std::vector<Digest> layers = {Layer("a"), Layer("b")};
+  const std::string chain = Must(store_->chains().Ensure(layers));
+  const std::string whole = ReadFile(chain + "/index");
+  const std::vector<std::string> files = {chain + "/index", LayerDir(layers[0]) + "/index",
+                                          LayerDir(layers[1]) + "/index"};
+  constexpr std::size_t kVersionAt = 8;
+  for (const std::string& file : files) {
+    std::string bytes = ReadFile(file);
+    bytes[kVersionAt] = 1;
+    WriteFile(file, bytes);
+    EXPECT_TRUE(
+        FailsWith(MetadataIndex::Open(FileOps::System(), AT_FDCWD, file.c_str()), EPROTONOSUPPORT));
+  }
+  EXPECT_EQ(Must(store_->chains().Ensure(layers)), chain);
+  EXPECT_EQ(ReadFile(chain + "/index"), whole);
+  for (const Digest& layer : layers) Must(Index(LayerDir(layer))->Verify());
+}
+
 TEST_F(ChainTest, AFileIsCheckedOnceAndAgainByTheNextStore) {
   const auto disk =
       Must(support::TestDisk::Create(temp_, "disk", support::Filesystem::kExt4NoJournal, 32));

@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <set>
 #include <string>
@@ -220,6 +221,78 @@ TEST_F(IndexTest, HoldsOneLayerWithItsMarks) {
   EXPECT_TRUE(found.at("escaped").has_xattrs);
 }
 
+TEST_F(IndexTest, TellsLinkGroupsFromFilesThatShareAnInode) {
+  const std::string layer = MakeLayer();
+  MakeDir(layer + "/d");
+  WriteFile(layer + "/group", "x");
+  WriteFile(layer + "/shared", "y");
+  WriteFile(layer + "/single", "z");
+  WriteFile(layer + "/empty", "");
+  std::filesystem::create_hard_link(layer + "/group", layer + "/d/group");
+  std::filesystem::create_hard_link(layer + "/shared", layer + "/d/shared");
+  const ino_t group = Lstat(layer + "/group").st_ino;
+  const auto scan = [&](const ScanHints& hints) {
+    const UniqueFd root = support::OpenFile(layer, O_RDONLY | O_DIRECTORY);
+    WriteFile(At("index"), Must(ScanLayer(FileOps::System(), root.get(), "fs", false, hints)));
+    const IndexRef index = OpenIndex(At("index"));
+    // Names and links, and whether the inode stands for the file; groups by the identity they have.
+    std::map<std::string, Entry> found;
+    Must(Walk(*index, MetadataIndex::kRoot, "", found));
+    for (auto& [path, entry] : found) {
+      entry.name = {};
+      EXPECT_EQ(entry.attr.st_ino, Lstat(layer + "/" + path).st_ino) << path;
+    }
+    return found;
+  };
+
+  // Nothing is known: inodes are files.
+  auto found = scan({});
+  EXPECT_EQ(found.at("group").attr.st_nlink, 2U);
+  EXPECT_EQ(found.at("shared").attr.st_nlink, 2U);
+  for (const auto& [path, entry] : found) EXPECT_FALSE(entry.identity) << path;
+
+  const ScanHints hints{.is_link_group = [&](ino_t inode) { return inode == group; }};
+  found = scan(hints);
+  EXPECT_EQ(found.at("group").attr.st_nlink, 2U);
+  EXPECT_FALSE(found.at("group").identity);
+  EXPECT_EQ(found.at("shared").attr.st_nlink, 1U);
+  EXPECT_EQ(found.at("shared").identity, found.at("shared").number);
+  EXPECT_EQ(found.at("d/shared").identity, found.at("d/shared").number);
+  EXPECT_FALSE(found.at("single").identity);
+
+  // It is the same whether the sharing has begun or not.
+  found = scan({.is_link_group = hints.is_link_group, .will_share = true});
+  EXPECT_EQ(found.at("shared").identity, found.at("shared").number);
+  EXPECT_EQ(found.at("single").identity, found.at("single").number);
+  EXPECT_FALSE(found.at("group").identity);
+  EXPECT_FALSE(found.at("empty").identity);
+
+  // Names that are elsewhere count for nothing.
+  std::filesystem::create_hard_link(layer + "/group", At("elsewhere"));
+  found = scan(hints);
+  for (const char* path : {"group", "d/group"}) {
+    EXPECT_EQ(found.at(path).attr.st_nlink, 2U);
+    EXPECT_EQ(found.at(path).identity, found.at("group").number);
+  }
+}
+
+TEST_F(IndexTest, AsksOnlyThoseForXattrsThatMayHaveSome) {
+  const std::string layer = MakeLayer();
+  for (const char* name : {"one", "two"}) {
+    WriteFile(layer + "/" + name, "x");
+    SetMark(layer + "/" + name, "user.a", "b");
+  }
+  const ino_t one = Lstat(layer + "/one").st_ino;
+  const UniqueFd root = support::OpenFile(layer, O_RDONLY | O_DIRECTORY);
+  const ScanHints hints{.may_have_xattrs = [&](ino_t inode) { return inode == one; }};
+  WriteFile(At("index"), Must(ScanLayer(FileOps::System(), root.get(), "fs", false, hints)));
+  std::map<std::string, Entry> found;
+  const IndexRef index = OpenIndex(At("index"));
+  Must(Walk(*index, MetadataIndex::kRoot, "", found));
+  EXPECT_TRUE(found.at("one").has_xattrs);
+  EXPECT_FALSE(found.at("two").has_xattrs);
+}
+
 TEST_F(IndexTest, ObeysWhiteoutsInTheFileForm) {
   const std::string base = MakeLayer();
   for (const char* name : {"gone", "shadow", "marked"}) MakeDir(base + "/" + name);
@@ -368,7 +441,7 @@ TEST_F(DamageTest, NoNumberIsBelieved) {
 }
 
 // The format does not change by accident: docs/formats/index.md.
-TEST(IndexFormat, BytesAreThoseOfVersionOne) {
+TEST(IndexFormat, BytesAreThoseOfVersionTwo) {
   IndexWriter writer(MetadataIndex::Kind::kChain, false);
   writer.AddLayer({{7, 1'700'000'000, 5}, 4096, "../../../layers/sha256/ab/fs"});
   Entry root;
@@ -383,14 +456,15 @@ TEST(IndexFormat, BytesAreThoseOfVersionOne) {
   entries[1].name = "b";
   entries[1].target = "a";
   entries[1].attr.st_mode = S_IFLNK | 0777;
+  entries[1].identity = 1;
   entries[1].attr.st_mtim = {1'600'000'000, 123'456'789};
   Must(writer.Fill(MetadataIndex::kRoot, entries));
   const std::vector<MetadataIndex::Place> moves = {{0, 0, "old"}};
   Must(writer.Fill(1, {}, moves));
   const std::string bytes = writer.Finish();
-  EXPECT_EQ(bytes.size(), 56U + 32 + 28 + 8 + 2 * 24 + 3 * 108 + 12 + 6);
+  EXPECT_EQ(bytes.size(), 56U + 32 + 28 + 8 + 2 * 24 + 3 * 112 + 12 + 6);
   EXPECT_EQ(Digest::Of(bytes).Hex(),
-            "788c3fd6c765416d0195916926c987591d41098f91c11e0369873f4422763ab4");
+            "2d0375ea4ded9175fa94d9d488242358e637217f6694b4dadf5c6118d6f65e39");
 }
 
 }  // namespace

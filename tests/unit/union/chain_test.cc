@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -55,7 +56,7 @@ class ChainTest : public ::testing::Test {
     EngineOptions options;
     if (!support::Exists(At("chain"))) {
       MakeDir(At("chain"));
-      Must(support::WriteChainIndex(Layers(), At("chain")));
+      Must(support::WriteChainIndex(Layers(), At("chain"), 0, hints_));
     }
     options.chain = At("chain");
     if (writable) AddUpper(options);
@@ -114,6 +115,7 @@ class ChainTest : public ::testing::Test {
   std::string disk_ =
       Must(support::TestDisk::Create(root_, "disk", support::Filesystem::kExt4NoJournal)).path();
   std::vector<std::string> layers_;  // base first
+  layerstore::ScanHints hints_;
 };
 
 TEST_F(ChainTest, ShowsWhatTheDirectoriesShow) {
@@ -244,6 +246,117 @@ TEST_F(ChainTest, LinkGroupsStayOneFileAcrossCopyUpAndMounts) {
   }
 }
 
+// Files that look alike are stored once, with one inode for all of them.
+TEST_F(ChainTest, FilesOfOneInodeAreFilesOfTheirOwn) {
+  MakeDir(Lower("d"));
+  WriteFile(Lower("a"), "x");
+  for (const char* name : {"b", "d/c", "d/e"}) {
+    std::filesystem::create_hard_link(Lower("a"), Lower(name));
+  }
+  std::filesystem::create_hard_link(Lower("a"), Lower("top", 1));
+  hints_.is_link_group = [](ino_t) { return false; };
+  std::map<std::string, std::string> before;
+  std::map<std::string, ino_t> numbers;
+  {
+    UnionDriver driver(Options());
+    before = Show(driver);
+    std::set<ino_t> different;
+    for (const char* name : {"a", "b", "d/c", "d/e", "top"}) {
+      const struct stat st = Must(driver.Stat(name));
+      EXPECT_EQ(st.st_nlink, 1U) << name;
+      different.insert(numbers[name] = st.st_ino);
+    }
+    EXPECT_EQ(different.size(), 5U);
+    Must(driver.Append("a", "y"));
+    Must(driver.Chmod("d/c", 0600));
+    Must(driver.Unlink("d/e"));
+    Must(driver.Rename("top", "d/moved"));
+  }
+  for (int mount = 0; mount < 2; ++mount) {
+    UnionDriver driver(Options());
+    EXPECT_EQ(Must(driver.Read("a")), "xy");
+    EXPECT_EQ(Must(driver.Read("b")), "x");
+    EXPECT_EQ(Must(driver.Read("d/c")), "x");
+    EXPECT_EQ(Must(driver.Read("d/moved")), "x");
+    EXPECT_EQ(Show(driver)["b"], before["b"]);
+    EXPECT_EQ(Must(driver.Stat("d/c")).st_mode, S_IFREG | mode_t{0600});
+    EXPECT_EQ(driver.List("d"), (std::vector<std::string>{"c", "moved"}));
+    EXPECT_EQ(Must(driver.Stat("a")).st_ino, numbers["a"]);
+    EXPECT_EQ(Must(driver.Stat("b")).st_ino, numbers["b"]);
+    EXPECT_EQ(Must(driver.Stat("d/c")).st_ino, numbers["d/c"]);
+    EXPECT_EQ(Must(driver.Stat("d/moved")).st_ino, numbers["top"]);
+    for (const char* name : {"a", "b", "d/c", "d/moved"}) {
+      EXPECT_EQ(Must(driver.Stat(name)).st_nlink, 1U) << name;
+    }
+  }
+  EXPECT_EQ(support::ReadFile(Lower("a")), "x");
+  EXPECT_TRUE(std::filesystem::is_empty(At("work/index")));
+}
+
+// Nobody says which names belong together. The file has names in two layers, and a layer does not
+// know of the other's.
+TEST_F(ChainTest, NamesInTwoLayersAreTwoFiles) {
+  WriteFile(Lower("a"), "x");
+  std::filesystem::create_hard_link(Lower("a"), Lower("b", 1));
+  UnionDriver driver(Options());
+  EXPECT_NE(Must(driver.Stat("a")).st_ino, Must(driver.Stat("b")).st_ino);
+  EXPECT_EQ(Must(driver.Stat("a")).st_nlink, 1U);
+  Must(driver.Append("b", "y"));
+  EXPECT_EQ(Must(driver.Read("a")), "x");
+}
+
+TEST_F(ChainTest, LinkGroupsLeaveOthersOfTheirInodeAlone) {
+  WriteFile(Lower("a"), "x");
+  MakeDir(Lower("d"));
+  std::filesystem::create_hard_link(Lower("a"), Lower("d/b"));
+  std::filesystem::create_hard_link(Lower("a"), Lower("alone", 1));
+  WriteFile(Lower("other"), "z");
+  std::filesystem::create_hard_link(Lower("other"), Lower("like"));
+  const ino_t group = support::Lstat(Lower("a")).st_ino;
+  hints_.is_link_group = [group](ino_t inode) { return inode == group; };
+  ino_t number = 0;
+  {
+    UnionDriver driver(Options());
+    number = Must(driver.Stat("a")).st_ino;
+    EXPECT_EQ(Must(driver.Stat("d/b")).st_ino, number);
+    EXPECT_EQ(Must(driver.Stat("d/b")).st_nlink, 2U);
+    EXPECT_EQ(Must(driver.Stat("alone")).st_nlink, 1U);
+    Must(driver.Append("d/b", "y"));
+    EXPECT_EQ(Must(driver.Read("a")), "xy");
+    EXPECT_EQ(Must(driver.Read("alone")), "x");
+  }
+  UnionDriver driver(Options());
+  EXPECT_EQ(Must(driver.Read("a")), "xy");
+  EXPECT_EQ(Must(driver.Stat("a")).st_ino, number);
+  EXPECT_EQ(Must(driver.Stat("d/b")).st_ino, number);
+  EXPECT_EQ(Must(driver.Stat("a")).st_nlink, 2U);
+  Must(driver.Append("alone", "z"));
+  EXPECT_EQ(Must(driver.Read("a")), "xy");
+  EXPECT_EQ(Must(driver.Read("alone")), "xz");
+  EXPECT_EQ(Must(driver.Stat("like")).st_nlink, 1U);
+  Must(driver.Unlink("d/b"));
+  EXPECT_EQ(Must(driver.Stat("a")).st_nlink, 1U);
+  EXPECT_EQ(Must(driver.Stat("alone")).st_nlink, 1U);
+}
+
+// Numbers are of the layer, not of the chain: a layer on top changes none.
+TEST_F(ChainTest, NumbersStayWhenALayerIsPutOnTop) {
+  WriteFile(Lower("a"), "x");
+  std::filesystem::create_hard_link(Lower("a"), Lower("b"));
+  hints_.is_link_group = [](ino_t) { return false; };
+  ino_t number = 0;
+  {
+    UnionDriver driver(Options());
+    number = Must(driver.Stat("b")).st_ino;
+    Must(driver.Append("b", "y"));
+  }
+  Must(support::RemoveTree(At("chain")));
+  WriteFile(Lower("0", 1), "x");
+  UnionDriver driver(Options());
+  EXPECT_EQ(Must(driver.Stat("b")).st_ino, number);
+  EXPECT_NE(Must(driver.Stat("a")).st_ino, number);
+}
+
 TEST_F(ChainTest, AChangedLayerIsRefused) {
   MakeDir(Lower("d"));
   WriteFile(Lower("d/f"), "x");
@@ -278,7 +391,7 @@ TEST_F(ChainTest, ADamagedIndexIsAnError) {
     ASSERT_FALSE(found.has_value());
     EXPECT_EQ(found.error().code(), EBADMSG);
   }
-  bytes[8] = 2;  // the version
+  bytes[8] = 1;  // the version
   WriteFile(At("chain/index"), bytes);
   auto opened = Engine::Open(options, {FileOps::System()});
   ASSERT_FALSE(opened.has_value());
