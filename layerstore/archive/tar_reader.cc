@@ -4,6 +4,7 @@
 #include <archive_entry.h>
 #include <locale.h>
 
+#include <algorithm>
 #include <cwchar>
 #include <new>
 
@@ -11,6 +12,7 @@
 #include "base/try.h"
 #include "layerstore/archive/entry_path.h"
 #include "layerstore/archive/posix_acl.h"
+#include "layerstore/archive/special_headers.h"
 
 namespace strata::layerstore {
 namespace {
@@ -124,27 +126,104 @@ std::string ReadAcl(archive_entry* entry, int want, std::uint32_t& unresolved) {
 
 }  // namespace
 
+// Knows which bytes of the stream libarchive made an entry's content of: its position counts those
+// it is done with, and when it returns a block, it stands at the block's start.
 struct TarReader::Impl {
   static la_ssize_t Read(archive* a, void* self, const void** buffer) {
     auto* impl = static_cast<Impl*>(self);
-    auto data = impl->source();
+    auto data = impl->NextChunk();
     if (!data) {
       archive_set_error(a, data.error().code(), "source");
-      impl->source_error.emplace(std::move(data).error());
+      impl->error.emplace(std::move(data).error());
       return -1;
     }
     *buffer = data->data();
     return static_cast<la_ssize_t>(data->size());
   }
 
+  std::uint64_t Position() const {
+    return static_cast<std::uint64_t>(archive_filter_bytes(reader.get(), 0));
+  }
+
+  Result<std::string_view> NextChunk() {
+    STRATA_TRY(Tell(Position()));
+    // libarchive has a copy of its own of what it has not used yet.
+    held.append(chunk.substr(static_cast<std::size_t>(std::max(told, chunk_at) - chunk_at)));
+    chunk_at += chunk.size();
+    chunk = {};
+    STRATA_TRY_ASSIGN(chunk, source());
+    STRATA_TRY(special_headers.Feed(chunk));
+    return chunk;
+  }
+
+  // Gives what stands before `end` to `framing`, unless it was given before.
+  Result<> Tell(std::uint64_t end) {
+    if (end <= told) return {};
+    if (framing) {
+      STRATA_TRY(ForEach(told, end, [this](std::string_view bytes) { return framing(bytes); }));
+    }
+    Pass(end);
+    return {};
+  }
+
+  void Pass(std::uint64_t end) {
+    held.erase(0, static_cast<std::size_t>(std::min<std::uint64_t>(end - told, held.size())));
+    told = end;
+  }
+
+  // Calls `each` for the one or two pieces that bytes from `begin` (not before `told`) to `end` are
+  // kept in.
+  template <class Each>
+  Result<> ForEach(std::uint64_t begin, std::uint64_t end, Each each) {
+    if (begin < chunk_at) {
+      const std::uint64_t middle = std::min(end, chunk_at);
+      STRATA_TRY(each(std::string_view(held).substr(static_cast<std::size_t>(begin - told),
+                                                    static_cast<std::size_t>(middle - begin))));
+      begin = middle;
+    }
+    if (begin == end) return {};
+    return each(chunk.substr(static_cast<std::size_t>(begin - chunk_at),
+                             static_cast<std::size_t>(end - begin)));
+  }
+
+  // Positions are what a layer is made again from, so none is believed.
+  Result<> TakeBlock(std::string_view data) {
+    const std::uint64_t begin = Position();
+    const std::uint64_t end = begin + data.size();
+    if (begin < told || end > chunk_at + chunk.size()) return WrongPosition();
+    STRATA_TRY(Tell(begin));
+    std::string_view rest = data;
+    STRATA_TRY(ForEach(begin, end, [&](std::string_view bytes) -> Result<> {
+      const std::string_view same = rest.substr(0, bytes.size());
+      if (same.data() != bytes.data() && same != bytes) return WrongPosition();
+      rest.remove_prefix(bytes.size());
+      return {};
+    }));
+    Pass(end);
+    return {};
+  }
+
+  static std::unexpected<Error> WrongPosition() {
+    return Fail(EPROTO, "tar", "libarchive does not stand where its data is");
+  }
+
   Source source;
-  std::optional<Error> source_error;
+  Framing framing;
+  std::optional<Error> error;  // of one of them
   std::unique_ptr<archive, ArchiveDeleter> reader{archive_read_new()};
   bool opened = false;
+  bool in_entry = false;
+  SpecialHeaders special_headers;
+
+  std::string_view chunk;      // the last that the source gave
+  std::uint64_t chunk_at = 0;  // its position
+  std::uint64_t told = 0;      // the position up to which bytes were given away or returned
+  std::string held;            // those from `told` to `chunk_at`
 };
 
-TarReader::TarReader(Source source) : impl_(std::make_unique<Impl>()) {
+TarReader::TarReader(Source source, Framing framing) : impl_(std::make_unique<Impl>()) {
   impl_->source = std::move(source);
+  impl_->framing = std::move(framing);
   if (!impl_->reader || archive_read_support_format_tar(impl_->reader.get()) != ARCHIVE_OK) {
     throw std::bad_alloc();
   }
@@ -153,9 +232,9 @@ TarReader::TarReader(Source source) : impl_(std::make_unique<Impl>()) {
 TarReader::~TarReader() = default;
 
 std::unexpected<Error> TarReader::Failure(const char* doing) {
-  if (impl_->source_error) {
-    Error error = std::move(*impl_->source_error);
-    impl_->source_error.reset();
+  if (impl_->error) {
+    Error error = std::move(*impl_->error);
+    impl_->error.reset();
     return std::unexpected(std::move(error));
   }
   const char* why = archive_error_string(impl_->reader.get());
@@ -163,15 +242,28 @@ std::unexpected<Error> TarReader::Failure(const char* doing) {
   return Fail(code, "tar", std::string(doing) + (why != nullptr ? std::string(": ") + why : ""));
 }
 
-Result<bool> TarReader::Next() {
-  const LocaleScope locale;
+Result<> TarReader::GoToHeader() {
   archive* reader = impl_->reader.get();
   if (!impl_->opened) {
     if (archive_read_open(reader, impl_.get(), nullptr, Impl::Read, nullptr) != ARCHIVE_OK) {
       return Failure("open");
     }
     impl_->opened = true;
+    return {};  // what was read to tell the format has been looked at
   }
+  if (impl_->in_entry && archive_read_data_skip(reader) != ARCHIVE_OK) return Failure("content");
+  impl_->in_entry = false;
+  STRATA_TRY(impl_->Tell(impl_->Position()));
+  impl_->special_headers = SpecialHeaders();
+  return impl_->ForEach(
+      impl_->told, impl_->chunk_at + impl_->chunk.size(),
+      [this](std::string_view bytes) { return impl_->special_headers.Feed(bytes); });
+}
+
+Result<bool> TarReader::Next() {
+  const LocaleScope locale;
+  STRATA_TRY(GoToHeader());
+  archive* reader = impl_->reader.get();
   archive_entry* entry = nullptr;
   const int status = archive_read_next_header(reader, &entry);
   if (status == ARCHIVE_EOF) return false;
@@ -180,8 +272,19 @@ Result<bool> TarReader::Next() {
   if (status == ARCHIVE_WARN) {
     log::Debug("tar: oddity", {{"message", OrEmpty(archive_error_string(reader))}});
   }
+  impl_->in_entry = true;
   STRATA_TRY(FillEntry(entry));
   return true;
+}
+
+Result<> TarReader::ReadRest() {
+  for (;;) {
+    STRATA_TRY(impl_->Tell(impl_->chunk_at + impl_->chunk.size()));
+    impl_->chunk_at += impl_->chunk.size();
+    impl_->chunk = {};
+    STRATA_TRY_ASSIGN(impl_->chunk, impl_->source());
+    if (impl_->chunk.empty()) return {};
+  }
 }
 
 Result<> TarReader::FillEntry(void* archive_entry_pointer) {
@@ -206,6 +309,8 @@ Result<> TarReader::FillEntry(void* archive_entry_pointer) {
   if (archive_entry_atime_is_set(entry) != 0) {
     entry_.atime = {archive_entry_atime(entry), archive_entry_atime_nsec(entry)};
   }
+  if (const auto& mtime = impl_->special_headers.mtime()) entry_.mtime = *mtime;
+  if (entry_.atime && impl_->special_headers.atime()) entry_.atime = impl_->special_headers.atime();
   entry_.device_major = static_cast<std::uint32_t>(archive_entry_rdevmajor(entry));
   entry_.device_minor = static_cast<std::uint32_t>(archive_entry_rdevminor(entry));
 
@@ -232,7 +337,9 @@ Result<std::optional<TarReader::Block>> TarReader::ReadBlock() {
   const int status = archive_read_data_block(impl_->reader.get(), &data, &size, &offset);
   if (status == ARCHIVE_EOF) return std::nullopt;
   if (status != ARCHIVE_OK && status != ARCHIVE_WARN) return Failure("content");
-  return Block{{static_cast<const char*>(data), size}, offset};
+  const std::string_view block(static_cast<const char*>(data), size);
+  STRATA_TRY(impl_->TakeBlock(block));
+  return Block{block, offset};
 }
 
 Result<std::string> TarReader::ReadContent(std::size_t limit) {

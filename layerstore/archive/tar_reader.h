@@ -52,14 +52,19 @@ class TarReader {
  public:
   // Gives the next bytes, valid until the next call; empty at the end.
   using Source = std::function<Result<std::string_view>()>;
+  // Is given, in their order, the bytes of the stream that ReadBlock() does not return: headers,
+  // padding, what was not read. With the blocks they make up the stream. What stands before a block
+  // is given before ReadBlock() returns it.
+  using Framing = std::function<Result<>(std::string_view bytes)>;
 
-  explicit TarReader(Source source);
+  explicit TarReader(Source source, Framing framing = nullptr);
   ~TarReader();
   TarReader(const TarReader&) = delete;
   TarReader& operator=(const TarReader&) = delete;
 
   // Moves to the next entry, skipping what was not read of the last; false at the archive's end.
-  // EBADMSG: not a tar archive, or corrupt. An error of the source comes through as it is.
+  // EBADMSG: not a tar archive, or corrupt. E2BIG: longer headers than anybody needs. Errors of the
+  // source and of `framing` come through as they are.
   Result<bool> Next();
   const TarEntry& entry() const { return entry_; }
 
@@ -70,11 +75,15 @@ class TarReader {
   // The next piece of the entry's content; holes are left out, so `offset` may jump. Nothing at its
   // end.
   Result<std::optional<Block>> ReadBlock();
+  // After the archive's end: reads the source to its own.
+  Result<> ReadRest();
   // The whole content of a small file; EFBIG above `limit`.
   Result<std::string> ReadContent(std::size_t limit);
 
  private:
   struct Impl;
+  // To the start of the next entry's headers.
+  Result<> GoToHeader();
   Result<> FillEntry(void* archive_entry);
   std::unexpected<Error> Failure(const char* doing);
 

@@ -30,11 +30,12 @@ Result<> Guarded(Stage stage) {
 }  // namespace
 
 UnpackPipeline::UnpackPipeline(FileOps& ops, int root, Compression compression,
-                               const UnpackLimits& limits)
+                               const UnpackLimits& limits, UnpackRecorder* recorder)
     : ops_(ops),
       root_(root),
       compression_(compression),
       limits_(limits),
+      recorder_(recorder),
       decompressor_([this] { Decompress(); }),
       unpacker_([this] { Unpack(); }) {}
 
@@ -147,14 +148,15 @@ Result<std::string_view> UnpackPipeline::NextPlain() {
 }
 
 Result<> UnpackPipeline::UnpackAll() {
-  TarReader reader([this] { return NextPlain(); });
-  Unpacker unpacker(ops_, root_, limits_);
+  TarReader::Framing framing;
+  if (recorder_ != nullptr) {
+    framing = [this](std::string_view bytes) { return recorder_->Literal(bytes); };
+  }
+  TarReader reader([this] { return NextPlain(); }, std::move(framing));
+  Unpacker unpacker(ops_, root_, limits_, recorder_);
   STRATA_TRY_ASSIGN(summary_, unpacker.Run(reader));
   // What follows the archive's end belongs to the diffID, too.
-  for (;;) {
-    STRATA_TRY_ASSIGN(const std::string_view rest, NextPlain());
-    if (rest.empty()) return {};
-  }
+  return reader.ReadRest();
 }
 
 }  // namespace strata::layerstore

@@ -16,6 +16,7 @@
 #include "layerstore/archive/byte_channel.h"
 #include "layerstore/archive/compression.h"
 #include "layerstore/archive/unpack_options.h"
+#include "layerstore/archive/unpack_recorder.h"
 #include "layerstore/archive/unpacker.h"
 
 namespace strata::layerstore {
@@ -31,8 +32,10 @@ struct PipelineResult {
 // Write() and Finish() belong to one thread. Destroyed before Finish(): stops and joins.
 class UnpackPipeline {
  public:
-  // `root`, borrowed for the pipeline's life, is the empty directory to fill.
-  UnpackPipeline(FileOps& ops, int root, Compression compression, const UnpackLimits& limits);
+  // `root`, borrowed for the pipeline's life, is the empty directory to fill. So is `recorder`,
+  // which may be null; it is called by the unpacking thread.
+  UnpackPipeline(FileOps& ops, int root, Compression compression, const UnpackLimits& limits,
+                 UnpackRecorder* recorder);
   ~UnpackPipeline();
   UnpackPipeline(const UnpackPipeline&) = delete;
   UnpackPipeline& operator=(const UnpackPipeline&) = delete;
@@ -57,6 +60,7 @@ class UnpackPipeline {
   const int root_;
   const Compression compression_;
   const UnpackLimits limits_;
+  UnpackRecorder* const recorder_;
   Chunk pending_{kChunkBytes};  // Write() collects small pieces here
   ByteChannel compressed_{kQueuedChunks};
   ByteChannel plain_{kQueuedChunks};

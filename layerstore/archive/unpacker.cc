@@ -27,10 +27,11 @@ std::array<struct timespec, 2> Unpacker::TimesOf(const TarEntry& entry) {
   return {entry.atime.value_or(entry.mtime), entry.mtime};
 }
 
-Unpacker::Unpacker(FileOps& ops, int root, const UnpackLimits& limits)
+Unpacker::Unpacker(FileOps& ops, int root, const UnpackLimits& limits, UnpackRecorder* recorder)
     : ops_(ops),
       root_(root),
       limits_(limits),
+      recorder_(recorder),
       privileged_(::geteuid() == 0),
       tree_(ops, root),
       pending_(limits.pending_directories, kPendingBytes),
@@ -135,13 +136,18 @@ Result<> Unpacker::HandleOrdinary(TarReader& reader, const std::string& path) {
 Result<Unpacker::Before> Unpacker::Clear(const Place& place) {
   auto st = ops_.StatAt(place.parent, place.name);
   if (!st) return std::unexpected(std::move(st).error());
-  if (S_ISDIR(st->st_mode)) {
-    ForgetDirectory(place.path);
-    STRATA_TRY(RemoveTree(ops_, place.parent, place.name));
-    return Before::kNothing;
-  }
-  STRATA_TRY(ops_.Unlink(place.parent, place.name));
+  if (S_ISDIR(st->st_mode)) ForgetDirectory(place.path);
+  STRATA_TRY(RemoveReplaced(place, *st));
   return IsWhiteoutDevice(*st) ? Before::kWhiteout : Before::kNothing;
+}
+
+Result<> Unpacker::RemoveReplaced(const Place& place, const struct stat& st) {
+  const bool has_content = S_ISDIR(st.st_mode) || (S_ISREG(st.st_mode) && st.st_size > 0);
+  if (recorder_ != nullptr && has_content) {
+    return recorder_->Replace(place.parent, place.name, place.path);
+  }
+  if (S_ISDIR(st.st_mode)) return RemoveTree(ops_, place.parent, place.name);
+  return ops_.Unlink(place.parent, place.name);
 }
 
 Result<Unpacker::Before> Unpacker::ClearWhiteoutFile(const Place& place) {
@@ -184,7 +190,11 @@ Result<> Unpacker::MakeFile(TarReader& reader, const Place& place) {
         block->data.size() > static_cast<std::uint64_t>(entry.size - block->offset)) {
       return Fail(EBADMSG, "unpack", "content is longer than the entry says");
     }
+    if (block->offset < end) return Fail(EBADMSG, "unpack", "parts of the content overlap");
     STRATA_TRY(WriteAllAt(ops_, fd.get(), std::as_bytes(std::span(block->data)), block->offset));
+    if (recorder_ != nullptr) {
+      STRATA_TRY(recorder_->Content(place.path, entry.size, block->offset, block->data));
+    }
     end = block->offset + static_cast<std::int64_t>(block->data.size());
   }
   if (end < entry.size) STRATA_TRY(ops_.Truncate(fd.get(), entry.size));  // a hole at the end

@@ -18,6 +18,7 @@
 #include "layerstore/archive/pending_directories.h"
 #include "layerstore/archive/tar_reader.h"
 #include "layerstore/archive/unpack_options.h"
+#include "layerstore/archive/unpack_recorder.h"
 
 namespace strata::layerstore {
 
@@ -42,8 +43,9 @@ struct UnpackSummary {
 // One use, one thread. On error the directory is left half filled; the caller removes it.
 class Unpacker {
  public:
-  // `root`, borrowed, is a descriptor (not O_PATH) of an empty directory.
-  Unpacker(FileOps& ops, int root, const UnpackLimits& limits);
+  // `root`, borrowed, is a descriptor (not O_PATH) of an empty directory. `recorder`, which may be
+  // null, is told of contents; the literal bytes are the reader's to tell.
+  Unpacker(FileOps& ops, int root, const UnpackLimits& limits, UnpackRecorder* recorder = nullptr);
 
   // Reads the archive to its end.
   Result<UnpackSummary> Run(TarReader& reader);
@@ -71,6 +73,7 @@ class Unpacker {
   // Makes something new by `make`, removing what is in the way first.
   Result<Before> MakeFresh(const Place& place, const std::function<Result<>()>& make);
   Result<Before> Clear(const Place& place);
+  Result<> RemoveReplaced(const Place& place, const struct stat& st);
   Result<Before> ClearWhiteoutFile(const Place& place);
 
   Result<> MakeFile(TarReader& reader, const Place& place);
@@ -120,6 +123,7 @@ class Unpacker {
   FileOps& ops_;
   const int root_;
   const UnpackLimits limits_;
+  UnpackRecorder* const recorder_;
   const bool privileged_;
   ConfinedTree tree_;
   PendingDirectories pending_;

@@ -62,6 +62,8 @@ Result<UniqueFd> Unpacker::OpenLinkTargetDirectory(const std::string& target) {
 
 Result<> Unpacker::MakeHardLink(int target_parent, const std::string& target,
                                 const std::string& path) {
+  // The link would take the place of a directory that its target is in.
+  if (target.starts_with(path + '/')) return TargetError(Error(ENOENT, "unpack"), target);
   STRATA_TRY_ASSIGN(const int parent, EnterDirectory(std::string(DirName(path))));
   late_links_.Erase(path);
   const std::string name(BaseName(path));

@@ -3,36 +3,14 @@
 #pragma once
 
 #include <array>
-#include <bit>
-#include <concepts>
-#include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
+
+#include "base/little.h"
 
 namespace strata::layerstore::format {
 
-// An integer in a file.
-template <std::integral T>
-class Little {
- public:
-  Little() = default;
-  Little(T value) { *this = value; }  // NOLINT(google-explicit-constructor): as an integer is
-  Little& operator=(T value) {
-    if constexpr (std::endian::native == std::endian::big) value = std::byteswap(value);
-    std::memcpy(bytes_.data(), &value, sizeof value);
-    return *this;
-  }
-  operator T() const {  // NOLINT(google-explicit-constructor): as an integer is
-    T value;
-    std::memcpy(&value, bytes_.data(), sizeof value);
-    if constexpr (std::endian::native == std::endian::big) value = std::byteswap(value);
-    return value;
-  }
-
- private:
-  std::array<std::byte, sizeof(T)> bytes_{};
-};
+using strata::Little;
 
 inline constexpr std::array<char, 8> kMagic = {'S', 'T', 'R', 'A', 'T', 'I', 'D', 'X'};
 inline constexpr std::uint32_t kVersion = 2;

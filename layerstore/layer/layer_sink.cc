@@ -40,10 +40,13 @@ Result<> LayerSinkImpl::MakeStaging() {
   STRATA_TRY_ASSIGN(const int dir, root_.staging());
   staged_ = root_.NewStaged("layer-");
   STRATA_TRY(ops.MakeDir(dir, staged_.c_str(), kPrivate));
-  const std::string fs = staged_.name() + "/fs";
-  STRATA_TRY(ops.MakeDir(dir, fs.c_str(), kRootMode));
-  STRATA_TRY_ASSIGN(fs_, ops.Open(dir, fs.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  return ops.Chmod(fs_.get(), kRootMode);  // whatever the umask
+  constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+  STRATA_TRY_ASSIGN(dir_, ops.Open(dir, staged_.c_str(), kFlags));
+  STRATA_TRY(ops.MakeDir(dir_.get(), "fs", kRootMode));
+  STRATA_TRY_ASSIGN(fs_, ops.Open(dir_.get(), "fs", kFlags));
+  STRATA_TRY(ops.Chmod(fs_.get(), kRootMode));  // whatever the umask
+  STRATA_TRY_ASSIGN(recipe_, RecipeWriter::Create(ops, dir_.get(), ingest_.limits.kept_bytes));
+  return {};
 }
 
 Result<> LayerSinkImpl::Write(std::string_view data) {
@@ -64,8 +67,8 @@ Result<> LayerSinkImpl::Start() {
     gzip_ = std::make_unique<GzipWriter>(
         [this](std::string_view compressed) { return blob_writer_->Write(compressed); });
   }
-  pipeline_ =
-      std::make_unique<UnpackPipeline>(root_.ops(), fs_.get(), compression_, ingest_.limits);
+  pipeline_ = std::make_unique<UnpackPipeline>(root_.ops(), fs_.get(), compression_, ingest_.limits,
+                                               recipe_.get());
   return Pass(std::exchange(start_, {}));
 }
 
@@ -116,10 +119,7 @@ Result<> LayerSinkImpl::KeepBlob() {
 // A layer without an index can be used all the same: one is made when it is asked for. Whoever
 // unpacks into directories that it may not read itself cannot make one.
 Result<> LayerSinkImpl::WriteIndex() {
-  STRATA_TRY_ASSIGN(const int staging, root_.staging());
-  STRATA_TRY_ASSIGN(const UniqueFd dir,
-                    root_.ops().Open(staging, staged_.c_str(), O_RDONLY | O_DIRECTORY));
-  auto written = WriteLayerIndex(root_.ops(), dir.get());
+  auto written = WriteLayerIndex(root_.ops(), dir_.get());
   if (written || (written.error().code() != EACCES && written.error().code() != EMFILE)) {
     return written;
   }
@@ -153,6 +153,7 @@ Result<LayerInfo> LayerSinkImpl::Commit() {
     if (found.error().code() != ENOENT) {
       return Fail(found.error().code(), "find layer", std::string(found.error().detail()));
     }
+    STRATA_TRY(recipe_->Finish(diff_id));
     STRATA_TRY(WriteIndex());
     STRATA_TRY(layers_.Publish(staged_, info));
   }

@@ -13,6 +13,7 @@
 #include "layerstore/archive/unpack_pipeline.h"
 #include "layerstore/blob/blob_store.h"
 #include "layerstore/layer/layer_store.h"
+#include "layerstore/recipe/recipe_writer.h"
 #include "layerstore/staging/store_root.h"
 
 namespace strata::layerstore {
@@ -51,7 +52,8 @@ class LayerSinkImpl final : public LayerSink {
   Lease& lease_;
   std::optional<LayerLock> lock_;
 
-  StagedName staged_;  // a directory with "fs" in it
+  StagedName staged_;  // a directory with "fs" and "recipe" in it
+  UniqueFd dir_;
   UniqueFd fs_;
   std::string start_;  // the first bytes, until there are enough to tell the compression
   Compression compression_ = Compression::kNone;
@@ -59,6 +61,7 @@ class LayerSinkImpl final : public LayerSink {
   std::uint64_t received_ = 0;
   std::unique_ptr<BlobWriter> blob_writer_;  // null if the blob is not kept
   std::unique_ptr<GzipWriter> gzip_;         // in front of blob_writer_ for compress_plain
+  std::unique_ptr<RecipeWriter> recipe_;     // outlives the pipeline's threads
   std::unique_ptr<UnpackPipeline> pipeline_;
   LayerBlob blob_;
 };
