@@ -91,25 +91,27 @@ Result<ChainStore::IndexRef> ChainStore::OpenOrMakeLayer(const Digest& diff_id) 
   const std::string fs_name = diff_id.Hex() + "/fs";
   STRATA_TRY_ASSIGN(const UniqueFd fs, root_.ops().Open(root_.layers(), fs_name.c_str(),
                                                         O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  STRATA_TRY_ASSIGN(const std::string bytes, ScanLayer(root_.ops(), fs.get(), "fs", UserMarks()));
-  STRATA_TRY(Publish(root_.layers(), diff_id.Hex(), bytes));
+  STRATA_TRY(Publish(root_.layers(), diff_id.Hex(), [&](const IndexFile& to) {
+    return ScanLayer(root_.ops(), fs.get(), "fs", UserMarks(), to);
+  }));
   return OpenLayer(diff_id);
 }
 
-Result<> ChainStore::Publish(int dir, const std::string& name, const std::string& bytes) {
+Result<> ChainStore::Publish(int dir, const std::string& name,
+                             const std::function<Result<>(const IndexFile&)>& write) {
   FileOps& ops = root_.ops();
   STRATA_TRY_ASSIGN(const int staging, root_.staging());
   StagedName staged = root_.NewStaged("index-");
   STRATA_TRY_ASSIGN(const UniqueFd file,
                     ops.Open(staging, staged.c_str(), O_WRONLY | O_CREAT | O_EXCL, kIndexMode));
-  STRATA_TRY(WriteAll(ops, file.get(), bytes));
+  STRATA_TRY(write({file.get(), staging}));
   STRATA_TRY_ASSIGN(const UniqueFd target,
                     ops.Open(dir, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   return root_.PublishFile(file.get(), staged, target.get(), "index");
 }
 
-Result<std::string> ChainStore::Build(std::span<const Digest> diff_ids,
-                                      std::span<const Digest> chain_ids) {
+Result<ChainMerge> ChainStore::Merge(std::span<const Digest> diff_ids,
+                                     std::span<const Digest> chain_ids) {
   ChainMerge merge;
   std::size_t done = diff_ids.size() - 1;
   for (; done > 0; --done) {
@@ -122,7 +124,7 @@ Result<std::string> ChainStore::Build(std::span<const Digest> diff_ids,
     STRATA_TRY_ASSIGN(IndexRef layer, OpenOrMakeLayer(diff_ids[done]));
     STRATA_TRY(merge.Add(std::move(layer), PathFromChain(diff_ids[done])));
   }
-  return merge.Finish();
+  return merge;
 }
 
 Result<std::string> ChainStore::Ensure(std::span<const Digest> diff_ids) {
@@ -137,11 +139,12 @@ Result<std::string> ChainStore::Ensure(std::span<const Digest> diff_ids) {
     if (attempt == kAttempts) return Fail(index.error().code(), "chain", index.error().ToString());
     TellWhy("chain", chain_id, index.error());
     STRATA_TRY(root_.staging());
-    STRATA_TRY_ASSIGN(const std::string bytes, Build(diff_ids, chain_ids));
+    STRATA_TRY_ASSIGN(const ChainMerge merge, Merge(diff_ids, chain_ids));
     auto made = root_.ops().MakeDir(root_.chains(), name.c_str(), kPrivate);
     if (made) made = root_.ops().Sync(root_.chains());
     if (!made && made.error().code() != EEXIST) return std::unexpected(std::move(made).error());
-    auto published = Publish(root_.chains(), name, bytes);
+    auto published = Publish(root_.chains(), name,
+                             [&](const IndexFile& to) { return merge.Finish(root_.ops(), to); });
     if (!published && published.error().code() != ENOENT) {
       return std::unexpected(std::move(published).error());
     }

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <set>
 #include <span>
@@ -17,8 +18,10 @@
 
 namespace strata::layerstore {
 
+class ChainMerge;
 class MetadataIndex;
 class StoreRoot;
+struct IndexFile;
 
 // Indexes are caches: whatever is missing, damaged or of other directories than those that are
 // there now is made again from the layers, never used. Thread-safe; several processes may work on
@@ -44,9 +47,11 @@ class ChainStore {
                        const std::vector<std::string>& paths);
   // `status` is that of the file with `index` in it.
   Result<> VerifyOnce(const MetadataIndex& index, const struct stat& status);
-  Result<std::string> Build(std::span<const Digest> diff_ids, std::span<const Digest> chain_ids);
-  // Writes `bytes` to `name`/index in `dir`; durable when it returns.
-  Result<> Publish(int dir, const std::string& name, const std::string& bytes);
+  // The chain's merge, ready to be written.
+  Result<ChainMerge> Merge(std::span<const Digest> diff_ids, std::span<const Digest> chain_ids);
+  // Has `write` write `name`/index in `dir`; durable when it returns.
+  Result<> Publish(int dir, const std::string& name,
+                   const std::function<Result<>(const IndexFile&)>& write);
 
   // A file as it was when it was checked.
   struct Checked {

@@ -1,7 +1,5 @@
 #include "layerstore/chain/layer_index.h"
 
-#include <string>
-
 #include "base/privileges.h"
 #include "base/try.h"
 #include "base/unique_fd.h"
@@ -14,11 +12,10 @@ bool UserMarks() { return !HoldsGlobalAdmin(); }
 Result<> WriteLayerIndex(FileOps& ops, int layer_dir) {
   STRATA_TRY_ASSIGN(const UniqueFd fs,
                     ops.Open(layer_dir, "fs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  STRATA_TRY_ASSIGN(const std::string bytes, ScanLayer(ops, fs.get(), "fs", UserMarks()));
   constexpr mode_t kPrivate = 0600;
   STRATA_TRY_ASSIGN(const UniqueFd file,
                     ops.Open(layer_dir, "index", O_WRONLY | O_CREAT | O_EXCL, kPrivate));
-  return WriteAll(ops, file.get(), bytes);
+  return ScanLayer(ops, fs.get(), "fs", UserMarks(), {file.get(), layer_dir});
 }
 
 }  // namespace strata::layerstore

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <span>
+#include <tuple>
+#include <utility>
 
 #include "base/path.h"
 #include "base/try.h"
-#include "layerstore/index/index_writer.h"
 
 namespace strata::layerstore {
 namespace {
@@ -17,155 +18,274 @@ constexpr std::size_t kMaxLayers = 65000;
 constexpr int kMaxDepth = 4096;  // a path of more levels cannot be given to any system call
 // A redirect shows a directory twice if the old name is not hidden; nobody does that a lot.
 constexpr std::uint64_t kMaxGrowth = 4;
+// Redirects to what was itself redirected: one more for each time a directory is renamed.
+constexpr int kMaxRedirects = 200;
 
-std::unexpected<Error> TooDeep() { return Fail(E2BIG, "index", "too many levels of directories"); }
+std::unexpected<Error> TooOften() {
+  return Fail(E2BIG, "index", "redirects show the same directories too often");
+}
+
+void Append(std::vector<Place>& places, unsigned first, unsigned last, const std::string& above,
+            std::string_view name) {
+  places.push_back(
+      {static_cast<std::uint16_t>(first), static_cast<std::uint16_t>(last), JoinPath(above, name)});
+}
+
+// One step down from the places of a directory to those of a directory in it, which has some of its
+// own.
+std::vector<Place> Descended(const std::vector<Place>& above, std::string_view name,
+                             const std::vector<Place>& own) {
+  std::vector<Place> places = own;
+  for (const Place& place : above) {
+    // What is left of this range between the directory's own.
+    unsigned first = place.first;
+    for (const Place& taken : own) {
+      if (taken.last < first || taken.first > place.last) continue;
+      if (taken.first > first) Append(places, first, taken.first - 1U, place.path, name);
+      first = taken.last + 1U;
+    }
+    if (first <= place.last) Append(places, first, place.last, place.path, name);
+  }
+  std::ranges::sort(places, {}, &Place::first);
+  return places;
+}
 
 }  // namespace
 
-const ChainMerge::Name* ChainMerge::Find(const Directory& directory, std::string_view name) {
-  const auto found = std::ranges::lower_bound(directory.names, name, {}, &Name::name);
-  return found != directory.names.end() && found->name == name ? &*found : nullptr;
-}
-
-// One layer on its way to the top.
-class ChainMerge::Layering {
+class ChainMerge::Merger {
  public:
-  Layering(ChainMerge& chain, const MetadataIndex& layer, std::uint16_t number)
-      : chain_(chain), layer_(layer), number_(number) {}
+  Merger(const ChainMerge& chain, FileOps& files, const IndexFile& to)
+      : chain_(chain),
+        sources_(chain.sources_),
+        to_(to),
+        writer_(files, to.scratch, MetadataIndex::Kind::kChain, chain.user_marks_) {}
 
-  // The layer's directory over what is below it.
-  Result<DirectoryRef> Over(MetadataIndex::Directory directory, bool opaque, Below below,
-                            int depth) {
-    if (depth > kMaxDepth) return TooDeep();
-    if (opaque) below = {};
-    STRATA_TRY_ASSIGN(const MetadataIndex::Names listed, layer_.List(directory));
-    std::vector<Name> names;
-    const std::span<const Name> lowers =
-        below.directory ? std::span<const Name>(below.directory->names) : std::span<const Name>();
-    names.reserve(lowers.size() + listed.count);
-    auto next = lowers.begin();
-    for (MetadataIndex::Number number = listed.first; number < listed.end(); ++number) {
-      STRATA_TRY_ASSIGN(const Entry entry, layer_.At(number));
-      const Name* under = nullptr;
-      for (; next != lowers.end() && next->name <= entry.name; ++next) {
-        if (next->name == entry.name) {
-          under = &*next;
-        } else {
-          names.push_back(*next);
-        }
-      }
-      if (entry.whiteout) continue;
-      Name name{entry.name, &layer_, number, number_, false, nullptr};
-      if (entry.directory) STRATA_TRY(Descend(entry, below, under, name, depth));
-      names.push_back(std::move(name));
+  Result<> Run() {
+    for (const Layer& layer : chain_.layers_) {
+      writer_.AddLayer({layer.proof, layer.block_size, layer.path});
     }
-    names.insert(names.end(), next, lowers.end());
-    return std::make_shared<const Directory>(std::move(names), std::move(below.moves));
+    const Source& top = sources_.back();
+    STRATA_TRY_ASSIGN(Entry root, top.index->At(0));
+    Settle(root, top, !top.is_chain() && top.layer > 0);
+    STRATA_TRY(writer_.AddRoot(root));
+
+    const auto all = static_cast<std::uint32_t>(sources_.size());
+    open_.push_back({RootBelow(all), MetadataIndex::kRoot, 0});
+    while (!open_.empty()) {
+      const Open next = std::move(open_.back());
+      open_.pop_back();
+      if (next.depth > kMaxDepth) {
+        return Fail(E2BIG, "index", "too many levels of directories");
+      }
+      STRATA_TRY(Write(next));
+      if (writer_.entries() > kMaxGrowth * chain_.names_given_) return TooOften();
+    }
+    return writer_.Finish(to_.file);
   }
 
  private:
-  Result<> Descend(const Entry& entry, const Below& parent, const Name* under, Name& name,
-                   int depth) {
-    Below below;
-    if (!entry.target.empty()) {
-      below = FollowRedirect(parent, entry.target);
-    } else if (!entry.alone && under != nullptr && under->directory) {
-      below.directory = under->directory;
-      below.path = JoinPath(parent.path, entry.name);
-      below.moves = under->directory->moves;
+  // A directory that has its entry, but nothing in it yet.
+  struct Open {
+    Directory directory;
+    MetadataIndex::Directory number;
+    int depth;
+  };
+  // The next name of a part.
+  struct Cursor {
+    std::string_view name;
+    Found at;
+    MetadataIndex::Number end;
+  };
+  // What lies under a redirected directory.
+  struct Below {
+    std::vector<Part> parts;
+    std::vector<Place> moves;
+    std::string path;
+  };
+
+  const MetadataIndex& IndexOf(const Part& part) const { return *sources_[part.source].index; }
+
+  // What the entry of a source is in the chain.
+  static void Settle(Entry& entry, const Source& from, bool merged) {
+    if (!from.is_chain()) {
+      entry.layer = from.layer;
+      entry.merged = merged;
     }
-    name.merged = below.directory && !entry.opaque;
-    STRATA_TRY_ASSIGN(name.directory,
-                      Over(*entry.directory, entry.opaque, std::move(below), depth + 1));
+    entry.opaque = false;
+    entry.alone = false;
+  }
+
+  // The root of the chain of the sources below `end`.
+  Directory RootBelow(std::uint32_t end) const {
+    Directory root;
+    for (std::uint32_t source = end; source > 0; --source) {
+      root.parts.push_back({source - 1, MetadataIndex::kRoot, nullptr});
+      if (sources_[source - 1].opaque) break;
+    }
+    return root;
+  }
+
+  Result<> Write(const Open& open) {
+    const std::vector<Part>& parts = open.directory.parts;
+    std::vector<Cursor> cursors;  // a heap, the first name of the topmost part in front
+    for (std::size_t part = 0; part < parts.size(); ++part) {
+      STRATA_TRY_ASSIGN(const MetadataIndex::Names names,
+                        IndexOf(parts[part]).List(parts[part].directory));
+      STRATA_TRY(PushNext(cursors, parts, {{}, {part, names.first}, names.end()}));
+    }
+    writer_.Begin(open.number);
+    const std::size_t first_below = open_.size();
+    std::vector<Found> found;
+    while (!cursors.empty()) {
+      const std::string_view name = cursors.front().name;
+      found.clear();
+      while (!cursors.empty() && cursors.front().name == name) {
+        std::ranges::pop_heap(cursors, Later);
+        Cursor cursor = cursors.back();
+        cursors.pop_back();
+        found.push_back(cursor.at);
+        ++cursor.at.number;
+        STRATA_TRY(PushNext(cursors, parts, cursor));
+      }
+      STRATA_TRY(WriteName(open, found));
+    }
+    STRATA_TRY(writer_.End(open.directory.moves));
+    // The first is opened next.
+    std::reverse(open_.begin() + static_cast<std::ptrdiff_t>(first_below), open_.end());
     return {};
   }
 
-  // Where the chain below shows the directory a redirect names, and where each of its layers has
-  // that.
-  Below FollowRedirect(const Below& parent, std::string_view redirect) const {
-    Below below;
-    if (redirect.starts_with('/')) {
-      below.path = redirect.substr(1);
-    } else if (parent.directory) {
-      below.path = JoinPath(parent.path, redirect);
-    } else {
-      return {};
+  static bool Later(const Cursor& a, const Cursor& b) {
+    return std::tie(a.name, a.at.part) > std::tie(b.name, b.at.part);
+  }
+
+  Result<> PushNext(std::vector<Cursor>& cursors, const std::vector<Part>& parts, Cursor cursor) {
+    if (cursor.at.number == cursor.end) return {};
+    STRATA_TRY_ASSIGN(const Entry entry, IndexOf(parts[cursor.at.part]).NameAt(cursor.at.number));
+    cursor.name = entry.name;
+    cursors.push_back(cursor);
+    std::ranges::push_heap(cursors, Later);
+    return {};
+  }
+
+  Result<> WriteName(const Open& open, std::span<const Found> found) {
+    const Part& part = open.directory.parts[found.front().part];
+    STRATA_TRY_ASSIGN(Entry entry, IndexOf(part).At(found.front().number));
+    if (entry.whiteout) return {};
+    if (!entry.directory) {
+      Settle(entry, sources_[part.source], false);
+      return writer_.Add(entry);
     }
-    below.directory = chain_.root_.directory;
-    if (!below.directory) return {};  // the lowest layer
-    below.moves = {{0, static_cast<std::uint16_t>(number_ - 1), ""}};
-    for (std::string_view rest = below.path; !rest.empty();) {
+    STRATA_TRY_ASSIGN(Directory below, Descend(open.directory, entry.name, found, 0));
+    Settle(entry, sources_[part.source], below.parts.size() > 1);
+    entry.target = {};  // a redirect that has been followed
+    STRATA_TRY(writer_.Add(entry));
+    open_.push_back({std::move(below), *entry.directory, open.depth + 1});
+    return {};
+  }
+
+  // The directory `name` of `parent`, where `found` is of that name, a directory in the topmost
+  // part.
+  Result<Directory> Descend(const Directory& parent, std::string_view name,
+                            std::span<const Found> found, int redirects) {
+    Directory directory;
+    directory.path = JoinPath(parent.path, name);
+    for (const Found& each : found) {
+      const Part& above = parent.parts[each.part];
+      STRATA_TRY_ASSIGN(const Entry entry, IndexOf(above).At(each.number));
+      if (!entry.directory) break;  // hides what is below
+      Part part{above.source, *entry.directory, nullptr};
+      if (above.path) part.path = std::make_shared<const std::string>(JoinPath(*above.path, name));
+      directory.parts.push_back(std::move(part));
+      if (sources_[above.source].is_chain()) {
+        STRATA_TRY_ASSIGN(directory.moves, IndexOf(above).Moves(*entry.directory));
+        break;
+      }
+      if (entry.opaque) break;
+      if (!entry.target.empty()) {
+        const bool over_nothing = each.part + 1 == parent.parts.size();
+        STRATA_TRY_ASSIGN(std::optional<Below> below,
+                          FollowRedirect(above.source, above.path ? *above.path : parent.path,
+                                         over_nothing, entry.target, redirects + 1));
+        if (!below) break;
+        directory.parts.back().path = std::make_shared<const std::string>(std::move(below->path));
+        directory.parts.insert(directory.parts.end(), below->parts.begin(), below->parts.end());
+        directory.moves = std::move(below->moves);
+        break;
+      }
+      if (entry.alone) break;
+    }
+    return directory;
+  }
+
+  // Where the chain below a source shows the directory a redirect names, and where each of its
+  // layers has that. `parent`: the path of the redirected directory's parent in that chain;
+  // `over_nothing`: it has none.
+  Result<std::optional<Below>> FollowRedirect(std::uint32_t source, const std::string& parent,
+                                              bool over_nothing, std::string_view redirect,
+                                              int redirects) {
+    if (redirects > kMaxRedirects || ++followed_ > kMaxGrowth * chain_.names_given_) {
+      return TooOften();
+    }
+    std::string path;
+    if (redirect.starts_with('/')) {
+      path = redirect.substr(1);
+    } else if (over_nothing) {
+      return std::optional<Below>();
+    } else {
+      path = JoinPath(parent, redirect);
+    }
+    if (source == 0) return std::optional<Below>();
+    Directory directory = RootBelow(source);
+    std::vector<Place> moves = {{0, static_cast<std::uint16_t>(sources_[source].layer - 1), ""}};
+    for (std::string_view rest = path; !rest.empty();) {
       const std::size_t slash = std::min(rest.find('/'), rest.size());
-      const Name* name = Find(*below.directory, rest.substr(0, slash));
-      if (name == nullptr || !name->directory) return {};
-      const DirectoryRef above = std::move(below.directory);  // which holds `name`
-      below.directory = name->directory;
-      below.moves = Descended(below.moves, *name);
+      const std::string_view name = rest.substr(0, slash);
+      STRATA_TRY_ASSIGN(std::optional<Directory> next, Find(directory, name, redirects));
+      if (!next) return std::optional<Below>();
+      directory = std::move(*next);
+      moves = Descended(moves, name, directory.moves);
       rest.remove_prefix(std::min(slash + 1, rest.size()));
     }
-    return below;
-  }
-
-  // One step down from the places of a directory to those of a directory in it.
-  static std::vector<Place> Descended(const std::vector<Place>& above, const Name& name) {
-    const std::vector<Place>& own = name.directory->moves;
-    std::vector<Place> places = own;
-    for (const Place& place : above) {
-      // What is left of this range between the directory's own.
-      unsigned first = place.first;
-      for (const Place& taken : own) {
-        if (taken.last < first || taken.first > place.last) continue;
-        if (taken.first > first) Append(places, first, taken.first - 1U, place.path, name.name);
-        first = taken.last + 1U;
-      }
-      if (first <= place.last) Append(places, first, place.last, place.path, name.name);
+    const auto shown = std::make_shared<const std::string>(path);
+    for (Part& part : directory.parts) {
+      if (!part.path) part.path = shown;
     }
-    std::ranges::sort(places, {}, &Place::first);
-    return places;
+    return Below{std::move(directory.parts), std::move(moves), std::move(path)};
   }
 
-  static void Append(std::vector<Place>& places, unsigned first, unsigned last,
-                     const std::string& above, std::string_view name) {
-    places.push_back({static_cast<std::uint16_t>(first), static_cast<std::uint16_t>(last),
-                      JoinPath(above, name)});
+  Result<std::optional<Directory>> Find(const Directory& parent, std::string_view name,
+                                        int redirects) {
+    std::vector<Found> found;
+    for (std::size_t part = 0; part < parent.parts.size(); ++part) {
+      STRATA_TRY_ASSIGN(const auto number,
+                        IndexOf(parent.parts[part]).Find(parent.parts[part].directory, name));
+      if (number) found.push_back({part, *number});
+    }
+    if (found.empty()) return std::optional<Directory>();
+    STRATA_TRY_ASSIGN(Directory directory, Descend(parent, name, found, redirects));
+    if (directory.parts.empty()) return std::optional<Directory>();
+    return std::optional(std::move(directory));
   }
 
-  ChainMerge& chain_;
-  const MetadataIndex& layer_;
-  const std::uint16_t number_;
+  const ChainMerge& chain_;
+  const std::vector<Source>& sources_;
+  const IndexFile to_;
+  IndexWriter writer_;
+  std::vector<Open> open_;
+  std::uint64_t followed_ = 0;  // redirects
 };
-
-Result<ChainMerge::DirectoryRef> ChainMerge::Load(const MetadataIndex& chain,
-                                                  MetadataIndex::Directory directory, int depth) {
-  if (depth > kMaxDepth) return TooDeep();
-  STRATA_TRY_ASSIGN(const MetadataIndex::Names listed, chain.List(directory));
-  std::vector<Name> names;
-  names.reserve(listed.count);
-  for (MetadataIndex::Number number = listed.first; number < listed.end(); ++number) {
-    STRATA_TRY_ASSIGN(const Entry entry, chain.NameAt(number));
-    Name name{entry.name, &chain, number, entry.layer, entry.merged, nullptr};
-    if (entry.directory) {
-      STRATA_TRY_ASSIGN(name.directory, Load(chain, *entry.directory, depth + 1));
-    }
-    names.push_back(std::move(name));
-  }
-  STRATA_TRY_ASSIGN(std::vector<Place> moves, chain.Moves(directory));
-  return std::make_shared<const Directory>(std::move(names), std::move(moves));
-}
 
 Result<> ChainMerge::StartWith(std::shared_ptr<const MetadataIndex> chain) {
   if (chain->kind() != MetadataIndex::Kind::kChain || !layers_.empty()) {
     return Fail(EINVAL, "index", "not the index of a chain");
   }
-  STRATA_TRY_ASSIGN(const DirectoryRef root, Load(*chain, MetadataIndex::kRoot, 0));
-  STRATA_TRY_ASSIGN(const Entry entry, chain->NameAt(0));
-  root_ = {{}, chain.get(), 0, entry.layer, entry.merged, root};
   for (const MetadataIndex::Layer& layer : chain->layers()) {
     layers_.push_back({layer.proof, layer.block_size, std::string(layer.path)});
   }
   user_marks_ = chain->user_marks();
   names_given_ += chain->entries();
-  sources_.push_back(std::move(chain));
+  sources_.push_back({std::move(chain), 0, false});
   return {};
 }
 
@@ -179,60 +299,17 @@ Result<> ChainMerge::Add(std::shared_ptr<const MetadataIndex> layer, std::string
   if (layers_.size() == kMaxLayers) return Fail(E2BIG, "index", "too many layers");
   user_marks_ = layer->user_marks();
   const auto number = static_cast<std::uint16_t>(layers_.size());
-  STRATA_TRY_ASSIGN(const Entry entry, layer->At(0));
-  Below below;
-  below.directory = root_.directory;
-  STRATA_TRY_ASSIGN(const DirectoryRef root,
-                    Layering(*this, *layer, number)
-                        .Over(MetadataIndex::kRoot, entry.opaque, std::move(below), 0));
-  root_ = {{}, layer.get(), 0, number, number > 0, root};
+  STRATA_TRY_ASSIGN(const Entry root, layer->NameAt(0));
   const MetadataIndex::Layer& from = layer->layers().front();
   layers_.push_back({from.proof, from.block_size, std::move(path)});
   names_given_ += layer->entries();
-  sources_.push_back(std::move(layer));
+  sources_.push_back({std::move(layer), number, root.opaque});
   return {};
 }
 
-Result<std::string> ChainMerge::Finish() const {
+Result<> ChainMerge::Finish(FileOps& files, const IndexFile& to) const {
   if (layers_.empty()) return Fail(EINVAL, "index", "a chain without layers");
-  IndexWriter writer(MetadataIndex::Kind::kChain, user_marks_);
-  for (const Layer& layer : layers_) {
-    writer.AddLayer({layer.proof, layer.block_size, layer.path});
-  }
-  const auto describe = [](const Name& name) -> Result<Entry> {
-    STRATA_TRY_ASSIGN(Entry entry, name.source->At(name.number));
-    entry.layer = name.layer;
-    entry.opaque = false;
-    entry.alone = false;
-    entry.merged = name.merged;
-    if (name.directory) entry.target = {};  // a redirect that has been followed
-    return entry;
-  };
-  STRATA_TRY_ASSIGN(const Entry root, describe(root_));
-  STRATA_TRY(writer.AddRoot(root));
-
-  std::vector<std::pair<const Directory*, MetadataIndex::Directory>> open = {
-      {root_.directory.get(), MetadataIndex::kRoot}};
-  std::vector<Entry> entries;
-  while (!open.empty()) {
-    const auto [directory, number] = open.back();
-    open.pop_back();
-    entries.clear();
-    for (const Name& name : directory->names) {
-      STRATA_TRY_ASSIGN(Entry entry, describe(name));
-      entries.push_back(entry);
-    }
-    STRATA_TRY(writer.Fill(number, entries, directory->moves));
-    if (writer.entries() > kMaxGrowth * names_given_) {
-      return Fail(E2BIG, "index", "redirects show the same directories too often");
-    }
-    for (std::size_t i = entries.size(); i > 0; --i) {
-      if (entries[i - 1].directory) {
-        open.emplace_back(directory->names[i - 1].directory.get(), *entries[i - 1].directory);
-      }
-    }
-  }
-  return writer.Finish();
+  return Merger(*this, files, to).Run();
 }
 
 }  // namespace strata::layerstore

@@ -3,69 +3,69 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "base/file_ops.h"
+#include "layerstore/index/index_writer.h"
 #include "layerstore/index/metadata_index.h"
 
 namespace strata::layerstore {
 
 // Starts empty or with the index of a shorter chain; then layers are put on top, one by one. What a
 // layer hides, moves and merges with is what the union makes of the same directories
-// (docs/formats/upper.md). A layer costs what it holds and the lists of the directories it is in.
+// (docs/formats/upper.md).
 //
-// All directories are values that never change: a layer makes new ones where it differs, and a
-// redirect finds those of the layers below as they were. Keeps the indexes it is given; not
-// thread-safe.
+// Nothing is merged before Finish(), and then one directory after the other: memory does not grow
+// with what the layers hold. Keeps the indexes it is given; not thread-safe.
 class ChainMerge {
  public:
   // EINVAL for one that is no chain.
   Result<> StartWith(std::shared_ptr<const MetadataIndex> chain);
   // Puts a layer on top; `path` is where the chain's index will name it. EINVAL if it is no layer
-  // index or its marks are of the other kind; E2BIG for too many layers or levels.
+  // index or its marks are of the other kind; E2BIG for too many layers.
   Result<> Add(std::shared_ptr<const MetadataIndex> layer, std::string path);
-  // The bytes of the chain's index. E2BIG for a chain that redirects have made far larger than its
-  // layers.
-  Result<std::string> Finish() const;
+  // Writes the chain's index. E2BIG for too many levels, and for a chain that redirects have made
+  // far larger than its layers.
+  Result<> Finish(FileOps& files, const IndexFile& to) const;
 
  private:
-  struct Directory;
-  using DirectoryRef = std::shared_ptr<const Directory>;
-  struct Name {
-    std::string_view name;
-    const MetadataIndex* source = nullptr;
-    MetadataIndex::Number number = 0;  // in source
-    std::uint16_t layer = 0;           // of the chain
-    bool merged = false;
-    DirectoryRef directory;  // null for what is none
+  // A layer, or the chain that was there before.
+  struct Source {
+    std::shared_ptr<const MetadataIndex> index;
+    std::uint16_t layer = 0;  // of the chain; of a chain, its lowest
+    bool opaque = false;      // nothing below it shows at all
+    bool is_chain() const { return index->kind() == MetadataIndex::Kind::kChain; }
+  };
+  // What one of the sources has of a directory.
+  struct Part {
+    std::uint32_t source = 0;
+    MetadataIndex::Directory directory = MetadataIndex::kRoot;
+    // Where the sources below have the directory, if not where it is in the whole chain.
+    std::shared_ptr<const std::string> path;
   };
   struct Directory {
-    std::vector<Name> names;  // sorted
-    std::vector<MetadataIndex::Place> moves;
+    std::vector<Part> parts;                  // topmost first
+    std::vector<MetadataIndex::Place> moves;  // of the sources below the first redirect
+    std::string path;
+  };
+  // A name in one part of a directory.
+  struct Found {
+    std::size_t part = 0;
+    MetadataIndex::Number number = 0;
   };
   struct Layer {
     LayerProof proof;
     blksize_t block_size;
     std::string path;
   };
-  // The part of a directory below the layer that is being added.
-  struct Below {
-    DirectoryRef directory;  // null: nothing
-    std::string path;        // in the chain below
-    std::vector<MetadataIndex::Place> moves;
-  };
-  class Layering;
+  class Merger;
 
-  Result<DirectoryRef> Load(const MetadataIndex& chain, MetadataIndex::Directory directory,
-                            int depth);
-  static const Name* Find(const Directory& directory, std::string_view name);
-
-  std::vector<std::shared_ptr<const MetadataIndex>> sources_;
+  std::vector<Source> sources_;  // base first
   std::vector<Layer> layers_;
-  Name root_;
   std::uint64_t names_given_ = 0;  // in all sources
   bool user_marks_ = false;
 };

@@ -1,7 +1,9 @@
 #include "layerstore/index/layer_scan.h"
 
 #include <algorithm>
+#include <cstring>
 #include <deque>
+#include <memory>
 #include <set>
 #include <utility>
 #include <vector>
@@ -16,15 +18,50 @@ namespace {
 
 using Entry = MetadataIndex::Entry;
 
+// The names in a directory, which may be a million.
+class NameList {
+ public:
+  void Add(std::string_view name) {
+    if (chunks_.empty() || used_ + name.size() + 1 > kChunk) {
+      chunks_.push_back(std::make_unique<char[]>(kChunk));
+      used_ = 0;
+    }
+    char* const copy = chunks_.back().get() + used_;
+    std::memcpy(copy, name.data(), name.size());
+    copy[name.size()] = '\0';
+    places_.push_back(static_cast<std::uint32_t>((chunks_.size() - 1) * kChunk + used_));
+    used_ += name.size() + 1;
+  }
+  void Sort() {
+    std::ranges::sort(places_, [&](std::uint32_t a, std::uint32_t b) {
+      return std::strcmp(TextAt(a), TextAt(b)) < 0;
+    });
+  }
+  std::size_t size() const { return places_.size(); }
+  const char* operator[](std::size_t i) const { return TextAt(places_[i]); }
+
+ private:
+  static constexpr std::size_t kChunk = std::size_t{64} * 1024;
+
+  const char* TextAt(std::uint32_t place) const {
+    return chunks_[place / kChunk].get() + place % kChunk;
+  }
+
+  std::vector<std::unique_ptr<char[]>> chunks_;
+  std::size_t used_ = 0;  // of the last chunk
+  std::vector<std::uint32_t> places_;
+};
+
 class Scan {
  public:
-  Scan(FileOps& files, bool user_marks, const ScanHints& hints)
+  Scan(FileOps& files, bool user_marks, const IndexFile& to, const ScanHints& hints)
       : files_(files),
         overlay_(user_marks),
         hints_(hints),
-        writer_(MetadataIndex::Kind::kLayer, user_marks) {}
+        to_(to),
+        writer_(files, to.scratch, MetadataIndex::Kind::kLayer, user_marks) {}
 
-  Result<std::string> Run(int root, const std::string& path) {
+  Result<> Run(int root, const std::string& path) {
     STRATA_TRY_ASSIGN(const struct stat st, files_.Stat(root));
     writer_.AddLayer({LayerProof::Of(st), st.st_blksize, path});
     Entry entry;
@@ -45,12 +82,12 @@ class Scan {
         continue;
       }
       const Child child = level.children[level.next++];
-      STRATA_TRY_ASSIGN(UniqueFd opened, Reopen(level.fd.get(), child.name));
+      STRATA_TRY_ASSIGN(UniqueFd opened, Reopen(level.fd.get(), level.names[child.name]));
       STRATA_TRY_ASSIGN(Level below, ReadLevel(std::move(opened), child.directory));
       levels.push_back(std::move(below));
     }
-    SettleLinks();
-    return writer_.Finish();
+    STRATA_TRY(SettleLinks());
+    return writer_.Finish(to_.file);
   }
 
  private:
@@ -61,12 +98,12 @@ class Scan {
     std::uint32_t links;
   };
   struct Child {
-    const char* name;
+    std::uint32_t name;  // in the level's names
     MetadataIndex::Directory directory;
   };
   struct Level {
     UniqueFd fd;
-    std::deque<std::string> texts;  // what entries and children point to
+    NameList names;
     std::vector<Child> children;
     std::size_t next = 0;
   };
@@ -82,42 +119,57 @@ class Scan {
   Result<Level> ReadLevel(UniqueFd fd, MetadataIndex::Directory directory) {
     Level level;
     level.fd = std::move(fd);
-    std::vector<Entry> entries;
-    std::set<std::string, std::less<>> markers;
+    std::set<std::string> hidden;
     bool opaque = false;
     STRATA_TRY(files_.ReadDir(level.fd.get(), [&](std::string_view name, ino_t, unsigned char) {
       if (!name.starts_with(kWhiteoutPrefix)) {
-        entries.emplace_back().name = level.texts.emplace_back(name);
+        level.names.Add(name);
       } else if (name == kOpaqueMarker) {
         opaque = true;
       } else if (!name.starts_with(kReservedPrefix) && name.size() > kWhiteoutPrefix.size()) {
-        markers.emplace(name.substr(kWhiteoutPrefix.size()));
+        hidden.emplace(name.substr(kWhiteoutPrefix.size()));
       }
       return true;
     }));
-    for (Entry& entry : entries) {
-      STRATA_TRY(Describe(level, entry));
-      const auto marker = markers.find(entry.name);
-      if (marker == markers.end()) continue;
-      entry.alone = entry.alone || S_ISDIR(entry.attr.st_mode);
-      markers.erase(marker);
+    level.names.Sort();
+    writer_.Begin(directory);
+    auto next_hidden = hidden.begin();
+    for (std::uint32_t i = 0; i < level.names.size(); ++i) {
+      const std::string_view name = level.names[i];
+      for (; next_hidden != hidden.end() && *next_hidden < name; ++next_hidden) {
+        STRATA_TRY(AddWhiteout(*next_hidden));
+      }
+      const bool has_marker = next_hidden != hidden.end() && *next_hidden == name;
+      if (has_marker) ++next_hidden;
+      STRATA_TRY(AddEntry(level, i, has_marker));
     }
-    for (const std::string& name : markers) {
-      if (!PathComponent::Valid(name)) continue;
-      Entry& entry = entries.emplace_back();
-      entry.name = level.texts.emplace_back(name);
-      entry.whiteout = true;
-      entry.attr.st_mode = S_IFCHR;
-    }
-    std::ranges::sort(entries, {}, &Entry::name);
-    auto number = static_cast<MetadataIndex::Number>(writer_.entries());
-    for (Entry& entry : entries) Identify(entry, number++);
-    STRATA_TRY(writer_.Fill(directory, entries));
-    if (opaque) writer_.MarkOpaque(directory);
-    for (const Entry& entry : entries) {
-      if (entry.directory) level.children.push_back({entry.name.data(), *entry.directory});
-    }
+    for (; next_hidden != hidden.end(); ++next_hidden) STRATA_TRY(AddWhiteout(*next_hidden));
+    STRATA_TRY(writer_.End());
+    if (opaque) STRATA_TRY(writer_.MarkOpaque(directory));
+    if (level.children.empty()) level.names = {};
     return level;
+  }
+
+  Result<> AddWhiteout(const std::string& name) {
+    if (!PathComponent::Valid(name)) return {};
+    Entry entry;
+    entry.name = name;
+    entry.whiteout = true;
+    entry.attr.st_mode = S_IFCHR;
+    return writer_.Add(entry);
+  }
+
+  // `has_marker`: a `.wh.` file of its name stands beside it.
+  Result<> AddEntry(Level& level, std::uint32_t place, bool has_marker) {
+    const char* const name = level.names[place];
+    Entry entry;
+    entry.name = name;
+    STRATA_TRY(Describe(level.fd.get(), name, entry));
+    entry.alone = has_marker && S_ISDIR(entry.attr.st_mode);
+    Identify(entry, static_cast<MetadataIndex::Number>(writer_.entries()));
+    STRATA_TRY(writer_.Add(entry));
+    if (entry.directory) level.children.push_back({place, *entry.directory});
+    return {};
   }
 
   // Whose inode has no other names is identified by it; see SettleLinks() for those that have.
@@ -135,7 +187,7 @@ class Scan {
 
   // Names of an inode are one file. Where it has names outside of the layer, too, those are
   // others'.
-  void SettleLinks() {
+  Result<> SettleLinks() {
     std::ranges::sort(links_, {},
                       [](const Link& link) { return std::pair(link.ino, link.number); });
     for (auto link = links_.begin(); link != links_.end();) {
@@ -144,33 +196,33 @@ class Scan {
       const auto names = static_cast<std::uint32_t>(end - link);
       const MetadataIndex::Number first = link->number;
       for (; link != end; ++link) {
-        if (link->links != names) writer_.SetLinks(link->number, names, first);
+        if (link->links != names) STRATA_TRY(writer_.SetLinks(link->number, names, first));
       }
     }
+    return {};
   }
 
-  Result<> Describe(Level& level, Entry& entry) {
-    const std::string name(entry.name);
-    STRATA_TRY_ASSIGN(entry.attr, files_.StatAt(level.fd.get(), name.c_str()));
+  // The target is target_ then.
+  Result<> Describe(int dir, const char* name, Entry& entry) {
+    target_.clear();
+    STRATA_TRY_ASSIGN(entry.attr, files_.StatAt(dir, name));
     const mode_t mode = entry.attr.st_mode;
     if (IsWhiteoutDevice(entry.attr)) {
       entry.whiteout = true;
       return {};
     }
     if (S_ISLNK(mode)) {
-      STRATA_TRY_ASSIGN(std::string target, files_.ReadLink(level.fd.get(), name.c_str()));
-      entry.target = level.texts.emplace_back(std::move(target));
+      STRATA_TRY_ASSIGN(target_, files_.ReadLink(dir, name));
     }
-    if (hints_.may_have_xattrs && !hints_.may_have_xattrs(entry.attr.st_ino)) return {};
-    STRATA_TRY(ReadXattrs(level.fd.get(), name.c_str(), entry));
-    if (!redirect_.empty()) entry.target = level.texts.emplace_back(std::move(redirect_));
-    redirect_.clear();
+    if (!hints_.may_have_xattrs || hints_.may_have_xattrs(entry.attr.st_ino)) {
+      STRATA_TRY(ReadXattrs(dir, name, entry));
+    }
+    entry.target = target_;
     return {};
   }
 
-  // Sets the entry's flags from the names of its xattrs, and redirect_.
+  // Sets the entry's flags from the names of its xattrs, and target_ to a redirect.
   Result<> ReadXattrs(int dir, const char* file, Entry& entry) {
-    redirect_.clear();
     auto listed = files_.ListXattrAt(dir, file);
     if (!listed) {
       if (listed.error().code() == EOPNOTSUPP) return {};
@@ -184,31 +236,32 @@ class Scan {
         STRATA_TRY_ASSIGN(const std::string value, files_.GetXattrAt(dir, file, name.c_str()));
         entry.opaque = entry.opaque || value == "y";
       } else if (S_ISDIR(st.st_mode) && name == overlay_.Redirect()) {
-        STRATA_TRY_ASSIGN(redirect_, files_.GetXattrAt(dir, file, name.c_str()));
-        if (!IsRedirect(redirect_)) {
-          return Fail(EINVAL, "redirect", "'" + redirect_ + "' is not a redirect");
+        STRATA_TRY_ASSIGN(target_, files_.GetXattrAt(dir, file, name.c_str()));
+        if (!IsRedirect(target_)) {
+          return Fail(EINVAL, "redirect", "'" + target_ + "' is not a redirect");
         }
       } else if (S_ISREG(st.st_mode) && name == overlay_.Metacopy()) {
         entry.metacopy = st.st_size > 0 && st.st_blocks * kStatBlock < st.st_size;
       }
     }
-    if (entry.opaque) redirect_.clear();  // it wins, as in kernel overlayfs
+    if (entry.opaque) target_.clear();  // it wins, as in kernel overlayfs
     return {};
   }
 
   FileOps& files_;
   const OverlayXattrs overlay_;
   const ScanHints& hints_;
+  const IndexFile to_;
   IndexWriter writer_;
   std::deque<Link> links_;
-  std::string redirect_;
+  std::string target_;
 };
 
 }  // namespace
 
-Result<std::string> ScanLayer(FileOps& files, int root, const std::string& path, bool user_marks,
-                              const ScanHints& hints) {
-  return Scan(files, user_marks, hints).Run(root, path);
+Result<> ScanLayer(FileOps& files, int root, const std::string& path, bool user_marks,
+                   const IndexFile& to, const ScanHints& hints) {
+  return Scan(files, user_marks, to, hints).Run(root, path);
 }
 
 }  // namespace strata::layerstore

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file_ops.h"
+#include "layerstore/index/index_writer.h"
 
 namespace strata::layerstore {
 
@@ -22,13 +23,13 @@ struct ScanHints {
   std::function<bool(ino_t)> may_have_xattrs = nullptr;
 };
 
-// The bytes of the layer index of the directory open at `root` (not O_PATH), which the index will
+// Writes the layer index of the directory open at `root` (not O_PATH), which the index will
 // name `path`. Whiteouts, opaque and redirect marks in all their forms (docs/formats/upper.md) are
 // resolved; `user_marks`: marks are read from user.overlay.* instead of trusted.overlay.*. Walks
 // with one descriptor for each level of depth. EINVAL for a mark that no overlay writes; the first
 // error of a file system call. Changes nothing, access times included where the caller owns the
 // layer or is root.
-Result<std::string> ScanLayer(FileOps& files, int root, const std::string& path, bool user_marks,
-                              const ScanHints& hints = {});
+Result<> ScanLayer(FileOps& files, int root, const std::string& path, bool user_marks,
+                   const IndexFile& to, const ScanHints& hints = {});
 
 }  // namespace strata::layerstore

@@ -1,4 +1,4 @@
-// Chain indexes of directories that are in no store.
+// Indexes of directories that are in no store.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +9,10 @@
 #include "layerstore/index/layer_scan.h"
 
 namespace strata::support {
+
+// Writes the index of the layer directory `layer` to the file `name` in `dir`.
+Result<> WriteLayerIndex(const std::string& layer, const std::string& dir, const char* name,
+                         const layerstore::ScanHints& hints = {});
 
 // Indexes `layers` (top first, absolute) and writes the index of their chain into the existing
 // directory `chain`, for `stratafs -o chain=`. In two steps if `base` is not 0: first the chain of

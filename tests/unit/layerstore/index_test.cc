@@ -199,8 +199,7 @@ TEST_F(IndexTest, HoldsOneLayerWithItsMarks) {
   WriteFile(layer + "/escaped", "x");
   SetMark(layer + "/escaped", "trusted.overlay.overlay.opaque", "y");
 
-  const UniqueFd root = support::OpenFile(layer, O_RDONLY | O_DIRECTORY);
-  WriteFile(At("index"), Must(ScanLayer(FileOps::System(), root.get(), "fs", false)));
+  Must(support::WriteLayerIndex(layer, disk_, "index"));
   const IndexRef index = OpenIndex(At("index"));
   EXPECT_EQ(index->kind(), MetadataIndex::Kind::kLayer);
   EXPECT_EQ(index->layers().front().proof, LayerProof::Of(Lstat(layer)));
@@ -232,8 +231,7 @@ TEST_F(IndexTest, TellsLinkGroupsFromFilesThatShareAnInode) {
   std::filesystem::create_hard_link(layer + "/shared", layer + "/d/shared");
   const ino_t group = Lstat(layer + "/group").st_ino;
   const auto scan = [&](const ScanHints& hints) {
-    const UniqueFd root = support::OpenFile(layer, O_RDONLY | O_DIRECTORY);
-    WriteFile(At("index"), Must(ScanLayer(FileOps::System(), root.get(), "fs", false, hints)));
+    Must(support::WriteLayerIndex(layer, disk_, "index", hints));
     const IndexRef index = OpenIndex(At("index"));
     // Names and links, and whether the inode stands for the file; groups by the identity they have.
     std::map<std::string, Entry> found;
@@ -283,9 +281,8 @@ TEST_F(IndexTest, AsksOnlyThoseForXattrsThatMayHaveSome) {
     SetMark(layer + "/" + name, "user.a", "b");
   }
   const ino_t one = Lstat(layer + "/one").st_ino;
-  const UniqueFd root = support::OpenFile(layer, O_RDONLY | O_DIRECTORY);
   const ScanHints hints{.may_have_xattrs = [&](ino_t inode) { return inode == one; }};
-  WriteFile(At("index"), Must(ScanLayer(FileOps::System(), root.get(), "fs", false, hints)));
+  Must(support::WriteLayerIndex(layer, disk_, "index", hints));
   std::map<std::string, Entry> found;
   const IndexRef index = OpenIndex(At("index"));
   Must(Walk(*index, MetadataIndex::kRoot, "", found));
@@ -319,8 +316,7 @@ TEST_F(IndexTest, RefusesRedirectsThatNobodyWrites) {
     const std::string layer = MakeLayer();
     MakeDir(layer + "/d");
     SetMark(layer + "/d", kRedirect, wrong);
-    const UniqueFd root = support::OpenFile(layer, O_RDONLY | O_DIRECTORY);
-    const auto scanned = ScanLayer(FileOps::System(), root.get(), "fs", false);
+    const auto scanned = support::WriteLayerIndex(layer, disk_, "index");
     ASSERT_FALSE(scanned.has_value()) << wrong;
     EXPECT_EQ(scanned.error().code(), EINVAL);
   }
@@ -442,7 +438,9 @@ TEST_F(DamageTest, NoNumberIsBelieved) {
 
 // The format does not change by accident: docs/formats/index.md.
 TEST(IndexFormat, BytesAreThoseOfVersionTwo) {
-  IndexWriter writer(MetadataIndex::Kind::kChain, false);
+  const auto temp = Must(support::TempRoot::Create());
+  const UniqueFd dir = support::OpenFile(temp.path(), O_RDONLY | O_DIRECTORY);
+  IndexWriter writer(FileOps::System(), dir.get(), MetadataIndex::Kind::kChain, false);
   writer.AddLayer({{7, 1'700'000'000, 5}, 4096, "../../../layers/sha256/ab/fs"});
   Entry root;
   root.attr.st_mode = S_IFDIR | 0755;
@@ -458,10 +456,14 @@ TEST(IndexFormat, BytesAreThoseOfVersionTwo) {
   entries[1].attr.st_mode = S_IFLNK | 0777;
   entries[1].identity = 1;
   entries[1].attr.st_mtim = {1'600'000'000, 123'456'789};
-  Must(writer.Fill(MetadataIndex::kRoot, entries));
+  writer.Begin(MetadataIndex::kRoot);
+  for (Entry& entry : entries) Must(writer.Add(entry));
+  Must(writer.End());
   const std::vector<MetadataIndex::Place> moves = {{0, 0, "old"}};
-  Must(writer.Fill(1, {}, moves));
-  const std::string bytes = writer.Finish();
+  writer.Begin(1);
+  Must(writer.End(moves));
+  Must(writer.Finish(support::OpenFile(temp.At("index"), O_WRONLY | O_CREAT).get()));
+  const std::string bytes = support::ReadFile(temp.At("index"));
   EXPECT_EQ(bytes.size(), 56U + 32 + 28 + 8 + 2 * 24 + 3 * 112 + 12 + 6);
   EXPECT_EQ(Digest::Of(bytes).Hex(),
             "2d0375ea4ded9175fa94d9d488242358e637217f6694b4dadf5c6118d6f65e39");
