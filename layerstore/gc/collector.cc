@@ -1,5 +1,6 @@
 #include "layerstore/gc/collector.h"
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -35,9 +36,9 @@ Result<std::set<std::string>> Set(Connection& connection, const char* sql) {
 // One collection: marks and sweeps within the transaction it is given.
 class Sweep {
  public:
-  Sweep(StoreRoot& root, Connection& connection, PruneReport& report,
+  Sweep(StoreRoot& root, Connection& connection, bool dry_run, PruneReport& report,
         std::vector<std::string>& trash)
-      : root_(root), connection_(connection), report_(report), trash_(trash) {}
+      : root_(root), connection_(connection), dry_run_(dry_run), report_(report), trash_(trash) {}
 
   Result<> Run() {
     STRATA_TRY(DropDeadLeases());
@@ -132,6 +133,7 @@ class Sweep {
         report_.reclaimed += static_cast<std::uint64_t>(st.st_size);
         removed->push_back(*digest);
       }
+      if (dry_run_) continue;
       STRATA_TRY_ASSIGN(std::string trashed, root_.MoveToTrash(dir, name));
       if (!trashed.empty()) trash_.push_back(std::move(trashed));
     }
@@ -140,36 +142,45 @@ class Sweep {
 
   StoreRoot& root_;
   Connection& connection_;
+  const bool dry_run_;
   PruneReport& report_;
   std::vector<std::string>& trash_;
 };
 
-Result<> CollectInto(Store& store, PruneReport& report) {
+// Whatever `before` does and the sweep after it are one transaction.
+Result<PruneReport> Run(Store& store, bool dry_run,
+                        const std::function<Result<>(Connection&, PruneReport&)>& before) {
   StoreRoot& root = store.store_root();
   STRATA_TRY(root.staging());
+  PruneReport report;
   std::vector<std::string> trash;
-  auto swept = store.database()->Write(
-      [&](Connection& connection) { return Sweep(root, connection, report, trash).Run(); });
+  bool done = false;
+  auto swept = store.database()->Write([&](Connection& connection) -> Result<> {
+    STRATA_TRY(before(connection, report));
+    STRATA_TRY(Sweep(root, connection, dry_run, report, trash).Run());
+    done = true;
+    if (dry_run) return Fail(ECANCELED, "dry run");  // undoes what was done to find out
+    return {};
+  });
   // Even after a failure: what is in the trash is out of the store.
   for (const std::string& name : trash) STRATA_TRY(root.EmptyTrash(name));
-  return swept;
+  if (!swept && !(dry_run && done)) return std::unexpected(std::move(swept).error());
+  return report;
 }
 
 }  // namespace
 
-Result<PruneReport> Collect(Store& store) {
-  PruneReport report;
-  STRATA_TRY(CollectInto(store, report));
-  return report;
+Result<PruneReport> Collect(Store& store, bool dry_run) {
+  return Run(store, dry_run, [](Connection&, PruneReport&) -> Result<> { return {}; });
 }
 
 Result<PruneReport> Prune(Store& store, const PruneOptions& options) {
-  STRATA_TRY_ASSIGN(ImageRemoval removal, store.images().RemoveUnused(options.all));
-  PruneReport report;
-  report.untagged = std::move(removal.untagged);
-  report.images = std::move(removal.deleted);
-  STRATA_TRY(CollectInto(store, report));
-  return report;
+  return Run(store, options.dry_run, [&](Connection& connection, PruneReport& report) -> Result<> {
+    STRATA_TRY_ASSIGN(ImageRemoval removal, ImageStore::RemoveUnused(connection, options.images));
+    report.untagged = std::move(removal.untagged);
+    report.images = std::move(removal.deleted);
+    return {};
+  });
 }
 
 }  // namespace strata::layerstore

@@ -10,6 +10,7 @@
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "layerstore/meta/image_store.h"
 #include "layerstore/oci/reference.h"
 
 namespace strata::layerstore {
@@ -17,7 +18,8 @@ namespace strata::layerstore {
 class Store;
 
 struct PruneOptions {
-  bool all = false;  // every image without users, not only those without a tag
+  PrunePolicy images = {};
+  bool dry_run = false;  // only tell what would be removed
 };
 
 struct PruneReport {
@@ -28,9 +30,9 @@ struct PruneReport {
   std::uint64_t reclaimed = 0;  // bytes: content of layers and blobs removed
 };
 
-// Removes unused images, then garbage. Images with users stay.
+// Removes unused images and all garbage, at once or not at all. Images with users stay.
 Result<PruneReport> Prune(Store& store, const PruneOptions& options);
 // Removes garbage only; call it after images were removed.
-Result<PruneReport> Collect(Store& store);
+Result<PruneReport> Collect(Store& store, bool dry_run = false);
 
 }  // namespace strata::layerstore

@@ -113,6 +113,7 @@ Result<> LayerSinkImpl::KeepBlob() {
   STRATA_TRY_ASSIGN(const BlobInfo info, blob_writer_->Commit(expected, std::nullopt));
   blob_.blob = info.digest;
   blob_.size = info.size;
+  blob_.kept = true;
   return {};
 }
 

@@ -30,6 +30,7 @@ Result<std::vector<LayerBlob>> ReadBlobs(const std::shared_ptr<Database>& databa
       STRATA_TRY_ASSIGN(blob.diff_id, Digest::Parse(statement.Text(1)));
       blob.size = static_cast<std::uint64_t>(statement.Integer(2));
       blob.media_type = statement.Text(3);
+      if (!statement.IsNull(4)) blob.kept = statement.Integer(4) != 0;
       blobs.push_back(std::move(blob));
     }
   }));
@@ -115,17 +116,18 @@ Result<LayerInfo> LayerStore::Unpack(const Digest& blob, const Digest& diff_id,
 }
 
 Result<LayerBlob> LayerStore::FindBlob(const Digest& blob) {
-  STRATA_TRY_ASSIGN(auto found, ReadBlobs(database_,
-                                          "SELECT blob, diff_id, size, media_type FROM layer_blobs "
-                                          "WHERE blob=?1",
-                                          blob));
+  STRATA_TRY_ASSIGN(auto found,
+                    ReadBlobs(database_,
+                              "SELECT blob, diff_id, size, media_type, kept FROM layer_blobs "
+                              "WHERE blob=?1",
+                              blob));
   if (found.empty()) return Fail(ENOENT, "find blob", blob.ToString());
   return std::move(found.front());
 }
 
 Result<std::vector<LayerBlob>> LayerStore::Blobs(const Digest& diff_id) {
   return ReadBlobs(database_,
-                   "SELECT blob, diff_id, size, media_type FROM layer_blobs WHERE diff_id=?1 "
+                   "SELECT blob, diff_id, size, media_type, kept FROM layer_blobs WHERE diff_id=?1 "
                    "ORDER BY blob",
                    diff_id);
 }
@@ -160,12 +162,15 @@ Result<> LayerStore::Record(const LayerInfo& info, const LayerBlob& blob) {
                    .Run());
     STRATA_TRY_ASSIGN(
         Statement row,
-        connection.Prepare("INSERT INTO layer_blobs VALUES (?1, ?2, ?3, ?4) ON CONFLICT (blob) "
-                           "DO UPDATE SET diff_id=?2, size=?3, media_type=?4"));
+        connection.Prepare("INSERT INTO layer_blobs (blob, diff_id, size, media_type, kept) VALUES "
+                           "(?1, ?2, ?3, ?4, ?5) ON CONFLICT (blob) DO UPDATE SET diff_id=?2, "
+                           // An unpacking that keeps nothing does not take away what is kept.
+                           "size=?3, media_type=?4, kept=iif(?5, 1, kept)"));
     return row.Bind(1, blob.blob.ToString())
         .Bind(2, blob.diff_id.ToString())
         .Bind(3, static_cast<std::int64_t>(blob.size))
         .Bind(4, blob.media_type)
+        .Bind(5, std::int64_t{blob.kept.value_or(false)})
         .Run();
   });
 }

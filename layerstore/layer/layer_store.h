@@ -35,6 +35,9 @@ struct LayerBlob {
   std::uint64_t size = 0;
   std::string media_type;
   Digest diff_id;
+  // Whether its bytes should be in the blob store; nothing where an earlier program did not note
+  // it.
+  std::optional<bool> kept = {};
 };
 
 // What is known of a layer before its bytes arrive.

@@ -81,8 +81,9 @@ Result<Statement> SelectRows(Connection& connection, const Digest* id, const std
 Result<std::vector<Image>> SelectImages(Connection& connection, const Digest* id) {
   STRATA_TRY_ASSIGN(
       Statement statement,
-      SelectRows(connection, id, "id, manifest_digest, manifest_media_type, size, created, added",
-                 "images", "id", "created DESC, added DESC, id"));
+      SelectRows(connection, id,
+                 "id, manifest_digest, manifest_media_type, size, created, added, used", "images",
+                 "id", "created DESC, added DESC, id"));
   std::vector<Image> images;
   for (;;) {
     STRATA_TRY_ASSIGN(const bool row, statement.Step());
@@ -94,6 +95,7 @@ Result<std::vector<Image>> SelectImages(Connection& connection, const Digest* id
     image.size = static_cast<std::uint64_t>(statement.Integer(3));
     image.created = statement.Integer(4);
     image.added = statement.Integer(5);
+    image.used = statement.Integer(6);
     images.push_back(std::move(image));
   }
 }
@@ -191,6 +193,13 @@ Result<std::optional<ImageIndex>> LoadIndex(Connection& connection, const Refere
 Result<std::set<Digest>> IndexImages(Connection& connection) {
   STRATA_TRY_ASSIGN(Statement statement,
                     connection.Prepare("SELECT DISTINCT image FROM index_images"));
+  STRATA_TRY_ASSIGN(const auto images, Digests(std::move(statement)));
+  return std::set<Digest>(images.begin(), images.end());
+}
+
+Result<std::set<Digest>> UsedImages(Connection& connection) {
+  STRATA_TRY_ASSIGN(Statement statement,
+                    connection.Prepare("SELECT DISTINCT image FROM image_users"));
   STRATA_TRY_ASSIGN(const auto images, Digests(std::move(statement)));
   return std::set<Digest>(images.begin(), images.end());
 }

@@ -35,6 +35,8 @@ Result<std::vector<std::string>> UsersNamed(Connection& connection, std::string_
 Result<std::optional<ImageIndex>> LoadIndex(Connection& connection, const Reference& name);
 // Those that are in an index, all of whose names are tags.
 Result<std::set<Digest>> IndexImages(Connection& connection);
+// Those with users.
+Result<std::set<Digest>> UsedImages(Connection& connection);
 // Removes indexes that no name stands for any more. Their images stay.
 Result<> DropUnnamedIndexes(Connection& connection);
 // The image that has this tag or repository digest.

@@ -1,6 +1,10 @@
 // Removing images and their names, by docker's rules (declared in image_store.h).
+#include <algorithm>
+#include <optional>
 #include <set>
+#include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "base/try.h"
 #include "layerstore/meta/database.h"
@@ -92,6 +96,64 @@ Result<> RemoveUnnamedIndexes(Connection& connection, ImageRemoval& removal) {
   return {};
 }
 
+// Without users and as the policy says, those not used for longest first.
+Result<std::vector<Image>> PruneCandidates(Connection& connection, const PrunePolicy& policy) {
+  STRATA_TRY_ASSIGN(auto images, LoadImages(connection));
+  STRATA_TRY_ASSIGN(const auto in_indexes, IndexImages(connection));
+  STRATA_TRY_ASSIGN(const auto used, UsedImages(connection));
+  std::erase_if(images, [&](const Image& image) {
+    const bool named = !image.tags.empty() || in_indexes.contains(image.id);
+    return (named && !policy.all) || used.contains(image.id) ||
+           (policy.unused_since && image.used >= *policy.unused_since) ||
+           (policy.created_before && image.created >= *policy.created_before);
+  });
+  std::ranges::stable_sort(images, {}, &Image::used);
+  return images;
+}
+
+// What the layers that something needs take, with their blobs, while images go one by one.
+class LiveBytes {
+ public:
+  static Result<LiveBytes> Read(Connection& connection) {
+    LiveBytes bytes;
+    STRATA_TRY_ASSIGN(
+        Statement layers,
+        connection.Prepare(
+            "SELECT diff_id, coalesce(disk, size) + (SELECT coalesce(sum(size), 0) "
+            "FROM layer_blobs WHERE layer_blobs.diff_id=layers.diff_id AND kept IS NOT 0), "
+            "(SELECT count(*) FROM image_layers WHERE "
+            "image_layers.diff_id=layers.diff_id) + "
+            "(SELECT count(*) FROM user_layers WHERE "
+            "user_layers.diff_id=layers.diff_id) FROM layers"));
+    for (;;) {
+      STRATA_TRY_ASSIGN(const bool row, layers.Step());
+      if (!row) return bytes;
+      STRATA_TRY_ASSIGN(const Digest diff_id, Digest::Parse(layers.Text(0)));
+      const Layer layer{static_cast<std::uint64_t>(layers.Integer(1)), layers.Integer(2)};
+      if (layer.needed == 0) continue;  // garbage already
+      bytes.total_ += layer.bytes;
+      bytes.layers_.emplace(diff_id, layer);
+    }
+  }
+
+  std::uint64_t total() const { return total_; }
+
+  void Drop(const Image& image) {
+    for (const Digest& diff_id : image.diff_ids) {
+      const auto layer = layers_.find(diff_id);
+      if (layer != layers_.end() && --layer->second.needed == 0) total_ -= layer->second.bytes;
+    }
+  }
+
+ private:
+  struct Layer {
+    std::uint64_t bytes;
+    std::int64_t needed;  // by how many images and users
+  };
+  std::unordered_map<Digest, Layer> layers_;
+  std::uint64_t total_ = 0;
+};
+
 }  // namespace
 
 Result<> ImageStore::Untag(const Reference& name) {
@@ -113,18 +175,19 @@ Result<ImageRemoval> ImageStore::Remove(std::string_view name_or_id, bool force)
   return removal;
 }
 
-Result<ImageRemoval> ImageStore::RemoveUnused(bool all) {
+Result<ImageRemoval> ImageStore::RemoveUnused(Connection& connection, const PrunePolicy& policy) {
   ImageRemoval removal;
-  STRATA_TRY(database_->Write([&](Connection& connection) -> Result<> {
-    STRATA_TRY_ASSIGN(const auto images, LoadImages(connection));
-    STRATA_TRY_ASSIGN(const auto in_indexes, IndexImages(connection));
-    for (const Image& image : images) {
-      if (!all && (!image.tags.empty() || in_indexes.contains(image.id))) continue;
-      STRATA_TRY_ASSIGN(const auto users, UsersOf(connection, image.id));
-      if (users.empty()) STRATA_TRY(DeleteImage(connection, image, removal));
-    }
-    return DropUnnamedIndexes(connection);
-  }));
+  STRATA_TRY_ASSIGN(const auto images, PruneCandidates(connection, policy));
+  std::optional<LiveBytes> bytes;
+  if (policy.keep_bytes) {
+    STRATA_TRY_ASSIGN(bytes, LiveBytes::Read(connection));
+  }
+  for (const Image& image : images) {
+    if (bytes && bytes->total() <= *policy.keep_bytes) break;
+    STRATA_TRY(DeleteImage(connection, image, removal));
+    if (bytes) bytes->Drop(image);
+  }
+  STRATA_TRY(DropUnnamedIndexes(connection));
   return removal;
 }
 

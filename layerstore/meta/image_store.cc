@@ -99,6 +99,11 @@ Result<> InsertName(Connection& connection, const Digest& id, const Reference& n
   return {};
 }
 
+Result<> NoteUse(Connection& connection, const Digest& id) {
+  STRATA_TRY_ASSIGN(Statement used, connection.Prepare("UPDATE images SET used=?2 WHERE id=?1"));
+  return used.Bind(1, id.ToString()).Bind(2, std::int64_t{std::time(nullptr)}).Run();
+}
+
 Result<CheckedImage> CheckImage(const NewImage& image) {
   STRATA_TRY_ASSIGN(ImageConfig config, ParseImageConfig(image.config_json));
   const Digest id = Digest::Of(image.config_json);
@@ -250,6 +255,7 @@ Result<> ImageStore::Tag(const Digest& id, const Reference& name) {
   return database_->Write([&](Connection& connection) -> Result<> {
     STRATA_TRY(LoadImage(connection, id));
     STRATA_TRY(InsertName(connection, id, name));
+    STRATA_TRY(NoteUse(connection, id));
     return DropUnnamedIndexes(connection);
   });
 }
@@ -268,8 +274,7 @@ Result<> ImageStore::AddUser(Connection& connection, const Digest& id, std::stri
   STRATA_TRY_ASSIGN(Statement insert,
                     connection.Prepare("INSERT INTO image_users VALUES (?1, ?2)"));
   STRATA_TRY(insert.Bind(1, user).Bind(2, id.ToString()).Run());
-  STRATA_TRY_ASSIGN(Statement used, connection.Prepare("UPDATE images SET used=?2 WHERE id=?1"));
-  STRATA_TRY(used.Bind(1, id.ToString()).Bind(2, std::int64_t{std::time(nullptr)}).Run());
+  STRATA_TRY(NoteUse(connection, id));
   // Its layers outlive the image's forced removal.
   STRATA_TRY_ASSIGN(Statement layers,
                     connection.Prepare("INSERT OR IGNORE INTO user_layers SELECT ?1, diff_id FROM "

@@ -63,6 +63,7 @@ struct Image {
   std::uint64_t size = 0;    // bytes of all its layers unpacked
   std::int64_t created = 0;  // Unix seconds from the config; 0 if it does not say
   std::int64_t added = 0;    // Unix seconds when it entered this store
+  std::int64_t used = 0;     // Unix seconds when it was last put, tagged or given to a user
 };
 
 // Everything about one image.
@@ -77,6 +78,19 @@ struct ImageDetail {
 struct ImageRemoval {
   std::vector<Reference> untagged;
   std::vector<Digest> deleted;  // image ids
+};
+
+// Which images a prune removes, of those without users.
+struct PrunePolicy {
+  // Those with tags and those of indexes, too.
+  bool all = false;
+  // Only those last put, tagged or given to a user before; Unix seconds.
+  std::optional<std::int64_t> unused_since = {};
+  // Only those created before, by their configuration; Unix seconds.
+  std::optional<std::int64_t> created_before = {};
+  // Those not used for longest first, and no more once the layers and blobs of what stays take at
+  // most this many bytes.
+  std::optional<std::uint64_t> keep_bytes = {};
 };
 
 // Images, tags and who uses them. Thread-safe; several processes may share the database. Removing
@@ -116,9 +130,8 @@ class ImageStore {
   // deleted while it has users, unless `force`.
   Result<ImageRemoval> Remove(std::string_view name_or_id, bool force);
 
-  // Removes every image without users that neither has a tag nor is one of an index, or with `all`
-  // every image without users.
-  Result<ImageRemoval> RemoveUnused(bool all);
+  // Removes images without users; by default those that have no tag and are in no index.
+  static Result<ImageRemoval> RemoveUnused(Connection& connection, const PrunePolicy& policy);
 
   // Marks the image as used, by a container for instance ("container:<id>"); idempotent. A user
   // keeps the image's layers even if the image is removed by force. The pair below can also join a

@@ -95,6 +95,7 @@ ALTER TABLE layers ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE layers ADD COLUMN user_marks INTEGER;
 ALTER TABLE layers ADD COLUMN verified INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX layers_by_verification ON layers (verified);
+ALTER TABLE layer_blobs ADD COLUMN kept INTEGER;
 
 ALTER TABLE images ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
 UPDATE images SET used=added;

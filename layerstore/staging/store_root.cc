@@ -95,8 +95,9 @@ StagedName::~StagedName() {
   }
 }
 
-Result<std::unique_ptr<StoreRoot>> StoreRoot::Open(const std::string& path, bool read_only,
+Result<std::unique_ptr<StoreRoot>> StoreRoot::Open(const std::string& path, const Options& options,
                                                    FileOps& ops) {
+  const bool read_only = options.read_only;
   std::error_code code;
   const std::filesystem::path absolute = std::filesystem::absolute(path, code);
   if (code) return Fail(code.value(), "store root", path);
@@ -104,6 +105,7 @@ Result<std::unique_ptr<StoreRoot>> StoreRoot::Open(const std::string& path, bool
   if (!read_only) STRATA_TRY(MakeDirs(ops, std::string(DirName(root->path_))));
   STRATA_TRY(root->OpenDirectories(read_only));
   if (!read_only) {
+    if (options.delete_in_background) root->emptier_.emplace(ops, root->trash_.get());
     STRATA_TRY(root->TakeStaging());
     STRATA_TRY(root->CleanUp());
   }
@@ -176,8 +178,14 @@ Result<> StoreRoot::TakeStaging() {
 
 StoreRoot::~StoreRoot() {
   if (!staging_) return;
-  // The lock is held until the directory is gone from tmp/.
-  Ignore(Discard(tmp_.get(), owner_), "the next start removes a dead process's staging");
+  // The lock is held until the directory is gone from tmp/. Not in the background, which ends now.
+  constexpr const char* kWhyIgnored = "the next start removes a dead process's staging";
+  auto trashed = MoveToTrash(tmp_.get(), owner_);
+  if (!trashed) {
+    Ignore(std::unexpected(std::move(trashed).error()), kWhyIgnored);
+  } else if (!trashed->empty()) {
+    Ignore(RemoveTree(ops_, trash_.get(), trashed->c_str()), kWhyIgnored);
+  }
 }
 
 Result<int> StoreRoot::staging() const {
@@ -231,7 +239,15 @@ Result<std::string> StoreRoot::MoveToTrash(int dir, const std::string& name) {
 }
 
 Result<> StoreRoot::EmptyTrash(const std::string& name) {
+  if (emptier_) {
+    emptier_->Add(name);
+    return {};
+  }
   return RemoveTree(ops_, trash_.get(), name.c_str());
+}
+
+void StoreRoot::WaitForTrash() {
+  if (emptier_) emptier_->Wait();
 }
 
 Result<> StoreRoot::Discard(int dir, const std::string& name) {

@@ -14,6 +14,7 @@
 #include "base/file_lock.h"
 #include "base/file_ops.h"
 #include "base/unique_fd.h"
+#include "layerstore/staging/trash_emptier.h"
 
 namespace strata::layerstore {
 
@@ -58,9 +59,13 @@ class LayerLock {
 //   trash/           renamed here, deleted later
 class StoreRoot {
  public:
-  // Makes what is missing unless `read_only`; then also takes a staging directory and removes what
+  struct Options {
+    bool read_only = false;
+    bool delete_in_background = false;
+  };
+  // Makes what is missing unless read-only; then also takes a staging directory and removes what
   // dead processes left. `ops` must outlive it.
-  static Result<std::unique_ptr<StoreRoot>> Open(const std::string& path, bool read_only,
+  static Result<std::unique_ptr<StoreRoot>> Open(const std::string& path, const Options& options,
                                                  FileOps& ops);
   StoreRoot(const StoreRoot&) = delete;
   StoreRoot& operator=(const StoreRoot&) = delete;
@@ -91,11 +96,14 @@ class StoreRoot {
   // taken.
   Result<> PublishTree(StagedName& staged, int target_dir, const std::string& name);
 
-  // Takes `name` out of `dir` at once and deletes it afterwards; not there: success.
+  // Takes `name` out of `dir` at once and deletes it afterwards, or in the background; not there:
+  // success.
   Result<> Discard(int dir, const std::string& name);
   // Only the first half: renames into trash/ and returns the name there; empty if it was not there.
   Result<std::string> MoveToTrash(int dir, const std::string& name);
   Result<> EmptyTrash(const std::string& name);
+  // Until nothing is left to delete in the background.
+  void WaitForTrash();
 
   // Waits for the lock of a layer. It is for threads as much as for processes.
   Result<LayerLock> LockLayer(const Digest& diff_id);
@@ -120,6 +128,7 @@ class StoreRoot {
   std::string owner_;
   std::optional<FileLock> staging_;
   std::atomic<std::uint64_t> next_ = 0;
+  std::optional<TrashEmptier> emptier_;  // if in the background
 };
 
 }  // namespace strata::layerstore

@@ -24,7 +24,9 @@ Store::~Store() = default;
 Result<std::unique_ptr<Store>> Store::Open(const StoreOptions& options) {
   FileOps& ops = options.ops != nullptr ? *options.ops : FileOps::System();
   auto parts = std::make_unique<Parts>();
-  STRATA_TRY_ASSIGN(parts->root, StoreRoot::Open(options.root, options.read_only, ops));
+  STRATA_TRY_ASSIGN(
+      parts->root,
+      StoreRoot::Open(options.root, {options.read_only, options.delete_in_background}, ops));
   STRATA_TRY_ASSIGN(parts->database,
                     OpenStoreDatabase(parts->root->path() + "/meta.db", options.read_only));
   parts->blobs = std::make_unique<BlobStore>(*parts->root);

@@ -21,6 +21,9 @@ namespace strata::layerstore {
 struct StoreOptions {
   std::string root;        // made, mode 0700, if it is not there (unless read_only)
   bool read_only = false;  // nothing is written, not even the start-up cleanup
+  // What leaves the store is deleted by a thread of its own; else before the call returns that
+  // removed it.
+  bool delete_in_background = false;
   FileOps* ops = nullptr;  // FileOps::System() if null; must outlive the store
 };
 

@@ -40,6 +40,7 @@ void AddStreamRoutes(Router& router, const ApiContext& context);
 void AddExecRoutes(Router& router, const ApiContext& context);
 void AddVolumeRoutes(Router& router, const ApiContext& context);
 void AddStrataRoutes(Router& router, const ApiContext& context);
+void AddStoreRoutes(Router& router, const ApiContext& context);
 
 // Answers one request: version check, routing, errors. Called by many threads at once.
 void HandleRequest(const Router& router, Exchange& exchange);

@@ -3,6 +3,7 @@
 
 #include "base/try.h"
 #include "manager/api/api.h"
+#include "manager/api/deletions.h"
 #include "manager/api/image_stream.h"
 #include "manager/api/replies.h"
 #include "manager/api/router.h"
@@ -215,15 +216,6 @@ Result<> Tag(Exchange& exchange, const ApiContext& context, const std::string& n
   return ReplyNothing(exchange, 201);
 }
 
-json Deletions(const std::vector<ImageDeletion>& deletions) {
-  json list = json::array();
-  for (const auto& deletion : deletions) {
-    const bool untagged = deletion.what == ImageDeletion::What::kUntagged;
-    list.push_back({{untagged ? "Untagged" : "Deleted", deletion.name}});
-  }
-  return list;
-}
-
 Result<> Remove(Exchange& exchange, const ApiContext& context, const std::string& name) {
   STRATA_TRY_ASSIGN(const auto deletions,
                     context.images.Remove(name, exchange.request().QueryFlag("force")));
@@ -232,17 +224,18 @@ Result<> Remove(Exchange& exchange, const ApiContext& context, const std::string
     context.events.Publish(
         {"image", untagged ? "untag" : "delete", deletion.name, {{"name", deletion.name}}});
   }
-  return ReplyJson(exchange, 200, Deletions(deletions));
+  return ReplyJson(exchange, 200, DeletionsJson(deletions));
 }
 
 Result<> Prune(Exchange& exchange, const ApiContext& context) {
   STRATA_TRY_ASSIGN(const Filters filters, Filters::Parse(exchange.request(), {"dangling"}));
   const auto& dangling = filters.Values("dangling");
   const bool all = !dangling.empty() && (dangling[0] == "false" || dangling[0] == "0");
-  STRATA_TRY_ASSIGN(const ImagePruneOutcome outcome, context.images.Prune(all));
+  STRATA_TRY_ASSIGN(const ImagePruneOutcome outcome,
+                    context.images.Prune({.images = {.all = all}}));
   return ReplyJson(
       exchange, 200,
-      {{"ImagesDeleted", Deletions(outcome.deletions)}, {"SpaceReclaimed", outcome.reclaimed}});
+      {{"ImagesDeleted", DeletionsJson(outcome.deletions)}, {"SpaceReclaimed", outcome.reclaimed}});
 }
 
 }  // namespace

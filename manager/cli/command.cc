@@ -20,6 +20,7 @@ constexpr Part kParts[] = {
     {"Images", ImageCommands},
     {"Files of an image without a container", MountCommands},
     {"Volumes", VolumeCommands},
+    {"The layer store", StoreCommands},
     {"The daemon", SystemCommands},
 };
 

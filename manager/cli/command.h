@@ -64,6 +64,7 @@ std::vector<Command> RunCommands();
 std::vector<Command> ContainerCommands();
 std::vector<Command> VolumeCommands();
 std::vector<Command> MountCommands();
+std::vector<Command> StoreCommands();
 std::vector<Command> SystemCommands();
 
 // The command that the first words name, and how many words that took; null if none.

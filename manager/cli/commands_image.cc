@@ -5,6 +5,7 @@
 #include "base/try.h"
 #include "manager/cli/command.h"
 #include "manager/cli/confirm.h"
+#include "manager/cli/deletions.h"
 #include "manager/cli/filters.h"
 #include "manager/cli/inspect.h"
 #include "manager/cli/reference.h"
@@ -107,15 +108,6 @@ Result<int> RunImages(Context& context, const Flags& flags) {
                                                        flags.Value("format"), flags.On("quiet")));
   Print(text);
   return 0;
-}
-
-void PrintDeletions(const Json& deletions) {
-  for (const Json& deletion : deletions) {
-    const std::string untagged = TextAt(deletion, "Untagged");
-    if (!untagged.empty()) Print("Untagged: " + untagged + "\n");
-    const std::string deleted = TextAt(deletion, "Deleted");
-    if (!deleted.empty()) Print("Deleted: " + deleted + "\n");
-  }
 }
 
 Result<int> RunRmi(Context& context, const Flags& flags) {

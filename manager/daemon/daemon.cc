@@ -126,7 +126,8 @@ Result<> RunDaemon(const DaemonOptions& options) {
                     OciRuntime::Probe({options.runtime, JoinPath(options.run_root, "runtime")}));
   STRATA_TRY_ASSIGN(const auto monitor,
                     Monitor::Open({"", runtime->path(), runtime->state_root()}));
-  STRATA_TRY_ASSIGN(const auto store, layerstore::Store::Open({.root = options.data_root}));
+  STRATA_TRY_ASSIGN(const auto store, layerstore::Store::Open({.root = options.data_root,
+                                                               .delete_in_background = true}));
   ImageServiceOptions image_options;
   image_options.insecure_registries = options.insecure_registries;
   ImageService images(*store, image_options);
@@ -148,6 +149,7 @@ Result<> RunDaemon(const DaemonOptions& options) {
   AddExecRoutes(router, context);
   AddVolumeRoutes(router, context);
   AddStrataRoutes(router, context);
+  AddStoreRoutes(router, context);
 
   std::vector<UniqueFd> listeners;
   for (const auto& host : options.hosts) {

@@ -48,6 +48,16 @@ bool MatchesLabel(const layerstore::ImageConfig& config, const std::string& want
 // Container ids among an image's users.
 constexpr std::string_view kContainerUser = "container:";
 
+ImagePruneOutcome OutcomeOf(const layerstore::PruneReport& report) {
+  ImagePruneOutcome outcome;
+  outcome.reclaimed = report.reclaimed;
+  outcome.blobs = report.blobs.size();
+  for (const Reference& name : report.untagged) outcome.deletions.push_back(Untagged(name));
+  for (const Digest& id : report.images) outcome.deletions.push_back(Deleted(id));
+  for (const Digest& layer : report.layers) outcome.deletions.push_back(Deleted(layer));
+  return outcome;
+}
+
 }  // namespace
 
 ImageService::ImageService(layerstore::Store& store, ImageServiceOptions options)
@@ -162,14 +172,14 @@ Result<std::vector<ImageDeletion>> ImageService::Remove(std::string_view name_or
   return deletions;
 }
 
-Result<ImagePruneOutcome> ImageService::Prune(bool all) {
-  STRATA_TRY_ASSIGN(const layerstore::PruneReport report, layerstore::Prune(store_, {.all = all}));
-  ImagePruneOutcome outcome;
-  outcome.reclaimed = report.reclaimed;
-  for (const Reference& name : report.untagged) outcome.deletions.push_back(Untagged(name));
-  for (const Digest& id : report.images) outcome.deletions.push_back(Deleted(id));
-  for (const Digest& layer : report.layers) outcome.deletions.push_back(Deleted(layer));
-  return outcome;
+Result<ImagePruneOutcome> ImageService::Prune(const layerstore::PruneOptions& options) {
+  STRATA_TRY_ASSIGN(const layerstore::PruneReport report, layerstore::Prune(store_, options));
+  return OutcomeOf(report);
+}
+
+Result<ImagePruneOutcome> ImageService::CollectGarbage(bool dry_run) {
+  STRATA_TRY_ASSIGN(const layerstore::PruneReport report, layerstore::Collect(store_, dry_run));
+  return OutcomeOf(report);
 }
 
 Result<ContainerDefaults> ImageService::Defaults(std::string_view name_or_id) {

@@ -75,6 +75,7 @@ struct ImageDeletion {
 
 struct ImagePruneOutcome {
   std::vector<ImageDeletion> deletions;
+  std::size_t blobs = 0;
   std::uint64_t reclaimed = 0;  // bytes
 };
 
@@ -125,8 +126,10 @@ class ImageService {
   Result<> Tag(std::string_view name_or_id, const layerstore::Reference& name);
   // docker's `rmi`: names first, then the image with the last of them, then layers nobody needs.
   Result<std::vector<ImageDeletion>> Remove(std::string_view name_or_id, bool force);
-  // Removes images without a tag (with `all`: without a user), and every layer nobody needs.
-  Result<ImagePruneOutcome> Prune(bool all);
+  // Removes images without users, as the options say, and everything that nothing needs.
+  Result<ImagePruneOutcome> Prune(const layerstore::PruneOptions& options);
+  // The second half alone: layers, blobs and indexes that nothing needs.
+  Result<ImagePruneOutcome> CollectGarbage(bool dry_run);
 
   Result<ContainerDefaults> Defaults(std::string_view name_or_id);
 

@@ -3,7 +3,6 @@
 // start leaves nothing behind.
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <set>
@@ -11,12 +10,7 @@
 #include <tuple>
 #include <vector>
 
-#include "base/fault_file_ops.h"
-#include "tests/fault/layerstore_image.h"
-#include "tests/support/fault_plan.h"
-#include "tests/support/fault_vfs.h"
-#include "tests/support/process.h"
-#include "tests/support/unsynced_file_ops.h"
+#include "tests/fault/store_steps.h"
 
 namespace strata::layerstore {
 namespace {
@@ -29,16 +23,6 @@ using support::Must;
 using support::TarBuilder;
 using support::UnsyncedFileOps;
 
-// Far more than any operation here has.
-constexpr std::uint64_t kStepsMax = 1000;
-
-// Sanitizers make every step ten times as slow, and look at the same code in each.
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr std::uint64_t kStride = 5;
-#else
-constexpr std::uint64_t kStride = 1;
-#endif
-
 // A way in, and the names that it gives.
 struct Entrance {
   const char* name;
@@ -50,9 +34,11 @@ std::vector<Entrance> Entrances() {
   return {{"RootFilesystem", {"app:1"}, false}, {"DockerArchive", {"app:1", "app:2"}, true}};
 }
 
-class PublishFaultTest : public ImportFaultTest,
+class PublishFaultTest : public StoreStepsTest,
                          public ::testing::WithParamInterface<std::tuple<FaultKind, Entrance>> {
  protected:
+  PublishFaultTest() : StoreStepsTest(std::get<0>(GetParam())) {}
+
   FaultKind kind() const { return std::get<0>(GetParam()); }
   const std::vector<std::string>& names() const { return std::get<1>(GetParam()).names; }
 
@@ -60,44 +46,10 @@ class PublishFaultTest : public ImportFaultTest,
     return std::get<1>(GetParam()).archive ? ImportArchive(store) : ImportRoot(store);
   }
 
-  // Calls `step` with the number of each step; it says whether the operation got that far.
-  template <class Step>
-  void ForEveryStep(Step step) {
-    for (std::uint64_t at = 0; at < kStepsMax && !HasFailure(); at += kStride) {
-      SCOPED_TRACE("step " + std::to_string(at));
-      if (!step(at)) return;
-    }
-    EXPECT_TRUE(HasFailure()) << "more than " << kStepsMax << " steps";
-  }
-
-  // Runs `body` with a store, the `at`-th step of it going wrong.
-  template <class Body>
-  void WithFault(std::uint64_t at, Body body) {
-    const auto vfs = Must(FaultVfs::Install(plan_));
-    {
-      const auto store = Must(Store::Open({.root = root_, .ops = &ops_}));
-      plan_.Arm(at);
-      body(*store);
-    }  // with the fault still there: destructors see it, too
-    reached_ = plan_.Reached();
-    plan_.Disarm();
-  }
-
   void ExpectOldOrNew(bool must_be_new) {
     EXPECT_EQ(OldOrNew(names(), must_be_new), "");
     ExpectNoLeftovers();
   }
-
-  void RemoveAll() {
-    for (const Image& image : Must(store_->images().List())) {
-      Must(store_->images().Remove(image.id.ToString(), true));
-    }
-    Must(Collect(*store_));
-  }
-
-  FaultPlan plan_{std::get<0>(GetParam())};
-  FaultFileOps ops_{FileOps::System(), plan_.Decider()};
-  bool reached_ = false;
 };
 
 std::string ParamName(const ::testing::TestParamInfo<std::tuple<FaultKind, Entrance>>& param) {
@@ -190,19 +142,12 @@ class KillTest : public PublishFaultTest {};
 TEST_P(KillTest, DyingAtEveryStepOfAnImport) {
   store_.reset();
   ForEveryStep([&](std::uint64_t at) {
-    auto child = Must(support::ChildProcess::Fork([&] {
-      const auto vfs = FaultVfs::Install(plan_);
-      plan_.Arm(at);
-      auto store = Store::Open({.root = root_, .ops = &ops_});
-      return vfs && store && Import(**store) ? 0 : 1;
-    }));
-    const int code = Must(child.Wait(std::chrono::seconds(60)));
-    EXPECT_TRUE(code == 0 || code == support::kDeadExit) << code;
+    const bool imported = WithDeath(at, [&](Store& store) { return Import(store); });
     Reopen();
-    ExpectOldOrNew(code == 0);
+    ExpectOldOrNew(imported);
     RemoveAll();
     store_.reset();
-    return code != 0;
+    return reached_;
   });
 }
 
@@ -212,27 +157,13 @@ INSTANTIATE_TEST_SUITE_P(Faults, KillTest,
                          ParamName);
 
 // The power fails at any step, and what was not synced until then is lost.
-class PowerTest : public PublishFaultTest {
- protected:
-  std::unique_ptr<UnsyncedFileOps> disk_ =
-      Must(UnsyncedFileOps::Create(FileOps::System(), temp_.At("attic")));
-  FaultFileOps power_{*disk_, plan_.Decider()};
-};
+class PowerTest : public PublishFaultTest {};
 
 TEST_P(PowerTest, FailsAtEveryStepOfAnImport) {
   std::uint64_t failed = 0;
   ForEveryStep([&](std::uint64_t at) {
-    bool imported = false;
     store_.reset();
-    {
-      const auto vfs = Must(FaultVfs::Install(plan_));
-      const auto store = Must(Store::Open({.root = root_, .ops = &power_}));
-      plan_.Arm(at);
-      imported = Import(*store).has_value();
-    }
-    reached_ = plan_.Reached();
-    plan_.Disarm();
-    Must(disk_->DropUnsynced());
+    const bool imported = WithPowerFailure(at, [&](Store& store) { return Import(store); });
     Reopen();
     ExpectOldOrNew(imported);
     RemoveAll();

@@ -358,7 +358,7 @@ TEST_F(LayerTest, PruneAndUsers) {
   Must(store_->images().AddUser(used.id, "container:1"));
   PruneReport report = Must(Prune(*store_, {}));
   EXPECT_EQ(report.images, std::vector<Digest>{dangling.id});
-  report = Must(Prune(*store_, {.all = true}));
+  report = Must(Prune(*store_, {.images = {.all = true}}));
   EXPECT_EQ(report.images, std::vector<Digest>{tagged.id});
   ASSERT_EQ(report.untagged.size(), 1U);
 

@@ -245,7 +245,7 @@ TEST_F(ImagePullTest, AFailedPullLeavesTheOldImageInPlace) {
   const auto old = Must(service_->List(dangling));
   ASSERT_EQ(old.size(), 1U);
   EXPECT_EQ(old[0].id, sample_.id());
-  const auto pruned = Must(service_->Prune(false));
+  const auto pruned = Must(service_->Prune({}));
   EXPECT_FALSE(pruned.deletions.empty());
   EXPECT_EQ(Must(service_->List({})).size(), 1U);
 }

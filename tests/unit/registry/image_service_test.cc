@@ -87,7 +87,7 @@ TEST_F(ImageServiceTest, AnImageInUseStays) {
   EXPECT_EQ(removed.error().code(), EBUSY);
   EXPECT_THAT(removed.error().ToString(),
               HasSubstr("container 0123456789ab is using its referenced image"));
-  EXPECT_EQ(Must(service_->Prune(true)).deletions.size(), 0U);
+  EXPECT_EQ(Must(service_->Prune({.images = {.all = true}})).deletions.size(), 0U);
   ASSERT_TRUE(store_->images().RemoveUser("container:0123456789abcdef"));
   EXPECT_TRUE(service_->Remove("sample:1", false));
 }

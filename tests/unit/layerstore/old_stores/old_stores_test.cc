@@ -104,7 +104,7 @@ TEST_F(OldStoreTest, AnswersAndWorksOnAfterEveryUpgrade) {
     PutImage({image.diff_ids[0], layer.diff_id}, "more");
     Must(store_->images().RemoveUser("container:kept"));
     Must(store_->images().RemoveUser("container:of a removed image"));
-    Must(Prune(*store_, {.all = true}));
+    Must(Prune(*store_, {.images = {.all = true}}));
     EXPECT_TRUE(Names(root_ + "/layers/sha256").empty());
     EXPECT_TRUE(Names(root_ + "/blobs/sha256").empty());
     EXPECT_TRUE(Names(root_ + "/chains/sha256").empty());

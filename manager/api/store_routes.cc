@@ -1,0 +1,46 @@
+// /strata/store: the layer store itself.
+#include "base/try.h"
+#include "layerstore/gc/collector.h"
+#include "manager/api/api.h"
+#include "manager/api/deletions.h"
+#include "manager/api/replies.h"
+#include "manager/api/router.h"
+#include "manager/container/json_fields.h"
+#include "manager/image/image_service.h"
+
+namespace strata::manager {
+namespace {
+
+using nlohmann::json;
+
+Result<> CollectGarbage(Exchange& exchange, const ApiContext& context) {
+  STRATA_TRY_ASSIGN(const json body, ReadJson(exchange));
+  layerstore::PruneOptions options;
+  bool images = false;
+  if (!body.is_null()) {
+    JsonFields fields(body);
+    fields.Get("images", images);
+    fields.Get("all", options.images.all);
+    fields.Get("unusedSince", options.images.unused_since);
+    fields.Get("keepBytes", options.images.keep_bytes);
+    fields.Get("dryRun", options.dry_run);
+    STRATA_TRY(fields.Finish());
+  }
+  STRATA_TRY_ASSIGN(
+      const ImagePruneOutcome outcome,
+      images ? context.images.Prune(options) : context.images.CollectGarbage(options.dry_run));
+  return ReplyJson(exchange, 200,
+                   {{"Deleted", DeletionsJson(outcome.deletions)},
+                    {"Blobs", outcome.blobs},
+                    {"SpaceReclaimed", outcome.reclaimed}});
+}
+
+}  // namespace
+
+void AddStoreRoutes(Router& router, const ApiContext& context) {
+  router.Add("POST", "/strata/store/gc", [&context](Exchange& exchange, const RouteParameters&) {
+    return CollectGarbage(exchange, context);
+  });
+}
+
+}  // namespace strata::manager
