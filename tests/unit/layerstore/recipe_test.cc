@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/base64.h"
 #include "base/xxh128.h"
 #include "layerstore/recipe/recipe_reader.h"
 #include "tests/unit/layerstore/recipe_fixture.h"
@@ -183,6 +184,25 @@ TEST_F(RecipeTest, DamageIsFoundInEveryByte) {
   }
   expect_damaged(good + '\0');
   WriteFile(path, good);
+  EXPECT_TRUE(Must(Replayed()) == tar.Finish());
+}
+
+// Recipes that are in stores stay readable: this one was written when the format was made.
+TEST_F(RecipeTest, ReadsWhatWasWrittenInVersion1) {
+  constexpr const char* kRecipe =
+      "U1RSQVRSQ1ABAAAAAQAAAEZwLFmB0AwjJhGmt2My2/Fu936+DTLy/A+SO/JaAMMNABAAAAAAAAAJAAAA"
+      "AAAAAGqyg63nxDHNjD9KjCinDywotS/9YEgP/QUA9AcAgARmADAwMDA2NDQAMAAwADAzADA3MzQ2NTQ1"
+      "NzQxMCAgMAAAdXN0YXIAMAABAAFmAwocbUz0HrSZkR+rpzIf4aAA/QMDAQAAAQADNdXIzIh+TalsBWC9"
+      "yymZiwD9BwBkL2c1NjM2A2QvZwU3cL+RnG837L2NxpZ5+qgQAPsLFQD9cxUAH6ijDKgOIDID6AAPIKYx"
+      "H6gtwAe5IklQAWVg0imQ2qUgkWr3NDf4Dem8x0yzcyBQMBgYDOcnoAU=";
+  TarBuilder tar;
+  tar.AddFile("f", "one").AddFile("f", "two").AddFile("d/g", "three");
+  support::MakeDir(layer_);
+  for (const char* dir : {"/fs", "/fs/d", "/replaced"}) support::MakeDir(layer_ + dir);
+  WriteFile(layer_ + "/replaced/0", "one");
+  WriteFile(layer_ + "/fs/f", "two");
+  WriteFile(layer_ + "/fs/d/g", "three");
+  WriteFile(layer_ + "/recipe", Must(DecodeBase64(kRecipe)));
   EXPECT_TRUE(Must(Replayed()) == tar.Finish());
 }
 
