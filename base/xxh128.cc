@@ -1,6 +1,9 @@
 #include "base/xxh128.h"
 
 #include <xxhash.h>
+#ifdef __x86_64__
+#include <xxh_x86dispatch.h>  // the same functions, by AVX where the processor has it
+#endif
 
 #include <algorithm>
 #include <iterator>
