@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/error.h"
+
 namespace strata {
 
 inline constexpr std::size_t kTarBlock = 512;
@@ -31,6 +33,15 @@ inline constexpr std::uint64_t kTarMax12 = 077777777777;
 // Its 512 bytes. A size beyond kTarMax12 is written in base 256, as GNU tar does; other numbers
 // that do not fit are written as 0, and must stand in a pax record.
 std::string EncodeTarHeader(const TarHeader& header);
+
+// What such a block says of a member that needs no more than this.
+struct TarMemberHeader {
+  std::string name;
+  char type = '0';
+  std::uint64_t size = 0;
+};
+// EBADMSG for a block that is none, or whose sum is wrong.
+Result<TarMemberHeader> DecodeTarHeader(std::string_view block);
 
 // The zeros that follow `size` bytes of content.
 inline std::size_t TarPadding(std::uint64_t size) {

@@ -1,29 +1,25 @@
 // Compresses a stream to gzip, so that an imported layer can be pushed.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string_view>
 
 #include "base/error.h"
+#include "layerstore/archive/compressor.h"
 
 namespace strata::layerstore {
 
-// One gzip member without name and time. The same bytes give the same output however they are cut
-// into Write() calls, on processors of one kind (ISA-L picks its code by the processor's).
-// Not thread-safe.
-class GzipWriter {
+// One gzip member without name and time. The same on processors of one kind (ISA-L picks its code
+// by the processor's).
+class GzipWriter final : public Compressor {
  public:
-  using Sink = std::function<Result<>(std::string_view)>;
-
   explicit GzipWriter(Sink sink);
-  ~GzipWriter();
+  ~GzipWriter() override;
   GzipWriter(const GzipWriter&) = delete;
   GzipWriter& operator=(const GzipWriter&) = delete;
 
-  Result<> Write(std::string_view data);
-  // Writes what is left and the trailer. Call once.
-  Result<> Finish();
+  Result<> Write(std::string_view data) override;
+  Result<> Finish() override;
 
  private:
   struct State;

@@ -25,8 +25,8 @@ Result<Descriptor> ImportMember(const ImportContext& context, ImageFiles& files,
   return layer;
 }
 
-Result<Image> ImportOne(const ImportContext& context, ImageFiles& files,
-                        const DockerArchiveImage& item) {
+Result<ImportedImage> ImportOne(const ImportContext& context, ImageFiles& files,
+                                const DockerArchiveImage& item) {
   STRATA_TRY_ASSIGN(std::string config_json, files.Read(item.config, kConfigBytesMax));
   STRATA_TRY_ASSIGN(const ImageConfig config, ParseImageConfig(config_json));
   if (config.diff_ids.size() != item.layers.size()) {
@@ -65,8 +65,8 @@ Result<std::vector<LegacyLayer>> LegacyChain(ImageFiles& files, const std::strin
   return chain;
 }
 
-Result<Image> ImportLegacy(const ImportContext& context, ImageFiles& files, const std::string& top,
-                           const std::vector<std::string>& tags) {
+Result<ImportedImage> ImportLegacy(const ImportContext& context, ImageFiles& files,
+                                   const std::string& top, const std::vector<std::string>& tags) {
   STRATA_TRY_ASSIGN(auto chain, LegacyChain(files, top));
   ImageConfig config = chain.back().image.config;
   if (config.platform.os.empty()) config.platform.os = "linux";
@@ -86,22 +86,24 @@ Result<Image> ImportLegacy(const ImportContext& context, ImageFiles& files, cons
 
 }  // namespace
 
-Result<std::vector<Image>> ImportDockerArchive(const ImportContext& context, ImageFiles& files) {
+Result<std::vector<ImportedImage>> ImportDockerArchive(const ImportContext& context,
+                                                       ImageFiles& files) {
   STRATA_TRY_ASSIGN(const std::string json, files.Read("manifest.json", kManifestBytesMax));
   STRATA_TRY_ASSIGN(const auto items, ParseDockerArchiveManifest(json));
   if (items.empty()) return Fail(EINVAL, "docker archive", "has no images");
   if (context.options.name && items.size() > 1) {
     return Fail(EINVAL, "docker archive", "has several images, so they can not all get one name");
   }
-  std::vector<Image> images;
+  std::vector<ImportedImage> images;
   for (const DockerArchiveImage& item : items) {
-    STRATA_TRY_ASSIGN(Image image, ImportOne(context, files, item));
+    STRATA_TRY_ASSIGN(ImportedImage image, ImportOne(context, files, item));
     images.push_back(std::move(image));
   }
   return images;
 }
 
-Result<std::vector<Image>> ImportLegacyArchive(const ImportContext& context, ImageFiles& files) {
+Result<std::vector<ImportedImage>> ImportLegacyArchive(const ImportContext& context,
+                                                       ImageFiles& files) {
   STRATA_TRY_ASSIGN(const std::string json, files.Read("repositories", kManifestBytesMax));
   STRATA_TRY_ASSIGN(const auto tags, ParseLegacyRepositories(json));
   std::map<std::string, std::vector<std::string>> by_layer;
@@ -110,9 +112,9 @@ Result<std::vector<Image>> ImportLegacyArchive(const ImportContext& context, Ima
   if (context.options.name && by_layer.size() > 1) {
     return Fail(EINVAL, "docker archive", "has several images, so they can not all get one name");
   }
-  std::vector<Image> images;
+  std::vector<ImportedImage> images;
   for (const auto& [layer, names] : by_layer) {
-    STRATA_TRY_ASSIGN(Image image, ImportLegacy(context, files, layer, names));
+    STRATA_TRY_ASSIGN(ImportedImage image, ImportLegacy(context, files, layer, names));
     images.push_back(std::move(image));
   }
   return images;

@@ -93,7 +93,7 @@ class PlainSource {
   bool ended_ = false;
 };
 
-Result<std::vector<Image>> ImportFiles(const ImportContext& context, ImageFiles& files) {
+Result<std::vector<ImportedImage>> ImportFiles(const ImportContext& context, ImageFiles& files) {
   if (context.options.accept == ImportOptions::Accept::kRootFilesystem) {
     return Fail(EINVAL, "import", "is an image archive, not a root filesystem");
   }
@@ -108,8 +108,9 @@ Result<std::vector<Image>> ImportFiles(const ImportContext& context, ImageFiles&
               "is no image: it has neither oci-layout nor manifest.json nor repositories");
 }
 
-Result<std::vector<Image>> ImportArchiveStream(const ImportContext& context, PeekedSource& source,
-                                               std::string_view start) {
+Result<std::vector<ImportedImage>> ImportArchiveStream(const ImportContext& context,
+                                                       PeekedSource& source,
+                                                       std::string_view start) {
   STRATA_TRY_ASSIGN(const Compression compression, DetectCompression(start));
   PlainSource plain(source, compression, context.options.limits);
   TarReader reader([&] { return plain.Next(); });
@@ -118,26 +119,28 @@ Result<std::vector<Image>> ImportArchiveStream(const ImportContext& context, Pee
   return ImportFiles(context, *files);
 }
 
-Result<std::vector<Image>> ImportRootStream(const ImportContext& context, PeekedSource& source) {
+Result<std::vector<ImportedImage>> ImportRootStream(const ImportContext& context,
+                                                    PeekedSource& source) {
   if (context.options.accept == ImportOptions::Accept::kArchive) {
     return Fail(EINVAL, "import", "is not an image archive");
   }
-  STRATA_TRY_ASSIGN(Image image, ImportRootFilesystem(context, [&](const auto& take) -> Result<> {
+  STRATA_TRY_ASSIGN(ImportedImage image,
+                    ImportRootFilesystem(context, [&](const auto& take) -> Result<> {
                       for (;;) {
                         STRATA_TRY_ASSIGN(const std::string_view data, source.Next());
                         if (data.empty()) return {};
                         STRATA_TRY(take(data));
                       }
                     }));
-  std::vector<Image> images;
+  std::vector<ImportedImage> images;
   images.push_back(std::move(image));
   return images;
 }
 
 }  // namespace
 
-Result<std::vector<Image>> ImportStream(Store& store, const ByteSource& source,
-                                        const ImportOptions& options) {
+Result<std::vector<ImportedImage>> ImportStream(Store& store, const ByteSource& source,
+                                                const ImportOptions& options) {
   STRATA_TRY_ASSIGN(Lease lease, store.NewLease());
   const ImportContext context{store, lease, options};
   PeekedSource peeked(source);
@@ -147,9 +150,10 @@ Result<std::vector<Image>> ImportStream(Store& store, const ByteSource& source,
   return ImportRootStream(context, peeked);
 }
 
-Result<std::vector<Image>> Import(Store& store, const std::string& path,
-                                  const ImportOptions& options) {
-  const auto explain = [&](Result<std::vector<Image>> result) -> Result<std::vector<Image>> {
+Result<std::vector<ImportedImage>> Import(Store& store, const std::string& path,
+                                          const ImportOptions& options) {
+  const auto explain =
+      [&](Result<std::vector<ImportedImage>> result) -> Result<std::vector<ImportedImage>> {
     if (!result) return std::unexpected(std::move(result).error().WithContext(path));
     return result;
   };

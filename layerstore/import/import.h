@@ -36,16 +36,21 @@ struct ImportOptions {
   UnpackLimits limits;
 };
 
+// An image as it is in the store now, and the names that this import gave it.
+struct ImportedImage : Image {
+  std::vector<Reference> names;
+};
+
 // Fills the buffer as far as it can, at least one byte; 0 at the end.
 using ByteSource = std::function<Result<std::size_t>(std::span<std::byte> buffer)>;
 
 // Reads an image file or layout directory; "-" is not special. EINVAL with the reason if it is none
 // of the above; EBADMSG for corrupt data or a wrong digest. All or nothing per image.
-Result<std::vector<Image>> Import(Store& store, const std::string& path,
-                                  const ImportOptions& options);
+Result<std::vector<ImportedImage>> Import(Store& store, const std::string& path,
+                                          const ImportOptions& options);
 // The same from a stream. Archives are spooled to the store's staging directory, root filesystems
 // are not.
-Result<std::vector<Image>> ImportStream(Store& store, const ByteSource& source,
-                                        const ImportOptions& options);
+Result<std::vector<ImportedImage>> ImportStream(Store& store, const ByteSource& source,
+                                                const ImportOptions& options);
 
 }  // namespace strata::layerstore

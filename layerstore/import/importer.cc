@@ -47,14 +47,16 @@ Result<Descriptor> ImportLayer(const ImportContext& context, LayerIngest ingest,
   return DescriptorOf(sink->blob());
 }
 
-Result<Image> Put(const ImportContext& context, NewImage image,
-                  const std::vector<Reference>& names) {
+Result<ImportedImage> Put(const ImportContext& context, NewImage image,
+                          const std::vector<Reference>& names) {
   for (const Reference& name : names) image.names.push_back(name.WithDefaultTag());
-  return context.store.images().Put(image);
+  STRATA_TRY_ASSIGN(Image put, context.store.images().Put(image));
+  return ImportedImage{std::move(put), std::move(image.names)};
 }
 
-Result<Image> PutWithManifest(const ImportContext& context, std::string config_json,
-                              std::vector<Descriptor> layers, const std::vector<Reference>& names) {
+Result<ImportedImage> PutWithManifest(const ImportContext& context, std::string config_json,
+                                      std::vector<Descriptor> layers,
+                                      const std::vector<Reference>& names) {
   Manifest manifest;
   manifest.media_type = std::string(media_type::kOciManifest);
   manifest.config.media_type = std::string(media_type::kOciConfig);

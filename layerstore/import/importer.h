@@ -31,11 +31,12 @@ using Feed = std::function<Result<>(const std::function<Result<>(std::string_vie
 Result<Descriptor> ImportLayer(const ImportContext& context, LayerIngest ingest, const Feed& feed);
 
 // Puts an image and its names at once; those without a tag or digest get "latest".
-Result<Image> Put(const ImportContext& context, NewImage image,
-                  const std::vector<Reference>& names);
+Result<ImportedImage> Put(const ImportContext& context, NewImage image,
+                          const std::vector<Reference>& names);
 // The same for an image made here: writes a manifest for `config_json` and `layers`.
-Result<Image> PutWithManifest(const ImportContext& context, std::string config_json,
-                              std::vector<Descriptor> layers, const std::vector<Reference>& names);
+Result<ImportedImage> PutWithManifest(const ImportContext& context, std::string config_json,
+                                      std::vector<Descriptor> layers,
+                                      const std::vector<Reference>& names);
 
 // The names of an image: the one that was asked for, else those that the archive gives it. EINVAL
 // that shows the one that is none.
@@ -43,9 +44,11 @@ Result<std::vector<Reference>> NamesFor(const ImportContext& context,
                                         const std::vector<std::string>& texts);
 
 // The formats. Each checks what it reads; archives hold at least one image.
-Result<std::vector<Image>> ImportOciLayout(const ImportContext& context, ImageFiles& files);
-Result<std::vector<Image>> ImportDockerArchive(const ImportContext& context, ImageFiles& files);
-Result<std::vector<Image>> ImportLegacyArchive(const ImportContext& context, ImageFiles& files);
-Result<Image> ImportRootFilesystem(const ImportContext& context, const Feed& feed);
+Result<std::vector<ImportedImage>> ImportOciLayout(const ImportContext& context, ImageFiles& files);
+Result<std::vector<ImportedImage>> ImportDockerArchive(const ImportContext& context,
+                                                       ImageFiles& files);
+Result<std::vector<ImportedImage>> ImportLegacyArchive(const ImportContext& context,
+                                                       ImageFiles& files);
+Result<ImportedImage> ImportRootFilesystem(const ImportContext& context, const Feed& feed);
 
 }  // namespace strata::layerstore

@@ -60,8 +60,8 @@ Result<FoundManifest> FindManifest(const ImportContext& context, ImageFiles& fil
   return Fail(EINVAL, "OCI layout", "indexes are nested too deeply");
 }
 
-Result<Image> ImportManifest(const ImportContext& context, ImageFiles& files, Descriptor descriptor,
-                             const std::vector<Reference>& names) {
+Result<ImportedImage> ImportManifest(const ImportContext& context, ImageFiles& files,
+                                     Descriptor descriptor, const std::vector<Reference>& names) {
   STRATA_TRY_ASSIGN(FoundManifest found, FindManifest(context, files, std::move(descriptor)));
   STRATA_TRY_ASSIGN(std::string config_json,
                     ReadBlob(files, found.manifest.config, kConfigBytesMax));
@@ -90,7 +90,8 @@ Result<Image> ImportManifest(const ImportContext& context, ImageFiles& files, De
 
 }  // namespace
 
-Result<std::vector<Image>> ImportOciLayout(const ImportContext& context, ImageFiles& files) {
+Result<std::vector<ImportedImage>> ImportOciLayout(const ImportContext& context,
+                                                   ImageFiles& files) {
   STRATA_TRY_ASSIGN(const std::string layout, files.Read("oci-layout", kManifestBytesMax));
   STRATA_TRY(CheckOciLayout(layout));
   STRATA_TRY_ASSIGN(const std::string index_json, files.Read("index.json", kManifestBytesMax));
@@ -102,16 +103,26 @@ Result<std::vector<Image>> ImportOciLayout(const ImportContext& context, ImageFi
     by_name[NameOf(descriptor)].manifests.push_back(descriptor);
   }
   if (by_name.empty()) return Fail(EINVAL, "OCI layout", "has no images");
-  if (context.options.name && by_name.size() > 1) {
+  // And one image may have several.
+  struct Chosen {
+    Descriptor descriptor;
+    std::vector<std::string> names;
+  };
+  std::map<Digest, Chosen> chosen;
+  for (const auto& [name, candidates] : by_name) {
+    STRATA_TRY_ASSIGN(Descriptor one, SelectOne(candidates, context.options.platform));
+    Chosen& image = chosen[one.digest];
+    image.descriptor = std::move(one);
+    if (!name.empty()) image.names.push_back(name);
+  }
+  if (context.options.name && chosen.size() > 1) {
     return Fail(EINVAL, "OCI layout", "has several images, so they can not all get one name");
   }
-  std::vector<Image> images;
-  for (const auto& [name, candidates] : by_name) {
-    STRATA_TRY_ASSIGN(Descriptor chosen, SelectOne(candidates, context.options.platform));
-    std::vector<std::string> texts;
-    if (!name.empty()) texts.push_back(name);
-    STRATA_TRY_ASSIGN(const auto names, NamesFor(context, texts));
-    STRATA_TRY_ASSIGN(Image image, ImportManifest(context, files, std::move(chosen), names));
+  std::vector<ImportedImage> images;
+  for (auto& [digest, one] : chosen) {
+    STRATA_TRY_ASSIGN(const auto names, NamesFor(context, one.names));
+    STRATA_TRY_ASSIGN(ImportedImage image,
+                      ImportManifest(context, files, std::move(one.descriptor), names));
     images.push_back(std::move(image));
   }
   return images;

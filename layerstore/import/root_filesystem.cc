@@ -43,7 +43,7 @@ Result<ImageConfig> CompleteConfig(const ImportContext& context, const Digest& d
 
 }  // namespace
 
-Result<Image> ImportRootFilesystem(const ImportContext& context, const Feed& feed) {
+Result<ImportedImage> ImportRootFilesystem(const ImportContext& context, const Feed& feed) {
   LayerIngest ingest;
   ingest.compress_plain = true;
   STRATA_TRY_ASSIGN(Descriptor layer, ImportLayer(context, std::move(ingest), feed));

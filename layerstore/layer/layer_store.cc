@@ -37,6 +37,21 @@ Result<std::vector<LayerBlob>> ReadBlobs(const std::shared_ptr<Database>& databa
   return blobs;
 }
 
+Result<> InsertBlob(Connection& connection, const LayerBlob& blob) {
+  STRATA_TRY_ASSIGN(
+      Statement row,
+      connection.Prepare("INSERT INTO layer_blobs (blob, diff_id, size, media_type, kept) VALUES "
+                         "(?1, ?2, ?3, ?4, ?5) ON CONFLICT (blob) DO UPDATE SET diff_id=?2, "
+                         // An unpacking that keeps nothing does not take away what is kept.
+                         "size=?3, media_type=?4, kept=iif(?5, 1, kept)"));
+  return row.Bind(1, blob.blob.ToString())
+      .Bind(2, blob.diff_id.ToString())
+      .Bind(3, static_cast<std::int64_t>(blob.size))
+      .Bind(4, blob.media_type)
+      .Bind(5, std::int64_t{blob.kept.value_or(false)})
+      .Run();
+}
+
 }  // namespace
 
 Result<LayerInfo> LayerStore::Find(const Digest& diff_id) {
@@ -160,19 +175,13 @@ Result<> LayerStore::Record(const LayerInfo& info, const LayerBlob& blob) {
                    .Bind(3, static_cast<std::int64_t>(info.entries))
                    .Bind(4, std::int64_t{std::time(nullptr)})
                    .Run());
-    STRATA_TRY_ASSIGN(
-        Statement row,
-        connection.Prepare("INSERT INTO layer_blobs (blob, diff_id, size, media_type, kept) VALUES "
-                           "(?1, ?2, ?3, ?4, ?5) ON CONFLICT (blob) DO UPDATE SET diff_id=?2, "
-                           // An unpacking that keeps nothing does not take away what is kept.
-                           "size=?3, media_type=?4, kept=iif(?5, 1, kept)"));
-    return row.Bind(1, blob.blob.ToString())
-        .Bind(2, blob.diff_id.ToString())
-        .Bind(3, static_cast<std::int64_t>(blob.size))
-        .Bind(4, blob.media_type)
-        .Bind(5, std::int64_t{blob.kept.value_or(false)})
-        .Run();
+    return InsertBlob(connection, blob);
   });
+}
+
+Result<> LayerStore::AddBlob(const LayerBlob& blob) {
+  return database_->Write(
+      [&](Connection& connection) -> Result<> { return InsertBlob(connection, blob); });
 }
 
 }  // namespace strata::layerstore

@@ -98,6 +98,9 @@ class LayerStore {
   // The compressed forms known of a layer.
   Result<std::vector<LayerBlob>> Blobs(const Digest& diff_id);
 
+  // Notes that a blob of the blob store is a form of a layer that is there.
+  Result<> AddBlob(const LayerBlob& blob);
+
   // The directories to mount, top first, for layers given base first; ENOENT if one is missing.
   Result<std::vector<std::string>> LowerDirs(std::span<const Digest> diff_ids);
 

@@ -1,5 +1,6 @@
 #include "layerstore/oci/archive_manifest.h"
 
+#include <map>
 #include <utility>
 
 #include "base/try.h"
@@ -46,6 +47,35 @@ Result<std::vector<LegacyRepositoryTag>> ParseLegacyRepositories(std::string_vie
     }
   }
   return result;
+}
+
+std::string DockerArchiveManifestJson(std::span<const DockerArchiveImage> images) {
+  OrderedJson list = OrderedJson::array();
+  for (const DockerArchiveImage& image : images) {
+    OrderedJson item;
+    item["Config"] = image.config;
+    // docker writes null for an image without a name, and reads nothing else as that.
+    item["RepoTags"] =
+        image.repo_tags.empty() ? OrderedJson(nullptr) : OrderedJson(image.repo_tags);
+    item["Layers"] = image.layers;
+    list.push_back(std::move(item));
+  }
+  return DumpJson(list);
+}
+
+std::string LegacyRepositoriesJson(std::span<const LegacyRepositoryTag> tags) {
+  std::map<std::string, std::map<std::string, std::string>> repositories;
+  for (const LegacyRepositoryTag& tag : tags) {
+    const std::size_t colon = tag.name.rfind(':');
+    repositories[tag.name.substr(0, colon)][tag.name.substr(colon + 1)] = tag.layer;
+  }
+  return DumpJson(OrderedJson(repositories));
+}
+
+std::string OciLayoutJson() {
+  OrderedJson json;
+  json["imageLayoutVersion"] = "1.0.0";
+  return DumpJson(json);
 }
 
 Result<> CheckOciLayout(std::string_view json) {

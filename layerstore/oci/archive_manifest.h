@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,7 @@ struct DockerArchiveImage {
 // EINVAL beyond the limits above, or kLayersMax.
 // https://github.com/moby/docker-image-spec/blob/main/v1.2.md#combined-image-json--filesystem-changeset-format
 Result<std::vector<DockerArchiveImage>> ParseDockerArchiveManifest(std::string_view json);
+std::string DockerArchiveManifestJson(std::span<const DockerArchiveImage> images);
 
 // One line of `repositories`: a name and the id of the topmost layer.
 struct LegacyRepositoryTag {
@@ -32,9 +34,11 @@ struct LegacyRepositoryTag {
 };
 // EINVAL for more than kArchiveNamesMax of them.
 Result<std::vector<LegacyRepositoryTag>> ParseLegacyRepositories(std::string_view json);
+std::string LegacyRepositoriesJson(std::span<const LegacyRepositoryTag> tags);
 
 // Checks an `oci-layout` file: EINVAL, or ENOTSUP for a version other than 1.x.
 // https://github.com/opencontainers/image-spec/blob/main/image-layout.md#oci-layout-file
 Result<> CheckOciLayout(std::string_view json);
+std::string OciLayoutJson();
 
 }  // namespace strata::layerstore

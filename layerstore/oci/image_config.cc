@@ -133,6 +133,17 @@ OrderedJson WriteExecution(const ImageConfig& config) {
   return json;
 }
 
+// What ReadCommon() reads.
+void PutCommon(OrderedJson& json, const ImageConfig& config) {
+  Put(json, "created", config.created);
+  Put(json, "author", config.author);
+  json["architecture"] = config.platform.architecture;
+  Put(json, "variant", config.platform.variant);
+  json["os"] = config.platform.os;
+  Put(json, "os.version", config.platform.os_version);
+  json["config"] = WriteExecution(config);
+}
+
 OrderedJson WriteHistory(const HistoryEntry& entry) {
   OrderedJson json = OrderedJson::object();
   Put(json, "created", entry.created);
@@ -168,15 +179,17 @@ Result<LegacyImage> ParseLegacyImage(std::string_view text) {
   return result;
 }
 
+std::string LegacyImage::ToJson(const std::string& id) const {
+  OrderedJson json;
+  json["id"] = id;
+  Put(json, "parent", parent);
+  PutCommon(json, config);
+  return DumpJson(json);
+}
+
 std::string ImageConfig::ToJson() const {
   OrderedJson json;
-  Put(json, "created", created);
-  Put(json, "author", author);
-  json["architecture"] = platform.architecture;
-  Put(json, "variant", platform.variant);
-  json["os"] = platform.os;
-  Put(json, "os.version", platform.os_version);
-  json["config"] = WriteExecution(*this);
+  PutCommon(json, *this);
   OrderedJson& rootfs = json["rootfs"];
   rootfs["type"] = "layers";
   OrderedJson& ids = rootfs["diff_ids"] = OrderedJson::array();

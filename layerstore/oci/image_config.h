@@ -73,6 +73,9 @@ Result<ImageConfig> ParseImageConfig(std::string_view json);
 struct LegacyImage {
   ImageConfig config;  // without diff_ids
   std::string parent;  // id of the layer below, "" at the base
+
+  // `id` is that of its own layer.
+  std::string ToJson(const std::string& id) const;
 };
 Result<LegacyImage> ParseLegacyImage(std::string_view json);
 

@@ -54,6 +54,8 @@ void HandleRequest(const Router& router, Exchange& exchange) {
              {{"target", request.target}, {"error", answered.error().ToString()}});
   if (!exchange.answered()) {
     Ignore(ReplyError(exchange, answered.error()), "the client is gone");
+  } else {
+    exchange.Abandon();
   }
 }
 

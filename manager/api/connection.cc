@@ -202,9 +202,20 @@ class BeastExchange final : public Exchange {
     return Write(text);
   }
 
+  void Abandon() override {
+    keep_alive_ = false;
+    abandoned_ = true;
+    if (!streaming_ || chunked_) return;
+    // Without chunks an ordinary end would say that this was all.
+    const linger reset{1, 0};
+    if (::setsockopt(socket_.fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == -1) {
+      log::Debug("the client may take a part for the whole", {{"errno", errno}});
+    }
+  }
+
   // Ends what Begin() began.
   Result<> Finish() {
-    if (!streaming_ || !chunked_) return {};
+    if (!streaming_ || !chunked_ || abandoned_) return {};
     return Write("0\r\n\r\n");
   }
 
@@ -272,6 +283,7 @@ class BeastExchange final : public Exchange {
   bool streaming_ = false;
   bool chunked_ = false;
   bool hijacked_ = false;
+  bool abandoned_ = false;
 };
 
 std::string LowerCase(beast::string_view text) {

@@ -35,6 +35,8 @@ class Exchange {
   // Starts an answer of unknown length and sends its head at once.
   virtual Result<> Begin(int status, std::string_view content_type) = 0;
   virtual Result<> Send(std::string_view data) = 0;
+  // What was begun cannot be finished: the connection ends in a way that tells the client.
+  virtual void Abandon() = 0;
 
   // Takes the connection over for raw bytes, after a head with this content type. Returns what the
   // client had already sent after its request.

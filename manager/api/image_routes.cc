@@ -147,12 +147,15 @@ Result<> ImportBody(Exchange& exchange, const ApiContext& context,
     STRATA_TRY_ASSIGN(const auto images, context.images.Import(source, options));
     for (const auto& image : images) {
       const std::string name =
-          image.tags.empty() ? image.id.ToString() : image.tags.front().Familiar();
+          image.names.empty() ? image.id.ToString() : image.names.front().Familiar();
       context.events.Publish(
           {"image", load ? "load" : "import", image.id.ToString(), {{"name", name}}});
-      if (load) {
-        stream.Object({{"stream", image.tags.empty() ? "Loaded image ID: " + name + "\n"
-                                                     : "Loaded image: " + name + "\n"}});
+      if (load && image.names.empty()) {
+        stream.Object({{"stream", "Loaded image ID: " + image.id.ToString() + "\n"}});
+      } else if (load) {
+        for (const Reference& given : image.names) {
+          stream.Object({{"stream", "Loaded image: " + given.Familiar() + "\n"}});
+        }
       } else if (words == ImportWords::kStatus) {
         stream.Status(image.id.ToString());
       }

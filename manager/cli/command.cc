@@ -17,6 +17,7 @@ constexpr Part kParts[] = {
     {"Running programs in containers", RunCommands},
     {"Containers", ContainerCommands},
     {"Getting and giving images", TransferCommands},
+    {"Images and containers as files", SaveCommands},
     {"Images", ImageCommands},
     {"Files of an image without a container", MountCommands},
     {"Volumes", VolumeCommands},

@@ -60,6 +60,7 @@ const std::vector<Command>& AllCommands();
 // The rows of one part each; AllCommands() puts them together.
 std::vector<Command> ImageCommands();
 std::vector<Command> TransferCommands();
+std::vector<Command> SaveCommands();
 std::vector<Command> RunCommands();
 std::vector<Command> ContainerCommands();
 std::vector<Command> VolumeCommands();

@@ -144,6 +144,7 @@ Result<> RunDaemon(const DaemonOptions& options) {
   Router router;
   AddSystemRoutes(router, context);
   AddImageRoutes(router, context);
+  AddSaveRoutes(router, context);
   AddContainerRoutes(router, context);
   AddStreamRoutes(router, context);
   AddExecRoutes(router, context);

@@ -84,9 +84,19 @@ Result<PushOutcome> ImageService::Push(const Reference& reference, const PushOpt
                    OptionsFor(reference, options.insecure), progress, cancel);
 }
 
-Result<std::vector<Image>> ImageService::Import(const layerstore::ByteSource& source,
-                                                const layerstore::ImportOptions& options) {
+Result<std::vector<layerstore::ImportedImage>> ImageService::Import(
+    const layerstore::ByteSource& source, const layerstore::ImportOptions& options) {
   return layerstore::ImportStream(store_, source, options);
+}
+
+Result<std::unique_ptr<layerstore::SavedImages>> ImageService::Save(
+    std::span<const std::string> names, const layerstore::SaveOptions& options) {
+  return layerstore::SavedImages::Prepare(store_, names, options);
+}
+
+Result<Image> ImageService::Convert(const std::string& name_or_id,
+                                    const layerstore::ConvertOptions& options) {
+  return layerstore::ConvertImage(store_, name_or_id, options);
 }
 
 Result<std::vector<Image>> ImageService::List(const ImageFilter& filter) {

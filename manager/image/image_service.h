@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +20,8 @@
 #include "layerstore/oci/image_config.h"
 #include "layerstore/oci/manifest.h"
 #include "layerstore/oci/reference.h"
+#include "layerstore/save/convert.h"
+#include "layerstore/save/save.h"
 #include "layerstore/store/store.h"
 #include "manager/image/progress.h"
 #include "manager/registry/cancellation.h"
@@ -116,8 +120,15 @@ class ImageService {
                            const ProgressSink& progress, Cancellation* cancel);
 
   // Image archives and root filesystems, see layerstore/import/import.h.
-  Result<std::vector<layerstore::Image>> Import(const layerstore::ByteSource& source,
-                                                const layerstore::ImportOptions& options);
+  Result<std::vector<layerstore::ImportedImage>> Import(const layerstore::ByteSource& source,
+                                                        const layerstore::ImportOptions& options);
+
+  // Images ready to be written to a file: see layerstore/save/save.h.
+  Result<std::unique_ptr<layerstore::SavedImages>> Save(std::span<const std::string> names,
+                                                        const layerstore::SaveOptions& options);
+  // The same image, packed in another way: see layerstore/save/convert.h.
+  Result<layerstore::Image> Convert(const std::string& name_or_id,
+                                    const layerstore::ConvertOptions& options);
 
   // Newest first.
   Result<std::vector<layerstore::Image>> List(const ImageFilter& filter);

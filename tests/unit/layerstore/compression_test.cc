@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/try.h"
-#include "layerstore/archive/gzip_writer.h"
+#include "layerstore/archive/compressor.h"
 #include "tests/support/must.h"
 #include "tests/unit/layerstore/tar_builder.h"
 
@@ -86,24 +86,43 @@ TEST(CompressionTest, BrokenStreams) {
   EXPECT_EQ(code("BZh91AY"), ENOTSUP);
 }
 
-TEST(CompressionTest, GzipWriterIsReadBack) {
-  const std::string text = Sample();
+std::string Compress(Compression compression, const std::string& text, std::size_t piece) {
   std::string out;
-  GzipWriter writer([&](std::string_view data) -> Result<> {
+  const auto compressor = MakeCompressor(compression, [&](std::string_view data) -> Result<> {
     out.append(data);
     return {};
   });
-  for (std::size_t at = 0; at < text.size(); at += 777) Must(writer.Write(text.substr(at, 777)));
-  Must(writer.Finish());
-  EXPECT_LT(out.size(), text.size());
-  EXPECT_EQ(Must(Decompress(out, 100, 4096)), text);
-  std::string empty;
-  GzipWriter nothing([&](std::string_view data) -> Result<> {
-    empty.append(data);
-    return {};
-  });
-  Must(nothing.Finish());
-  EXPECT_EQ(Must(Decompress(empty, 100, 4096)), "");
+  for (std::size_t at = 0; at < text.size(); at += piece) {
+    Must(compressor->Write(text.substr(at, piece)));
+  }
+  Must(compressor->Finish());
+  return out;
+}
+
+TEST(CompressionTest, WhatIsCompressedIsReadBack) {
+  const std::string text = Sample();
+  for (const Compression compression : {Compression::kGzip, Compression::kZstd}) {
+    const std::string out = Compress(compression, text, 777);
+    EXPECT_LT(out.size(), text.size());
+    EXPECT_EQ(Must(DetectCompression(out)), compression);
+    EXPECT_EQ(Must(Decompress(out, 100, 4096)), text);
+    EXPECT_EQ(Compress(compression, text, text.size()), out) << "however it is cut";
+    EXPECT_EQ(Must(Decompress(Compress(compression, "", 1), 100, 4096)), "");
+  }
+  EXPECT_EQ(Compress(Compression::kNone, text, 777), text);
+}
+
+TEST(CompressionTest, CompressorsStopWhenTheirSinkDoes) {
+  const std::string noise = Zstd(Sample());
+  for (const Compression compression :
+       {Compression::kNone, Compression::kGzip, Compression::kZstd}) {
+    const auto compressor = MakeCompressor(
+        compression, [](std::string_view) -> Result<> { return Fail(ENOSPC, "sink"); });
+    auto done = compressor->Write(noise);
+    if (done) done = compressor->Finish();
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().code(), ENOSPC);
+  }
 }
 
 }  // namespace

@@ -39,7 +39,8 @@ ImageConfig TwoLayerConfig() {
 
 class ImportTest : public StoreTest {
  protected:
-  Result<std::vector<Image>> ImportBytes(const std::string& bytes, const char* name = nullptr) {
+  Result<std::vector<ImportedImage>> ImportBytes(const std::string& bytes,
+                                                 const char* name = nullptr) {
     const std::string path = temp_.At("import.tar");
     WriteFile(path, bytes);
     ImportOptions options;

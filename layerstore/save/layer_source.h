@@ -1,0 +1,76 @@
+// The bytes of layers in the store: the packed form a manifest names, or another.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "base/unique_fd.h"
+#include "layerstore/archive/compression.h"
+#include "layerstore/meta/lease.h"
+#include "layerstore/save/repacked_manifest.h"
+#include "layerstore/staging/store_root.h"
+
+namespace strata::layerstore {
+
+class Store;
+
+using ByteSink = std::function<Result<>(std::string_view)>;
+
+// Bytes of a layer that are at hand: kept in the store, or made and staged for as long as this
+// lives. Must not outlive the store, nor the lease it came with.
+class LayerForm {
+ public:
+  const Digest& diff_id() const { return diff_id_; }
+  const PackedLayer& packed() const { return packed_; }
+
+  // All of them, in order. EBADMSG at the end if they are not what they were; the error names the
+  // layer and the blob.
+  Result<> Stream(const ByteSink& sink) const;
+
+ private:
+  friend class LayerSource;
+  Result<UniqueFd> Open() const;
+  Result<> StreamFrom(int file, const ByteSink& sink) const;
+
+  Store* store_ = nullptr;
+  Digest diff_id_;
+  PackedLayer packed_;
+  std::optional<StagedName> staged_;  // none: in the blob store
+};
+
+// Not thread-safe.
+class LayerSource {
+ public:
+  // Everything it finds is pinned by the lease, which must outlive the forms.
+  LayerSource(Store& store, Lease& lease) : store_(store), lease_(lease) {}
+
+  // A form that is kept, the blob `wanted` if it will do; nothing if none is. With `compression` it
+  // has to be of that kind.
+  Result<std::optional<LayerForm>> FindKept(const Digest& diff_id, const Digest& wanted,
+                                            std::optional<Compression> compression);
+  // The same; made of the layer's tar if none is kept, which the layer's recipe gives. ENODATA,
+  // naming the layer, for one that has none; EBADMSG for one whose files are not what they were.
+  Result<LayerForm> Get(const Digest& diff_id, const Digest& wanted,
+                        std::optional<Compression> compression);
+
+  // The layer's tar, compressed. EBADMSG in the end if it was not the layer's.
+  Result<> Pack(const Digest& diff_id, Compression compression, const ByteSink& sink);
+
+ private:
+  Result<std::optional<LayerForm>> OpenKept(const Digest& diff_id, const Digest& blob);
+  Result<LayerForm> Make(const Digest& diff_id, Compression compression);
+  Result<> StreamTar(const Digest& diff_id, const ByteSink& sink);
+  Result<> Unpack(const LayerForm& form, const ByteSink& sink);
+  Result<> Replay(const Digest& diff_id, const ByteSink& sink);
+
+  Store& store_;
+  Lease& lease_;
+};
+
+}  // namespace strata::layerstore

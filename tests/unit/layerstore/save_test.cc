@@ -1,0 +1,363 @@
+// Images as files, and what comes back from them.
+#include "layerstore/save/save.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "layerstore/archive/tar_reader.h"
+#include "layerstore/import/import.h"
+#include "layerstore/oci/media_types.h"
+#include "layerstore/save/convert.h"
+#include "layerstore/save/layer_source.h"
+#include "tests/unit/layerstore/store_fixture.h"
+
+namespace strata::layerstore {
+namespace {
+
+using support::Gzip;
+using support::Must;
+using support::TarBuilder;
+using support::Zstd;
+using Format = SaveOptions::Format;
+
+constexpr Format kFormats[] = {Format::kDocker, Format::kDockerArchive, Format::kOciArchive};
+
+std::string BaseTar() {
+  return TarBuilder().AddDirectory("./etc").AddFile("./etc/name", std::string(5000, 'n')).Finish();
+}
+std::string TopTar(const std::string& name) {
+  return TarBuilder().AddFile(name, "content of " + name).AddFile("etc/.wh.name", "").Finish();
+}
+
+// The members of an archive in its order; links as "-> target".
+std::vector<std::pair<std::string, std::string>> Members(const std::string& tar) {
+  bool given = false;
+  TarReader reader([&]() -> Result<std::string_view> {
+    return std::exchange(given, true) ? std::string_view() : std::string_view(tar);
+  });
+  std::vector<std::pair<std::string, std::string>> members;
+  while (Must(reader.Next())) {
+    const TarEntry& entry = reader.entry();
+    EXPECT_EQ(entry.mtime.tv_sec, 0) << entry.path;
+    EXPECT_EQ(entry.uid, 0) << entry.path;
+    std::string content;
+    if (entry.type == TarEntry::Type::kSymlink) content = "-> " + entry.link;
+    while (const auto block = Must(reader.ReadBlock())) content.append(block->data);
+    members.emplace_back(entry.path, content);
+  }
+  return members;
+}
+
+class SaveTest : public StoreTest {
+ protected:
+  Image Add(const std::vector<std::string>& layers, const std::vector<std::string>& names,
+            bool docker = false) {
+    return Add(*store_, layers, names, docker);
+  }
+
+  // An image of these streams, each kept as it comes.
+  static Image Add(Store& store, const std::vector<std::string>& layers,
+                   const std::vector<std::string>& names, bool docker = false) {
+    Lease lease = Must(store.NewLease());
+    ImageConfig config;
+    config.platform = HostPlatform();
+    config.created = "2024-01-02T03:04:05Z";
+    config.cmd = {"/bin/sh"};
+    Manifest manifest;
+    manifest.media_type =
+        std::string(docker ? media_type::kDockerManifest : media_type::kOciManifest);
+    for (const std::string& stream : layers) {
+      const auto sink = Must(store.layers().Begin({}, lease));
+      Must(sink->Write(stream));
+      config.diff_ids.push_back(Must(sink->Commit()).diff_id);
+      Descriptor layer;
+      layer.media_type =
+          docker ? std::string(media_type::kDockerLayerGzip) : sink->blob().media_type;
+      layer.digest = sink->blob().blob;
+      layer.size = sink->blob().size;
+      manifest.layers.push_back(layer);
+    }
+    const std::string json = config.ToJson();
+    manifest.config.media_type =
+        std::string(docker ? media_type::kDockerConfig : media_type::kOciConfig);
+    manifest.config.digest = Digest::Of(json);
+    manifest.config.size = json.size();
+    NewImage image{json, manifest.ToJson(), manifest.media_type, {}};
+    for (const std::string& name : names) image.names.push_back(Must(Reference::Parse(name)));
+    return Must(store.images().Put(image));
+  }
+
+  Result<std::string> TrySave(const std::vector<std::string>& names, const SaveOptions& options) {
+    return TrySave(*store_, names, options);
+  }
+  static Result<std::string> TrySave(Store& store, const std::vector<std::string>& names,
+                                     const SaveOptions& options) {
+    auto saved = SavedImages::Prepare(store, names, options);
+    if (!saved) return std::unexpected(std::move(saved).error());
+    std::string bytes;
+    auto written = (*saved)->Write([&](std::string_view piece) -> Result<> {
+      bytes.append(piece);
+      return {};
+    });
+    if (!written) return std::unexpected(std::move(written).error());
+    return bytes;
+  }
+  std::string Save(const std::vector<std::string>& names, const SaveOptions& options = {}) {
+    std::string bytes = Must(TrySave(names, options));
+    ExpectNoLeftovers();
+    return bytes;
+  }
+
+  // What a store of its own makes of an archive.
+  std::vector<ImportedImage> Import(const std::string& bytes) {
+    other_.reset();
+    const std::string root = temp_.At("other-" + std::to_string(others_++));
+    other_ = Must(Store::Open({.root = root}));
+    std::size_t at = 0;
+    ImportOptions options;
+    options.accept = ImportOptions::Accept::kArchive;
+    return Must(ImportStream(
+        *other_,
+        [&](std::span<std::byte> buffer) -> Result<std::size_t> {
+          const std::size_t count = std::min(buffer.size(), bytes.size() - at);
+          std::copy_n(reinterpret_cast<const std::byte*>(bytes.data()) + at, count, buffer.begin());
+          at += count;
+          return count;
+        },
+        options));
+  }
+
+  // The forms that the store keeps of a layer.
+  void DropBlobs(const Digest& diff_id) {
+    for (const LayerBlob& blob : Must(store_->layers().Blobs(diff_id))) {
+      Must(store_->blobs().Remove(blob.blob));
+    }
+  }
+
+  std::unique_ptr<Store> other_;
+  int others_ = 0;
+};
+
+TEST_F(SaveTest, ComesBackInEveryFormat) {
+  const Image image = Add({Gzip(BaseTar()), Zstd(TopTar("top")), TopTar("plain")}, {"app:1"});
+  for (const Format format : kFormats) {
+    for (const std::optional<Compression> compression :
+         {std::optional<Compression>(), std::optional(Compression::kNone),
+          std::optional(Compression::kGzip), std::optional(Compression::kZstd)}) {
+      const auto back = Import(Save({"app:1"}, {format, compression}));
+      ASSERT_EQ(back.size(), 1U);
+      EXPECT_EQ(back[0].id, image.id);
+      EXPECT_EQ(back[0].diff_ids, image.diff_ids);
+      EXPECT_EQ(back[0].tags, image.tags);
+      EXPECT_EQ(ReadFile(Must(other_->LowerDirs(back[0])).front() + "/plain"), "content of plain");
+    }
+  }
+}
+
+TEST_F(SaveTest, KeepsBlobsAndManifestAsTheyCame) {
+  const Image image = Add({Gzip(BaseTar()), Zstd(TopTar("top"))}, {"app:1"});
+  for (const Format format : {Format::kDocker, Format::kOciArchive}) {
+    EXPECT_EQ(Import(Save({"app:1"}, {format, {}}))[0].manifest_digest, image.manifest_digest);
+  }
+  const auto members = Members(Save({"app:1"}));
+  const std::map<std::string, std::string> by_name(members.begin(), members.end());
+  EXPECT_EQ(by_name.at("blobs/sha256/" + Digest::Of(Gzip(BaseTar())).Hex()), Gzip(BaseTar()));
+}
+
+TEST_F(SaveTest, LayoutsSpeakOci) {
+  Add({Gzip(BaseTar())}, {"app:1"}, true);
+  const auto back = Import(Save({"app:1"}));
+  EXPECT_EQ(back[0].manifest_media_type, media_type::kOciManifest);
+  const auto detail = Must(other_->images().Inspect(back[0].id));
+  const Manifest manifest = Must(ParseManifest(detail.manifest_json, media_type::kOciManifest));
+  EXPECT_EQ(manifest.config.media_type, media_type::kOciConfig);
+  EXPECT_EQ(manifest.layers[0].media_type, media_type::kOciLayerGzip);
+  EXPECT_EQ(manifest.layers[0].digest, Digest::Of(Gzip(BaseTar())));
+}
+
+TEST_F(SaveTest, TheSameBytesFromAnyStore) {
+  const std::vector<std::string> first = {Gzip(BaseTar()), TopTar("first")};
+  const std::vector<std::string> second = {Gzip(BaseTar()), TopTar("second")};
+  Add(first, {"one:1", "one:2"});
+  Add(second, {"two:1"});
+  const auto other = Must(Store::Open({.root = temp_.At("reversed")}));
+  Add(*other, second, {"two:1"});
+  Add(*other, first, {"one:2", "one:1"});
+  for (const Format format : kFormats) {
+    const SaveOptions options{format, Compression::kZstd};
+    const std::string bytes = Save({"one", "two"}, options);
+    EXPECT_EQ(Save({"one", "two"}, options), bytes);
+    EXPECT_EQ(Must(TrySave(*other, {"two", "one:2", "one:1", "two"}, options)), bytes);
+  }
+}
+
+TEST_F(SaveTest, SeveralImagesShareTheirLayers) {
+  const Image one = Add({Gzip(BaseTar()), TopTar("one")}, {"one:1"});
+  const Image two = Add({Gzip(BaseTar()), TopTar("two")}, {"two:1"});
+  // Of the same layers, but another image; and the base's layer on top of another.
+  const Image three = Add({TopTar("one"), Gzip(BaseTar())}, {"three:1"});
+  for (const Format format : kFormats) {
+    const std::string bytes = Save({"one:1", "two:1", "three:1"}, {format, Compression::kNone});
+    std::size_t base = 0;
+    for (const auto& [name, content] : Members(bytes)) base += content == BaseTar() ? 1 : 0;
+    EXPECT_EQ(base, 1U);
+    const auto back = Import(bytes);
+    ASSERT_EQ(back.size(), 3U);
+    for (const Image& image : {one, two, three}) {
+      EXPECT_EQ(Must(other_->images().Resolve(image.tags[0].ToString())).id, image.id);
+    }
+  }
+}
+
+TEST_F(SaveTest, TablesOfContentsComeFirst) {
+  Add({Gzip(BaseTar())}, {"app:1"});
+  const auto names = [&](Format format) {
+    std::vector<std::string> list;
+    for (const auto& [name, content] : Members(Save({"app:1"}, {format, {}}))) {
+      list.push_back(name);
+    }
+    return list;
+  };
+  const auto docker = names(Format::kDocker);
+  ASSERT_EQ(docker.size(), 8U);
+  EXPECT_EQ(docker[0], "oci-layout");
+  EXPECT_EQ(docker[1], "index.json");
+  EXPECT_EQ(docker[2], "manifest.json");
+  EXPECT_TRUE(std::is_sorted(docker.begin() + 3, docker.end()));
+  const auto oci = names(Format::kOciArchive);
+  EXPECT_EQ(oci[1], "index.json");
+  EXPECT_EQ(oci[2], "blobs/");
+  EXPECT_EQ(names(Format::kDockerArchive)[0], "manifest.json");
+}
+
+TEST_F(SaveTest, NamesAsDockerTakesThem) {
+  const Image image = Add({Gzip(BaseTar())}, {"app:1", "app:2", "else:1"});
+  const auto tags = [&](const std::string& name) {
+    std::string text;
+    const std::vector<ImportedImage> back = Import(Save({name}));
+    for (const Reference& tag : back[0].tags) text += tag.Familiar() + " ";
+    return text;
+  };
+  EXPECT_EQ(tags("app"), "app:1 app:2 ");
+  EXPECT_EQ(tags("app:2"), "app:2 ");
+  EXPECT_EQ(tags(image.id.ToString()), "");
+  EXPECT_EQ(tags(image.id.Short()), "");
+  EXPECT_TRUE(FailsWith(TrySave({"app:3"}, {}), ENOENT, "app:3"));
+  EXPECT_TRUE(FailsWith(TrySave({"app:1", "none"}, {}), ENOENT, "none"));
+  EXPECT_TRUE(FailsWith(TrySave({}, {}), EINVAL));
+  ExpectNoLeftovers();
+}
+
+// What dockers before 1.10 read, without the newer table.
+TEST_F(SaveTest, LegacyDirectories) {
+  Add({Gzip(BaseTar()), TopTar("one")}, {"one:1"});
+  Add({Gzip(BaseTar()), TopTar("two")}, {"two:1"});
+  TarBuilder tar;
+  for (const auto& [name, content] :
+       Members(Save({"one:1", "two:1"}, {Format::kDockerArchive, {}}))) {
+    if (name == "manifest.json" || name.ends_with('/')) continue;
+    if (content.starts_with("-> ")) {
+      tar.Add({.name = name, .type = '2', .link = content.substr(3)});
+    } else {
+      tar.AddFile(name, content);
+    }
+  }
+  const auto back = Import(tar.Finish());
+  ASSERT_EQ(back.size(), 2U);
+  const auto detail = Must(other_->images().Inspect("two:1"));
+  EXPECT_EQ(detail.config.cmd, std::vector<std::string>{"/bin/sh"});
+  EXPECT_EQ(detail.image.diff_ids,
+            (std::vector<Digest>{Digest::Of(BaseTar()), Digest::Of(TopTar("two"))}));
+}
+
+TEST_F(SaveTest, DamagedBlobsAreNamed) {
+  const Image image = Add({Gzip(BaseTar())}, {"app:1"});
+  const Digest blob = Digest::Of(Gzip(BaseTar()));
+  const std::string path = root_ + "/blobs/sha256/" + blob.Hex();
+  std::string bytes = ReadFile(path);
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  WriteFile(path, bytes);
+  EXPECT_TRUE(FailsWith(TrySave({"app:1"}, {}), EBADMSG, blob.ToString()));
+  EXPECT_TRUE(FailsWith(TrySave({"app:1"}, {Format::kDocker, Compression::kNone}), EBADMSG,
+                        image.diff_ids[0].ToString()));
+  WriteFile(path, ReadFile(path).substr(9));
+  EXPECT_TRUE(FailsWith(TrySave({"app:1"}, {}), EBADMSG, blob.ToString()));
+  ExpectNoLeftovers();
+}
+
+// Another whole stream in the blob's place: only the layer's own digest can tell.
+TEST_F(SaveTest, BlobsOfAnotherLayer) {
+  const Image image = Add({Gzip(BaseTar())}, {"app:1"});
+  Must(store_->layers().AddBlob({Digest::Of(Gzip(TopTar("x"))), Gzip(TopTar("x")).size(),
+                                 std::string(media_type::kOciLayerGzip), image.diff_ids[0], true}));
+  WriteFile(root_ + "/blobs/sha256/" + Digest::Of(Gzip(TopTar("x"))).Hex(), Gzip(TopTar("x")));
+  Must(store_->blobs().Remove(Digest::Of(Gzip(BaseTar()))));
+  EXPECT_TRUE(FailsWith(TrySave({"app:1"}, {Format::kDocker, Compression::kZstd}), EBADMSG,
+                        image.diff_ids[0].ToString()));
+}
+
+TEST_F(SaveTest, LayersWhoseBlobsAreNotKept) {
+  const Image image = Add({Gzip(BaseTar())}, {"app:1"});
+  DropBlobs(image.diff_ids[0]);
+  // The layer's own files will do.
+  for (const Format format : kFormats) {
+    const auto back = Import(Save({"app:1"}, {format, {}}));
+    EXPECT_EQ(back[0].id, image.id);
+    EXPECT_EQ(back[0].diff_ids, image.diff_ids);
+  }
+  const std::string layer = root_ + "/layers/sha256/" + image.diff_ids[0].Hex();
+  const std::string content = ReadFile(layer + "/fs/etc/name");
+  WriteFile(layer + "/fs/etc/name", std::string(content.size(), 'x'));
+  EXPECT_TRUE(FailsWith(TrySave({"app:1"}, {}), EBADMSG, "etc/name"));
+  WriteFile(layer + "/fs/etc/name", content);
+  Must(FileOps::System().Unlink(AT_FDCWD, (layer + "/recipe").c_str()));
+  EXPECT_TRUE(FailsWith(TrySave({"app:1"}, {}), ENODATA, image.diff_ids[0].ToString()));
+  ExpectNoLeftovers();
+}
+
+TEST_F(SaveTest, ConvertedInPlace) {
+  const Image before = Add({Gzip(BaseTar()), TopTar("top")}, {"app:1"}, true);
+  const auto types = [&] {
+    const ImageDetail detail = Must(store_->images().Inspect("app:1"));
+    const Manifest manifest =
+        Must(ParseManifest(detail.manifest_json, detail.image.manifest_media_type));
+    std::vector<std::string> list = {manifest.media_type};
+    for (std::size_t i = 0; i < manifest.layers.size(); ++i) {
+      const Descriptor& layer = manifest.layers[i];
+      list.push_back(layer.media_type);
+      EXPECT_EQ(Digest::Of(ReadFile(root_ + "/blobs/sha256/" + layer.digest.Hex())), layer.digest);
+      EXPECT_EQ(Must(store_->layers().FindBlob(layer.digest)).diff_id, before.diff_ids[i]);
+    }
+    return list;
+  };
+  using Strings = std::vector<std::string>;
+  const auto convert = [&](std::optional<Compression> compression, ManifestKind kind) {
+    const Image image = Must(ConvertImage(*store_, "app:1", {compression, kind}));
+    EXPECT_EQ(image.id, before.id);
+    EXPECT_EQ(image.tags, before.tags);
+    ExpectNoLeftovers();
+    return types();
+  };
+  EXPECT_EQ(convert(Compression::kZstd, ManifestKind::kAsItIs),
+            (Strings{std::string(media_type::kOciManifest), std::string(media_type::kOciLayerZstd),
+                     std::string(media_type::kOciLayerZstd)}));
+  EXPECT_EQ(Import(Save({"app:1"}))[0].id, before.id);
+  EXPECT_TRUE(
+      FailsWith(ConvertImage(*store_, "app:1", {std::nullopt, ManifestKind::kDocker}), EINVAL));
+  EXPECT_EQ(types()[0], media_type::kOciManifest);
+  EXPECT_EQ(
+      convert(Compression::kGzip, ManifestKind::kDocker),
+      (Strings{std::string(media_type::kDockerManifest), std::string(media_type::kDockerLayerGzip),
+               std::string(media_type::kDockerLayerGzip)}));
+  // The one that came is used again.
+  EXPECT_NE(Must(store_->images().Inspect("app:1"))
+                .manifest_json.find(Digest::Of(Gzip(BaseTar())).ToString()),
+            std::string::npos);
+  EXPECT_EQ(convert(Compression::kNone, ManifestKind::kOci)[1], media_type::kOciLayer);
+}
+
+}  // namespace
+}  // namespace strata::layerstore
