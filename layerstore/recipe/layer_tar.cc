@@ -38,7 +38,7 @@ class Replay {
       if (!more) break;
       STRATA_TRY(Give(recipe.record()));
     }
-    if (hashed_ && hash_.Finish() != recipe.diff_id()) {
+    if (hashed_ && !is_damaged_ && hash_.Finish() != recipe.diff_id()) {
       return Fail(EBADMSG, "make tar again", "it is not that of " + recipe.diff_id().ToString());
     }
     return {};
@@ -50,6 +50,12 @@ class Replay {
     if (options_.contents == LayerTarOptions::Contents::kZeros) return GiveZeros(record);
     auto given = GiveContent(record);
     if (given) return given;
+    if (options_.damaged && given.error().code() == EBADMSG) {
+      options_.damaged(record.file, given.error());
+      is_damaged_ = true;
+      checksum_.Finish();  // starts anew
+      return {};
+    }
     return std::unexpected(
         std::move(given).error().WithContext("'" + ShownName(record.file) + "'"));
   }
@@ -129,6 +135,7 @@ class Replay {
   const LayerTarOptions options_;
   const bool hashed_;
   std::vector<char> buffer_;
+  bool is_damaged_ = false;
   Sha256 hash_;
   Xxh128Hasher checksum_;
 };

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <string_view>
 
 #include "base/digest.h"
@@ -19,6 +20,9 @@ struct LayerTarOptions {
   Contents contents = Contents::kRead;
   // With kRead: compares the SHA-256 of the whole with the diffID, too.
   bool verify = true;
+  // With kRead: told of each file that is not what it was, by its path from the layer's directory;
+  // then it goes on with the next, gives other bytes than the tar's and does not fail for that.
+  std::function<void(const std::string& path, const Error& error)> damaged = nullptr;
 };
 
 // Functions on a layer's directory (layers/sha256/<hex>), borrowed. No path of the recipe is

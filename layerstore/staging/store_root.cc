@@ -256,6 +256,17 @@ Result<> StoreRoot::Discard(int dir, const std::string& name) {
   return EmptyTrash(trashed);
 }
 
+Result<std::string> StoreRoot::Quarantine(int dir, const std::string& name) {
+  STRATA_TRY(staging());
+  STRATA_TRY_ASSIGN(const UniqueFd quarantine,
+                    OpenOrMakeDir(ops_, root_.get(), "quarantine", false));
+  const std::string as = name + '.' + owner_ + '.' + UniqueName("q");
+  STRATA_TRY(ops_.Rename(dir, name.c_str(), quarantine.get(), as.c_str(), RENAME_NOREPLACE));
+  STRATA_TRY(ops_.Sync(quarantine.get()));
+  STRATA_TRY(ops_.Sync(dir));
+  return "quarantine/" + as;
+}
+
 LayerLock::LayerLock(LayerLock&& other) noexcept
     : root_(std::exchange(other.root_, nullptr)),
       name_(std::move(other.name_)),

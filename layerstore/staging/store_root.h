@@ -57,6 +57,7 @@ class LayerLock {
 //   tmp/<owner>/     staging of one process, flock(2)ed while it lives
 //   tmp/lock-<hex>   one flight per layer
 //   trash/           renamed here, deleted later
+//   quarantine/      what a repair put aside; made when it is needed
 class StoreRoot {
  public:
   struct Options {
@@ -104,6 +105,10 @@ class StoreRoot {
   Result<> EmptyTrash(const std::string& name);
   // Until nothing is left to delete in the background.
   void WaitForTrash();
+
+  // Moves `name` from `dir` into quarantine/ under a name of its own, durably, and returns that
+  // from the root ("quarantine/…"); ENOENT if it was not there. What is there nobody deletes.
+  Result<std::string> Quarantine(int dir, const std::string& name);
 
   // Waits for the lock of a layer. It is for threads as much as for processes.
   Result<LayerLock> LockLayer(const Digest& diff_id);

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 
+#include "layerstore/fsck/checker.h"
 #include "layerstore/gc/collector.h"
 #include "layerstore/import/import.h"
 #include "tests/unit/layerstore/store_fixture.h"
@@ -64,6 +65,7 @@ class ImportFaultTest : public StoreTest {
   // Empty if the image is there under all of `names`, with all its bytes, or if there is no trace
   // of it but what a collection takes; else what is wrong. Collects in the second case.
   std::string OldOrNew(const std::vector<std::string>& names, bool must_be_new) {
+    if (std::string damage = Damage(); !damage.empty()) return damage;
     if (const auto image = store_->images().Resolve(names[0])) return Whole(*image, names);
     if (must_be_new) return "the image is gone";
     if (!support::Must(store_->images().List()).empty()) return "an image without its name";
@@ -71,6 +73,16 @@ class ImportFaultTest : public StoreTest {
     if (!Names(root_ + "/layers/sha256").empty()) return "a layer is left";
     if (!Names(root_ + "/blobs/sha256").empty()) return "a blob is left";
     return {};
+  }
+
+  // What a check of every byte finds; empty if the store is clean.
+  std::string Damage() {
+    std::string text;
+    support::Must(
+        CheckStore(*store_, {.depth = CheckOptions::Depth::kDeep}, [&](const Finding& finding) {
+          if (!Harmless(finding.kind)) text += finding.ToString() + "\n";
+        }));
+    return text;
   }
 
  private:

@@ -213,6 +213,7 @@ class StoreOperationsTest : public StoreStepsTest, public ::testing::WithParamIn
   void ExpectOldOrNew(bool must_be_new) {
     Reopen();
     ExpectNoLeftovers();
+    EXPECT_EQ(Damage(), "");
     for (const std::string& name : operation().kept) ExpectWhole(name);
     if (!operation().happened) return;
     const bool happened = operation().happened(*store_, start_);

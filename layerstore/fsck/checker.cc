@@ -1,0 +1,365 @@
+#include "layerstore/fsck/checker.h"
+
+#include <sys/stat.h>
+
+#include <chrono>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/file_ops.h"
+#include "base/try.h"
+#include "layerstore/archive/entry_path.h"
+#include "layerstore/fsck/layer_check.h"
+#include "layerstore/index/metadata_index.h"
+#include "layerstore/staging/store_root.h"
+#include "layerstore/store/store.h"
+
+namespace strata::layerstore {
+namespace {
+
+using Depth = CheckOptions::Depth;
+
+constexpr std::size_t kReadBytes = std::size_t{256} * 1024;
+constexpr auto kCollectionTime = std::chrono::seconds(1);
+
+bool IsOurs(int code) { return code == EMFILE || code == ENFILE || code == ENOMEM; }
+
+// Of an index that is there and of this version; it is made again whenever it is not.
+Result<> CheckIndexFile(FileOps& ops, int dir, const std::string& name, Depth depth) {
+  auto index = MetadataIndex::Open(ops, dir, name.c_str());
+  if (index) return depth == Depth::kDeep ? (*index)->Verify() : Result<>();
+  const int code = index.error().code();
+  if (code == ENOENT || code == EPROTONOSUPPORT) return {};
+  return std::unexpected(std::move(index).error());
+}
+
+Result<bool> HasRow(Store& store, const Digest& diff_id) {
+  bool row = false;
+  STRATA_TRY(store.database()->Read([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(Statement statement,
+                      connection.Prepare("SELECT 1 FROM layers WHERE diff_id=?1"));
+    statement.Bind(1, diff_id.ToString());
+    STRATA_TRY_ASSIGN(row, statement.Step());
+    return {};
+  }));
+  return row;
+}
+
+// A collection moves things away before its transaction ends and their rows are gone. Returns when
+// one that runs now has ended.
+Result<> WaitForCollection(Store& store) {
+  if (store.store_root().read_only()) {
+    // Nobody can be asked to wait for; it takes a second for tens of thousands of layers.
+    std::this_thread::sleep_for(kCollectionTime);
+    return {};
+  }
+  return store.database()->Write([](Connection&) -> Result<> { return {}; });
+}
+
+Result<> CheckLayerNow(Store& store, const Digest& diff_id, const CheckOptions& options,
+                       const FindingSink& found) {
+  StoreRoot& root = store.store_root();
+  auto dir =
+      root.ops().Open(root.layers(), diff_id.Hex().c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!dir) {
+    if (IsOurs(dir.error().code())) return std::unexpected(std::move(dir).error());
+    found({FindingKind::kMissingLayer, diff_id, std::nullopt, "", dir.error().ToString()});
+    return {};
+  }
+  const bool deep = options.depth == Depth::kDeep;
+  auto index = CheckIndexFile(root.ops(), dir->get(), "index", options.depth);
+  if (!index && IsOurs(index.error().code())) return index;
+  if (!index) {
+    found({FindingKind::kBadIndex, diff_id, std::nullopt, "", index.error().ToString()});
+  }
+  if (options.depth == Depth::kQuick) return {};
+  STRATA_TRY_ASSIGN(const struct stat owner, root.ops().Stat(root.layers()));
+  LayerCheckOptions layer_options;
+  layer_options.contents = deep;
+  layer_options.privileged = owner.st_uid == 0;
+  layer_options.pace = options.pace;
+  return CheckLayerDirectory(root.ops(), dir->get(), diff_id, layer_options, found);
+}
+
+struct BlobRow {
+  Digest blob;
+  std::uint64_t size = 0;
+  std::optional<bool> kept;
+};
+
+class StoreCheck {
+ public:
+  StoreCheck(Store& store, const CheckOptions& options, const FindingSink& found)
+      : store_(store), root_(store.store_root()), options_(options), found_(found) {}
+
+  Result<CheckSummary> Run() {
+    STRATA_TRY(CheckRoot());
+    STRATA_TRY_ASSIGN(const bool sound, CheckDatabase());
+    if (!sound) return summary_;
+    STRATA_TRY(ReadRows());
+    STRATA_TRY(CheckLayers());
+    STRATA_TRY(CheckBlobs());
+    STRATA_TRY(CheckChains());
+    STRATA_TRY(CheckQuarantine());
+    return summary_;
+  }
+
+ private:
+  void Find(FindingKind kind, std::string path, std::string detail) {
+    found_({kind, std::nullopt, std::nullopt, std::move(path), std::move(detail)});
+  }
+
+  Result<> CheckRoot() {
+    STRATA_TRY_ASSIGN(const struct stat st, root_.ops().StatAt(AT_FDCWD, root_.path().c_str(), 0));
+    if ((st.st_mode & 0077U) != 0) {
+      Find(FindingKind::kOpenRoot, "", "others than its owner may enter " + root_.path());
+    }
+    return {};
+  }
+
+  // Whether rows can be read at all.
+  Result<bool> CheckDatabase() {
+    bool sound = true;
+    auto read = store_.database()->Read([&](Connection& connection) -> Result<> {
+      STRATA_TRY(EachText(connection, "PRAGMA integrity_check(20)", [&](std::string text) {
+        if (text == "ok") return;
+        sound = false;
+        Find(FindingKind::kBadDatabase, "meta.db", std::move(text));
+      }));
+      if (!sound) return {};
+      STRATA_TRY(EachText(connection, "SELECT \"table\" FROM pragma_foreign_key_check",
+                          [&](const std::string& table) {
+                            Find(FindingKind::kDanglingRow, "meta.db",
+                                 "a row of '" + table + "' refers to one that is not there");
+                          }));
+      return CheckImages(connection);
+    });
+    if (read) return sound;
+    if (IsOurs(read.error().code())) return std::unexpected(std::move(read).error());
+    Find(FindingKind::kBadDatabase, "meta.db", read.error().ToString());
+    return false;
+  }
+
+  static Result<> EachText(Connection& connection, const char* sql,
+                           const std::function<void(std::string)>& each) {
+    STRATA_TRY_ASSIGN(Statement statement, connection.Prepare(sql));
+    for (;;) {
+      STRATA_TRY_ASSIGN(const bool row, statement.Step());
+      if (!row) return {};
+      each(statement.Text(0));
+    }
+  }
+
+  Result<> CheckImages(Connection& connection) {
+    STRATA_TRY_ASSIGN(
+        Statement images,
+        connection.Prepare("SELECT id, config, manifest, manifest_digest FROM images"));
+    for (;;) {
+      STRATA_TRY_ASSIGN(const bool row, images.Step());
+      if (!row) break;
+      ++summary_.images;
+      const std::string id = images.Text(0);
+      if (Digest::Of(images.Text(1)).ToString() != id) {
+        Find(FindingKind::kBadConfig, "meta.db", "the configuration of image " + id);
+      }
+      if (Digest::Of(images.Text(2)).ToString() != images.Text(3)) {
+        Find(FindingKind::kBadConfig, "meta.db", "the manifest of image " + id);
+      }
+    }
+    STRATA_TRY(EachText(connection, "SELECT digest FROM indexes", [](const std::string&) {}));
+    STRATA_TRY_ASSIGN(
+        Statement missing,
+        connection.Prepare(
+            "SELECT diff_id, 'image ' || image FROM image_layers WHERE diff_id NOT IN "
+            "(SELECT diff_id FROM layers) UNION ALL SELECT diff_id, user FROM "
+            "user_layers WHERE diff_id NOT IN (SELECT diff_id FROM layers)"));
+    for (;;) {
+      STRATA_TRY_ASSIGN(const bool row, missing.Step());
+      if (!row) break;
+      STRATA_TRY_ASSIGN(const Digest diff_id, Digest::Parse(missing.Text(0)));
+      found_(
+          {FindingKind::kMissingLayer, diff_id, std::nullopt, "", missing.Text(1) + " needs it"});
+    }
+    return EachText(connection,
+                    "SELECT blob || ' of layer ' || diff_id FROM layer_blobs WHERE diff_id NOT IN "
+                    "(SELECT diff_id FROM layers)",
+                    [&](std::string text) {
+                      Find(FindingKind::kDanglingRow, "meta.db", "blob " + std::move(text));
+                    });
+  }
+
+  Result<> ReadRows() {
+    return store_.database()->Read([&](Connection& connection) -> Result<> {
+      STRATA_TRY_ASSIGN(Statement layers, connection.Prepare("SELECT diff_id FROM layers"));
+      for (;;) {
+        STRATA_TRY_ASSIGN(const bool row, layers.Step());
+        if (!row) break;
+        STRATA_TRY_ASSIGN(const Digest diff_id, Digest::Parse(layers.Text(0)));
+        layers_.insert(diff_id);
+      }
+      STRATA_TRY_ASSIGN(Statement blobs,
+                        connection.Prepare("SELECT blob, size, kept FROM layer_blobs"));
+      for (;;) {
+        STRATA_TRY_ASSIGN(const bool row, blobs.Step());
+        if (!row) return {};
+        BlobRow blob;
+        STRATA_TRY_ASSIGN(blob.blob, Digest::Parse(blobs.Text(0)));
+        blob.size = static_cast<std::uint64_t>(blobs.Integer(1));
+        if (!blobs.IsNull(2)) blob.kept = blobs.Integer(2) != 0;
+        blobs_.push_back(blob);
+      }
+    });
+  }
+
+  // The digests that name something in one of the store's directories; the rest is strange there.
+  Result<std::set<Digest>> DigestsIn(int dir, const char* where) {
+    STRATA_TRY_ASSIGN(const UniqueFd own, root_.ops().Open(dir, ".", O_RDONLY | O_DIRECTORY));
+    STRATA_TRY_ASSIGN(const auto names, NamesIn(root_.ops(), own.get()));
+    std::set<Digest> digests;
+    for (const std::string& name : names) {
+      if (const auto digest = Digest::FromHex(name)) {
+        digests.insert(*digest);
+      } else {
+        Find(FindingKind::kStray, where + name, "it is not the store's");
+      }
+    }
+    return digests;
+  }
+
+  Result<> CheckLayers() {
+    STRATA_TRY_ASSIGN(const auto there, DigestsIn(root_.layers(), "layers/sha256/"));
+    for (const Digest& diff_id : there) {
+      if (layers_.contains(diff_id)) continue;
+      found_({FindingKind::kGarbage, diff_id, std::nullopt, "", "it was never finished"});
+    }
+    std::vector<Finding> findings;
+    for (const Digest& diff_id : layers_) {
+      ++summary_.layers;
+      STRATA_TRY(CheckLayerNow(store_, diff_id, options_,
+                               [&](Finding finding) { findings.push_back(std::move(finding)); }));
+    }
+    if (findings.empty()) return {};
+    STRATA_TRY(WaitForCollection(store_));
+    for (Finding& finding : findings) {
+      STRATA_TRY_ASSIGN(const bool still_there, HasRow(store_, *finding.layer));
+      if (still_there) found_(std::move(finding));
+    }
+    return {};
+  }
+
+  Result<> CheckBlobs() {
+    STRATA_TRY_ASSIGN(auto there, DigestsIn(root_.blobs(), "blobs/sha256/"));
+    for (const BlobRow& row : blobs_) {
+      const bool is_there = there.erase(row.blob) > 0;
+      if (!is_there && row.kept != true) continue;
+      ++summary_.blobs;
+      STRATA_TRY(CheckBlob(row));
+    }
+    if (!missing_blobs_.empty()) STRATA_TRY(WaitForCollection(store_));
+    for (const Digest& blob : missing_blobs_) {
+      const auto now = store_.layers().FindBlob(blob);
+      if (now && now->kept == true) {
+        found_({FindingKind::kMissingBlob, std::nullopt, blob, "", ""});
+      }
+    }
+    for (const Digest& blob : there) {
+      found_({FindingKind::kGarbage, std::nullopt, blob, "", "it is no layer's"});
+    }
+    return {};
+  }
+
+  Result<> CheckBlob(const BlobRow& row) {
+    const auto find = [&](FindingKind kind, std::string detail) {
+      found_({kind, std::nullopt, row.blob, "", std::move(detail)});
+    };
+    auto fd = root_.ops().Open(root_.blobs(), row.blob.Hex().c_str(), O_RDONLY | O_NOFOLLOW);
+    if (!fd) {
+      if (IsOurs(fd.error().code())) return std::unexpected(std::move(fd).error());
+      if (fd.error().code() != ENOENT) find(FindingKind::kUnreadable, fd.error().ToString());
+      if (fd.error().code() == ENOENT && row.kept == true) missing_blobs_.push_back(row.blob);
+      return {};
+    }
+    STRATA_TRY_ASSIGN(const struct stat st, root_.ops().Stat(fd->get()));
+    if (static_cast<std::uint64_t>(st.st_size) != row.size) {
+      find(FindingKind::kBlobSize,
+           std::to_string(st.st_size) + ", expected " + std::to_string(row.size));
+      return {};
+    }
+    if (options_.depth != Depth::kDeep) return {};
+    Sha256 hash;
+    const auto buffer = std::make_unique_for_overwrite<std::byte[]>(kReadBytes);
+    for (;;) {
+      const auto got = root_.ops().Read(fd->get(), std::span(buffer.get(), kReadBytes));
+      if (!got) {
+        find(FindingKind::kUnreadable, got.error().ToString());
+        return {};
+      }
+      if (*got == 0) break;
+      hash.Update(std::span<const std::byte>(buffer.get(), *got));
+      if (options_.pace) STRATA_TRY(options_.pace(*got));
+    }
+    const Digest digest = hash.Finish();
+    if (digest != row.blob) find(FindingKind::kBlobDigest, "its bytes are " + digest.ToString());
+    return {};
+  }
+
+  Result<> CheckChains() {
+    if (root_.chains() < 0) return {};
+    STRATA_TRY_ASSIGN(const auto there, DigestsIn(root_.chains(), "chains/sha256/"));
+    for (const Digest& chain_id : there) {
+      ++summary_.chains;
+      const std::string name = chain_id.Hex() + "/index";
+      auto whole = CheckIndexFile(root_.ops(), root_.chains(), name, options_.depth);
+      if (whole) continue;
+      if (IsOurs(whole.error().code())) return whole;
+      Find(FindingKind::kBadIndex, "chains/sha256/" + name, whole.error().ToString());
+    }
+    return {};
+  }
+
+  Result<> CheckQuarantine() {
+    auto dir = root_.ops().Open(AT_FDCWD, (root_.path() + "/quarantine").c_str(),
+                                O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (!dir) return {};
+    STRATA_TRY_ASSIGN(const auto names, NamesIn(root_.ops(), dir->get()));
+    for (const std::string& name : names) {
+      Find(FindingKind::kQuarantined, "quarantine/" + name, "a repair put it aside");
+    }
+    return {};
+  }
+
+  Store& store_;
+  StoreRoot& root_;
+  const CheckOptions& options_;
+  const FindingSink& found_;
+  CheckSummary summary_;
+  std::set<Digest> layers_;
+  std::vector<BlobRow> blobs_;
+  std::vector<Digest> missing_blobs_;  // or taken by a collection
+};
+
+}  // namespace
+
+Result<> CheckLayer(Store& store, const Digest& diff_id, const CheckOptions& options,
+                    const FindingSink& found) {
+  std::vector<Finding> findings;
+  STRATA_TRY(CheckLayerNow(store, diff_id, options,
+                           [&](Finding finding) { findings.push_back(std::move(finding)); }));
+  if (findings.empty()) return {};
+  STRATA_TRY(WaitForCollection(store));
+  STRATA_TRY_ASSIGN(const bool still_there, HasRow(store, diff_id));
+  if (!still_there) return {};
+  for (Finding& finding : findings) found(std::move(finding));
+  return {};
+}
+
+Result<CheckSummary> CheckStore(Store& store, const CheckOptions& options,
+                                const FindingSink& found) {
+  return StoreCheck(store, options, found).Run();
+}
+
+}  // namespace strata::layerstore
