@@ -27,7 +27,7 @@ std::size_t UpLength(std::string_view path) {
 }  // namespace
 
 Result<std::unique_ptr<ChainLayers>> ChainLayers::Open(const std::string& directory,
-                                                       bool user_marks, FileOps& files) {
+                                                       bool needs_user_marks, FileOps& files) {
   const auto explain = [&](Error error) {
     return std::unexpected(std::move(error).WithContext("chain " + directory));
   };
@@ -38,12 +38,9 @@ Result<std::unique_ptr<ChainLayers>> ChainLayers::Open(const std::string& direct
   if ((*index)->kind() != MetadataIndex::Kind::kChain) {
     return explain(Error(EINVAL, "index", "not the index of a chain"));
   }
-  if ((*index)->user_marks() != user_marks) {
+  if (needs_user_marks && !(*index)->user_marks()) {
     return explain(Error(EINVAL, "index",
-                         user_marks ? "its layers have trusted.overlay marks, this mount would "
-                                      "read user.overlay"
-                                    : "its layers have user.overlay marks, this mount would read "
-                                      "trusted.overlay"));
+                         "its layers have trusted.overlay marks, this mount reads user.overlay"));
   }
   std::unique_ptr<ChainLayers> chain(new ChainLayers(files, std::move(*index)));
   auto opened = chain->OpenBase(directory);

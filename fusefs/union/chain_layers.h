@@ -24,9 +24,9 @@ class ChainLayers {
  public:
   // `directory` holds the file "index" (docs/formats/index.md). ESTALE if a layer directory is not
   // the indexed one any more; EBADMSG or EPROTONOSUPPORT for an index that is of no use; EINVAL if
-  // its marks are of the other kind.
-  static Result<std::unique_ptr<ChainLayers>> Open(const std::string& directory, bool user_marks,
-                                                   FileOps& files);
+  // its marks are trusted.overlay.* and this process reads user.overlay.* (`needs_user_marks`).
+  static Result<std::unique_ptr<ChainLayers>> Open(const std::string& directory,
+                                                   bool needs_user_marks, FileOps& files);
 
   const layerstore::MetadataIndex& index() const { return *index_; }
   // Layers are counted as in the index: 0 is the base.

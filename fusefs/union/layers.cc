@@ -116,10 +116,9 @@ Result<> Layers::AddRoot(UniqueFd fd, FileOps& files) {
   return {};
 }
 
-Result<> Layers::OpenChain(const EngineOptions& options, FileOps& files) {
+Result<> Layers::AddChain() {
   first_in_chain_ = end();
-  if (options.chain.empty()) return {};
-  STRATA_TRY_ASSIGN(chain_, ChainLayers::Open(options.chain, user_xattr_, files));
+  if (!chain_) return {};
   if (roots_.size() + chain_->size() >= kMaxLayers) {
     return Fail(E2BIG, "lowerdir", "too many lower layers");
   }
@@ -162,7 +161,14 @@ Result<std::unique_ptr<Layers>> Layers::Open(const EngineOptions& options, FileO
   if (options.upper.empty() != options.work.empty()) {
     return Fail(EINVAL, "mount options", "upperdir and workdir are needed together");
   }
-  std::unique_ptr<Layers> layers(new Layers(options.user_xattr || !HoldsGlobalAdmin()));
+  bool user_xattr = options.user_xattr || !HoldsGlobalAdmin();
+  std::unique_ptr<ChainLayers> chain;
+  if (!options.chain.empty()) {
+    STRATA_TRY_ASSIGN(chain, ChainLayers::Open(options.chain, user_xattr, files));
+    user_xattr = chain->index().user_marks();
+  }
+  std::unique_ptr<Layers> layers(new Layers(user_xattr));
+  layers->chain_ = std::move(chain);
   layers->roots_.push_back({});  // the upper's place
 
   // Lower layers first decide the filesystem numbers, so that they do not change when an upper is
@@ -177,7 +183,7 @@ Result<std::unique_ptr<Layers>> Layers::Open(const EngineOptions& options, FileO
     }
     STRATA_TRY(layers->AddRoot(std::move(*readable), files));
   }
-  STRATA_TRY(layers->OpenChain(options, files));
+  STRATA_TRY(layers->AddChain());
   STRATA_TRY(CheckOverlap(options, layers->chain_.get()));
   // Room for the upper's number, too.
   layers->number_bits_ =

@@ -84,10 +84,10 @@ class Layers {
     SharedFd fd;  // null in the chain, and for an absent upper
     std::uint16_t filesystem = 0;
   };
-  explicit Layers(bool user_xattr) : user_xattr_(user_xattr), xattrs_(user_xattr) {}
+  explicit Layers(bool user_xattr) : xattrs_(user_xattr) {}
 
   Result<> OpenUpper(const EngineOptions& options, FileOps& files);
-  Result<> OpenChain(const EngineOptions& options, FileOps& files);
+  Result<> AddChain();
   Result<> AddRoot(UniqueFd fd, FileOps& files);
   Result<> Identify();
   std::uint16_t FilesystemOf(dev_t device);
@@ -105,7 +105,6 @@ class Layers {
   unsigned number_bits_ = 0;  // of a shown st_ino: the highest hold the filesystem's number
   UniqueFd work_;
   bool writable_ = false;
-  const bool user_xattr_;
   OverlayXattrs xattrs_;
 };
 

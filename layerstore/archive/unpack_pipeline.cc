@@ -78,7 +78,7 @@ Result<PipelineResult> UnpackPipeline::Finish() {
   decompressor_.join();
   unpacker_.join();
   STRATA_TRY(FirstError());
-  return PipelineResult{hash_.Finish(), summary_};
+  return PipelineResult{hash_.Finish(), summary_, std::move(inodes_)};
 }
 
 void UnpackPipeline::Decompress() {
@@ -155,6 +155,7 @@ Result<> UnpackPipeline::UnpackAll() {
   TarReader reader([this] { return NextPlain(); }, std::move(framing));
   Unpacker unpacker(ops_, root_, limits_, recorder_);
   STRATA_TRY_ASSIGN(summary_, unpacker.Run(reader));
+  inodes_ = unpacker.TakeInodes();
   // What follows the archive's end belongs to the diffID, too.
   return reader.ReadRest();
 }

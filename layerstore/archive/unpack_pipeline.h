@@ -27,6 +27,7 @@ inline constexpr std::size_t kQueuedChunks = 8;
 struct PipelineResult {
   Digest diff_id;
   UnpackSummary summary;
+  UnpackedInodes inodes;
 };
 
 // Write() and Finish() belong to one thread. Destroyed before Finish(): stops and joins.
@@ -71,6 +72,7 @@ class UnpackPipeline {
   // Of the unpacking thread until it is joined.
   std::optional<Chunk> current_;
   UnpackSummary summary_;
+  UnpackedInodes inodes_;
 
   Mutex mu_;  // rank: leaf
   std::optional<Error> error_ STRATA_GUARDED_BY(mu_);

@@ -38,6 +38,12 @@ Unpacker::Unpacker(FileOps& ops, int root, const UnpackLimits& limits, UnpackRec
       closed_(limits.kept_bytes),
       late_links_(limits.kept_bytes) {}
 
+UnpackedInodes Unpacker::TakeInodes() {
+  inodes_.linked.Seal();
+  inodes_.with_xattrs.Seal();
+  return std::move(inodes_);
+}
+
 Result<UnpackSummary> Unpacker::Run(TarReader& reader) {
   STRATA_TRY(DropInheritedAcls());
   for (;;) {

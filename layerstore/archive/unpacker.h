@@ -15,6 +15,7 @@
 #include "layerstore/archive/bounded_names.h"
 #include "layerstore/archive/confined_tree.h"
 #include "layerstore/archive/entry_path.h"
+#include "layerstore/archive/inode_set.h"
 #include "layerstore/archive/pending_directories.h"
 #include "layerstore/archive/tar_reader.h"
 #include "layerstore/archive/unpack_options.h"
@@ -49,6 +50,8 @@ class Unpacker {
 
   // Reads the archive to its end.
   Result<UnpackSummary> Run(TarReader& reader);
+  // After that; sealed.
+  UnpackedInodes TakeInodes();
 
  private:
   // Where an entry stands: `parent` is borrowed from tree_ and valid until its next use.
@@ -98,6 +101,8 @@ class Unpacker {
   Result<> MakeWhiteout(const Place& place);
   Result<> MakeOpaque(const std::string& directory);
   Result<> SetOpaque(int fd);
+  // It has got extended attributes.
+  Result<> NoteXattrs(int fd);
 
   Result<> SetRootAttributes(const TarEntry& entry);
   Result<> SetOwner(const TarEntry& entry, const Place& place);
@@ -136,6 +141,7 @@ class Unpacker {
   std::uint64_t name_bytes_ = 0;
   bool whiteouts_as_files_ = false;
   bool user_opaque_ = false;
+  UnpackedInodes inodes_;
   UnpackSummary summary_;
 };
 

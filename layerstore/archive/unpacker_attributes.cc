@@ -52,7 +52,14 @@ Result<> Unpacker::MakeOpaque(const std::string& directory) {
   return SetOpaque(fd);
 }
 
+Result<> Unpacker::NoteXattrs(int fd) {
+  STRATA_TRY_ASSIGN(const struct stat st, ops_.Stat(fd));
+  inodes_.with_xattrs.Add(st.st_ino);
+  return {};
+}
+
 Result<> Unpacker::SetOpaque(int fd) {
+  STRATA_TRY(NoteXattrs(fd));
   if (!user_opaque_) {
     auto set = ops_.SetXattr(fd, kOpaque, "y");
     if (set || set.error().code() != EPERM) return set;
@@ -104,7 +111,7 @@ Result<> Unpacker::SetXattr(const std::string& entry, int fd, const std::string&
     return {};
   }
   auto set = ops_.SetXattr(fd, on_disk->c_str(), value);
-  if (set) return {};
+  if (set) return NoteXattrs(fd);
   const int code = set.error().code();
   const bool file_kind_lacks_it = code == EPERM && on_disk->starts_with("user.");
   const bool right_is_missing = code == EPERM && !privileged_;

@@ -72,6 +72,8 @@ Result<> Unpacker::MakeHardLink(int target_parent, const std::string& target,
     return ops_.Link(target_parent, target_name.c_str(), parent, name.c_str());
   });
   if (!made) return TargetError(std::move(made).error(), target);
+  STRATA_TRY_ASSIGN(const struct stat st, ops_.StatAt(parent, name.c_str()));
+  inodes_.linked.Add(st.st_ino);
   return {};
 }
 

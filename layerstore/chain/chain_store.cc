@@ -35,7 +35,6 @@ void TellWhy(const char* what, const Digest& id, const Error& error) {
 
 Result<> ChainStore::CheckLayers(const MetadataIndex& index, std::span<const Digest> diff_ids,
                                  const std::vector<std::string>& paths) {
-  if (index.user_marks() != UserMarks()) return Fail(ESTALE, "index", "marks of another kind");
   const auto layers = index.layers();
   if (layers.size() != diff_ids.size()) return Fail(ESTALE, "index", "other layers");
   for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -84,6 +83,13 @@ Result<ChainStore::IndexRef> ChainStore::OpenLayer(const Digest& diff_id) {
   return index;
 }
 
+// That of this process is the last guess: a layer has the marks of who unpacked it, whoever looks.
+bool ChainStore::HasUserMarks(const Digest& diff_id) {
+  if (const auto recorded = marks_(diff_id)) return *recorded;
+  const std::string before = diff_id.Hex() + "/index";
+  return MetadataIndex::MarksOf(root_.ops(), root_.layers(), before.c_str()).value_or(UserMarks());
+}
+
 Result<ChainStore::IndexRef> ChainStore::OpenOrMakeLayer(const Digest& diff_id) {
   auto index = OpenLayer(diff_id);
   if (index) return index;
@@ -92,7 +98,7 @@ Result<ChainStore::IndexRef> ChainStore::OpenOrMakeLayer(const Digest& diff_id) 
   STRATA_TRY_ASSIGN(const UniqueFd fs, root_.ops().Open(root_.layers(), fs_name.c_str(),
                                                         O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   STRATA_TRY(Publish(root_.layers(), diff_id.Hex(), [&](const IndexFile& to) {
-    return ScanLayer(root_.ops(), fs.get(), "fs", UserMarks(), to);
+    return ScanLayer(root_.ops(), fs.get(), "fs", HasUserMarks(diff_id), to);
   }));
   return OpenLayer(diff_id);
 }

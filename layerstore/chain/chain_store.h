@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/digest.h"
@@ -28,7 +30,10 @@ struct IndexFile;
 // one store.
 class ChainStore {
  public:
-  explicit ChainStore(StoreRoot& root) : root_(root) {}
+  // How a layer's marks were written (LayerInfo::user_marks), where that was recorded.
+  using MarksOfLayer = std::function<std::optional<bool>(const Digest& diff_id)>;
+
+  ChainStore(StoreRoot& root, MarksOfLayer marks) : root_(root), marks_(std::move(marks)) {}
 
   // The absolute path of the directory with the index of these layers (base first, all in the
   // store). By this object every file is checked from end to end once; damage that comes later
@@ -43,6 +48,7 @@ class ChainStore {
   Result<IndexRef> OpenChain(const Digest& chain_id, std::span<const Digest> diff_ids);
   Result<IndexRef> OpenLayer(const Digest& diff_id);
   Result<IndexRef> OpenOrMakeLayer(const Digest& diff_id);
+  bool HasUserMarks(const Digest& diff_id);
   Result<> CheckLayers(const MetadataIndex& index, std::span<const Digest> diff_ids,
                        const std::vector<std::string>& paths);
   // `status` is that of the file with `index` in it.
@@ -62,6 +68,7 @@ class ChainStore {
   };
 
   StoreRoot& root_;
+  const MarksOfLayer marks_;
   Mutex mu_;  // rank: leaf
   std::set<Checked> checked_ STRATA_GUARDED_BY(mu_);
 };

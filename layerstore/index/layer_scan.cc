@@ -67,6 +67,8 @@ class Scan {
     Entry entry;
     entry.attr = st;
     STRATA_TRY(ReadXattrs(root, ".", entry));
+    // Some filesystems give every file one, a security label for instance.
+    ask_all_ = !hints_.may_have_xattrs || (entry.has_xattrs && !hints_.may_have_xattrs(st.st_ino));
     entry.opaque = false;  // the union does not ask its root for marks
     entry.target = {};
     STRATA_TRY(writer_.AddRoot(entry));
@@ -214,7 +216,7 @@ class Scan {
     if (S_ISLNK(mode)) {
       STRATA_TRY_ASSIGN(target_, files_.ReadLink(dir, name));
     }
-    if (!hints_.may_have_xattrs || hints_.may_have_xattrs(entry.attr.st_ino)) {
+    if (ask_all_ || hints_.may_have_xattrs(entry.attr.st_ino)) {
       STRATA_TRY(ReadXattrs(dir, name, entry));
     }
     entry.target = target_;
@@ -253,6 +255,7 @@ class Scan {
   const ScanHints& hints_;
   const IndexFile to_;
   IndexWriter writer_;
+  bool ask_all_ = true;  // for extended attributes
   std::deque<Link> links_;
   std::string target_;
 };

@@ -46,6 +46,15 @@ Result<std::shared_ptr<const MetadataIndex>> MetadataIndex::Open(FileOps& files,
   return index;
 }
 
+std::optional<bool> MetadataIndex::MarksOf(FileOps& files, int dir, const char* name) {
+  const auto fd = files.Open(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  if (!fd) return std::nullopt;
+  Header head;
+  const auto read = files.ReadAt(fd->get(), std::as_writable_bytes(std::span(&head, 1)), 0);
+  if (!read || *read != sizeof head || head.magic != format::kMagic) return std::nullopt;
+  return (head.flags & format::kUserMarks) != 0;
+}
+
 MetadataIndex::~MetadataIndex() { ::munmap(const_cast<std::byte*>(data_), size_); }
 
 const Header& MetadataIndex::header() const { return *reinterpret_cast<const Header*>(data_); }

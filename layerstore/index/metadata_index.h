@@ -86,6 +86,9 @@ class MetadataIndex {
   // Costs the same for any number of entries. Also ENOENT and what open(2) says.
   static Result<std::shared_ptr<const MetadataIndex>> Open(FileOps& files, int dir,
                                                            const char* name);
+  // What a file says of its marks (user_marks()) even if it is of another version or damaged
+  // further on; nothing if it is no index or not there.
+  static std::optional<bool> MarksOf(FileOps& files, int dir, const char* name);
   ~MetadataIndex();
   MetadataIndex(const MetadataIndex&) = delete;
   MetadataIndex& operator=(const MetadataIndex&) = delete;

@@ -117,10 +117,10 @@ Result<> LayerSinkImpl::KeepBlob() {
   return {};
 }
 
-// A layer without an index can be used all the same: one is made when it is asked for. Whoever
-// unpacks into directories that it may not read itself cannot make one.
-Result<> LayerSinkImpl::WriteIndex() {
-  auto written = WriteLayerIndex(root_.ops(), dir_.get());
+// A layer can be kept without an index: one is made when it is asked for. Whoever unpacks into
+// directories that it may not read itself cannot make one, and cannot mount the layer either.
+Result<> LayerSinkImpl::WriteIndex(const UnpackedInodes& inodes) {
+  auto written = WriteLayerIndex(root_.ops(), dir_.get(), inodes);
   if (written || (written.error().code() != EACCES && written.error().code() != EMFILE)) {
     return written;
   }
@@ -148,15 +148,16 @@ Result<LayerInfo> LayerSinkImpl::Commit() {
   blob_.diff_id = diff_id;
   blob_.media_type = MediaType();
   LayerInfo info{diff_id, root_.path() + "/layers/sha256/" + diff_id.Hex() + "/fs",
-                 unpacked->summary.size, unpacked->summary.entries};
+                 unpacked->summary.size, unpacked->summary.entries, std::nullopt};
   const auto found = layers_.Find(diff_id);
   if (!found) {
     if (found.error().code() != ENOENT) {
       return Fail(found.error().code(), "find layer", std::string(found.error().detail()));
     }
     STRATA_TRY(recipe_->Finish(diff_id));
-    STRATA_TRY(WriteIndex());
+    STRATA_TRY(WriteIndex(unpacked->inodes));
     STRATA_TRY(layers_.Publish(staged_, info));
+    info.user_marks = UserMarks();
   }
   STRATA_TRY(layers_.Record(info, blob_));
   lock_.reset();

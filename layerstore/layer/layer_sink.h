@@ -43,7 +43,7 @@ class LayerSinkImpl final : public LayerSink {
   Result<> Pass(std::string_view data);
   Result<> VerifyReceived();
   Result<> KeepBlob();
-  Result<> WriteIndex();
+  Result<> WriteIndex(const UnpackedInodes& inodes);
   std::string MediaType() const;
 
   LayerStore& layers_;

@@ -56,15 +56,18 @@ Result<> InsertBlob(Connection& connection, const LayerBlob& blob) {
 
 Result<LayerInfo> LayerStore::Find(const Digest& diff_id) {
   const std::string hex = diff_id.Hex();
-  LayerInfo info{diff_id, root_.path() + "/layers/sha256/" + hex + "/fs", 0, 0};
+  LayerInfo info{diff_id, root_.path() + "/layers/sha256/" + hex + "/fs", 0, 0, std::nullopt};
   STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
-    STRATA_TRY_ASSIGN(Statement statement,
-                      connection.Prepare("SELECT size, entries FROM layers WHERE diff_id=?1"));
+    STRATA_TRY_ASSIGN(
+        Statement statement,
+        connection.Prepare(
+            "SELECT size, entries, IFNULL(user_marks, -1) FROM layers WHERE diff_id=?1"));
     statement.Bind(1, diff_id.ToString());
     STRATA_TRY_ASSIGN(const bool row, statement.Step());
     if (!row) return Fail(ENOENT, "find layer", diff_id.ToString());
     info.size = static_cast<std::uint64_t>(statement.Integer(0));
     info.entries = static_cast<std::uint64_t>(statement.Integer(1));
+    if (statement.Integer(2) >= 0) info.user_marks = statement.Integer(2) != 0;
     return {};
   }));
   // The row alone is not enough: somebody may have cleaned up by hand.
@@ -168,13 +171,15 @@ Result<> LayerStore::Record(const LayerInfo& info, const LayerBlob& blob) {
   return database_->Write([&](Connection& connection) -> Result<> {
     STRATA_TRY_ASSIGN(
         Statement layer,
-        connection.Prepare("INSERT INTO layers (diff_id, size, entries, added) VALUES (?1, "
-                           "?2, ?3, ?4) ON CONFLICT (diff_id) DO UPDATE SET size=?2, entries=?3"));
-    STRATA_TRY(layer.Bind(1, info.diff_id.ToString())
-                   .Bind(2, static_cast<std::int64_t>(info.size))
-                   .Bind(3, static_cast<std::int64_t>(info.entries))
-                   .Bind(4, std::int64_t{std::time(nullptr)})
-                   .Run());
+        connection.Prepare("INSERT INTO layers (diff_id, size, entries, added, user_marks) "
+                           "VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (diff_id) DO UPDATE SET "
+                           "size=?2, entries=?3, user_marks=COALESCE(?5, user_marks)"));
+    layer.Bind(1, info.diff_id.ToString())
+        .Bind(2, static_cast<std::int64_t>(info.size))
+        .Bind(3, static_cast<std::int64_t>(info.entries))
+        .Bind(4, std::int64_t{std::time(nullptr)});
+    if (info.user_marks) layer.Bind(5, std::int64_t{*info.user_marks});
+    STRATA_TRY(layer.Run());
     return InsertBlob(connection, blob);
   });
 }

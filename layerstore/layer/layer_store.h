@@ -27,6 +27,9 @@ struct LayerInfo {
   std::string path;           // absolute path of its fs directory
   std::uint64_t size = 0;     // bytes of file content
   std::uint64_t entries = 0;  // of its tar
+  // Its marks are user.overlay.* instead of trusted.overlay.*; not known of those that were there
+  // before this was recorded.
+  std::optional<bool> user_marks;
 };
 
 // A compressed form of a layer, as a registry knows it.

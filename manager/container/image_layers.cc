@@ -4,7 +4,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/logging.h"
 #include "base/try.h"
 #include "layerstore/store/store.h"
 
@@ -16,11 +15,13 @@ Result<> AddImageLayers(layerstore::Store& store, std::span<const Digest> diff_i
   request.layers.insert(request.layers.end(), layers.begin(), layers.end());
   request.chain_layers = layers.size();
   auto chain = store.chains().Ensure(diff_ids);
-  if (chain) {
-    request.chain = std::move(*chain);
-  } else {
-    log::Warn("an image is mounted without an index", {{"error", chain.error().ToString()}});
+  if (!chain) {
+    const bool closed = chain.error().code() == EACCES;
+    return std::unexpected(std::move(chain).error().WithContext(
+        closed ? "the image's layers have directories that this user may not read"
+               : "the index of the image's layers cannot be made"));
   }
+  request.chain = std::move(*chain);
   return {};
 }
 

@@ -14,7 +14,8 @@ class Store;
 namespace strata::manager {
 
 // Appends the layers (base first) to the request's, and has the store make the index of their chain
-// if need be. Where that cannot be done, the layers alone will do. ENOENT if a layer is missing.
+// if need be: only that tells which of their files are one. ENOENT if a layer is missing; EACCES
+// for a plain user's layers with directories that their owner may not read.
 Result<> AddImageLayers(layerstore::Store& store, std::span<const Digest> diff_ids,
                         RootFsRequest& request);
 

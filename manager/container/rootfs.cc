@@ -73,16 +73,6 @@ std::string EscapeOption(const std::string& text) {
 
 Result<> RootFsMounter::Mount(const RootFsRequest& request) const {
   if (request.layers.empty()) return Fail(EINVAL, "mount", "an image without layers");
-  auto mounted = MountOnce(request);
-  if (mounted || request.chain.empty()) return mounted;
-  // Made a moment ago, it can have been collected, or a layer changed, since.
-  log::Warn("mounting without the index", {{"error", mounted.error().ToString()}});
-  RootFsRequest one_by_one = request;
-  one_by_one.chain.clear();
-  return MountOnce(one_by_one);
-}
-
-Result<> RootFsMounter::MountOnce(const RootFsRequest& request) const {
   std::vector<std::string> argv{stratafs_, "-o", OptionText(request), request.target};
   CommandOptions options;
   options.stderr_file = request.log_file;
@@ -114,7 +104,7 @@ Result<> RootFsMounter::Unmount(const std::string& target) {
 }
 
 MountState RootFsMounter::State(const std::string& target) {
-  struct statx info{};
+  struct statx info {};
   if (::statx(AT_FDCWD, target.c_str(), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_TYPE, &info) ==
       -1) {
     return errno == ENOTCONN || errno == EIO || errno == ECONNABORTED ? MountState::kBroken

@@ -31,8 +31,7 @@ class RootFsMounter {
 
   const std::string& program() const { return stratafs_; }
 
-  // Returns when the mount answers. EIO with what stratafs said. If the index is of no use, the
-  // layers are mounted one by one.
+  // Returns when the mount answers. EIO with what stratafs said.
   Result<> Mount(const RootFsRequest& request) const;
   // Takes the mount away; lazily if something still uses it. Succeeds when there is none.
   static Result<> Unmount(const std::string& target);
@@ -40,8 +39,6 @@ class RootFsMounter {
   static MountState State(const std::string& target);
 
  private:
-  Result<> MountOnce(const RootFsRequest& request) const;
-
   std::string stratafs_;
 };
 

@@ -5,7 +5,6 @@
 
 #include "base/file_ops.h"
 #include "base/path.h"
-#include "base/privileges.h"
 #include "base/try.h"
 #include "layerstore/index/chain_merge.h"
 #include "layerstore/index/index_writer.h"
@@ -38,25 +37,25 @@ Result<std::shared_ptr<const MetadataIndex>> Make(
 }  // namespace
 
 Result<> WriteLayerIndex(const std::string& layer, const std::string& dir, const char* name,
-                         const layerstore::ScanHints& hints) {
+                         const layerstore::ScanHints& hints, bool user_marks) {
   FileOps& files = FileOps::System();
   STRATA_TRY_ASSIGN(const UniqueFd root,
                     files.Open(AT_FDCWD, layer.c_str(), O_RDONLY | O_DIRECTORY));
   const auto scan = [&](const IndexFile& to) {
-    return layerstore::ScanLayer(files, root.get(), "fs", !HoldsGlobalAdmin(), to, hints);
+    return layerstore::ScanLayer(files, root.get(), "fs", user_marks, to, hints);
   };
   STRATA_TRY(Make(dir, name, scan, true));
   return {};
 }
 
 Result<> WriteChainIndex(const std::vector<std::string>& layers, const std::string& chain,
-                         std::size_t base, const layerstore::ScanHints& hints) {
+                         std::size_t base, const layerstore::ScanHints& hints, bool user_marks) {
   FileOps& files = FileOps::System();
   ChainMerge merge;
   const auto finish = [&](const IndexFile& to) { return merge.Finish(files, to); };
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const std::string& layer = layers[layers.size() - 1 - i];
-    STRATA_TRY(WriteLayerIndex(layer, chain, "layer", hints));
+    STRATA_TRY(WriteLayerIndex(layer, chain, "layer", hints, user_marks));
     const std::string made = JoinPath(chain, "layer");
     STRATA_TRY_ASSIGN(auto index, MetadataIndex::Open(files, AT_FDCWD, made.c_str()));
     STRATA_TRY(files.Unlink(AT_FDCWD, made.c_str()));

@@ -10,6 +10,7 @@
 #include "layerstore/chain/chain_store.h"
 #include "layerstore/gc/collector.h"
 #include "layerstore/index/metadata_index.h"
+#include "layerstore/meta/database.h"
 #include "layerstore/oci/image_config.h"
 #include "tests/support/test_disk.h"
 #include "tests/unit/layerstore/store_fixture.h"
@@ -115,6 +116,66 @@ TEST_F(ChainTest, IndexesOfAnEarlierVersionAreMadeAgain) {
   EXPECT_EQ(Must(store_->chains().Ensure(layers)), chain);
   EXPECT_EQ(ReadFile(chain + "/index"), whole);
   for (const Digest& layer : layers) Must(Index(LayerDir(layer))->Verify());
+}
+
+// What its unpacker knew of a layer's files is what its directory tells, only sooner.
+TEST_F(ChainTest, ALayersIndexIsTheSameWhenMadeAgain) {
+  const Digest layer =
+      Must(PutLayer(TarBuilder()
+                        .AddDirectory("d")
+                        .AddFile("d/f", "content")
+                        .Add({.name = "d/link", .type = '1', .link = "d/f"})
+                        .AddFile("plain", "x")
+                        .Add({.name = "marked", .pax = {{"SCHILY.xattr.user.a", "b"}}})
+                        .AddDirectory("over")
+                        .AddFile("over/.wh..wh..opq", "")
+                        .AddFile(".wh.gone", "")
+                        .Finish()))
+          .diff_id;
+  const std::string file = LayerDir(layer) + "/index";
+  const std::string made = ReadFile(file);
+  const auto index = Index(LayerDir(layer));
+  const auto entry = [&](MetadataIndex::Directory directory, const char* name) {
+    return Must(index->At(*Must(index->Find(directory, name))));
+  };
+  EXPECT_TRUE(entry(MetadataIndex::kRoot, "marked").has_xattrs);
+  EXPECT_FALSE(entry(MetadataIndex::kRoot, "plain").has_xattrs);
+  EXPECT_TRUE(entry(MetadataIndex::kRoot, "over").opaque);
+  EXPECT_EQ(entry(*Must(index->FindDirectory("d")), "link").attr.st_nlink, 2U);
+  MustCall(::unlink(file.c_str()), "unlink");
+  Must(store_->chains().Ensure({&layer, 1}));
+  EXPECT_EQ(ReadFile(file), made);
+}
+
+// A root process and one in a user namespace would else make the indexes again in turns.
+TEST_F(ChainTest, MarksAreThoseOfWhoUnpackedTheLayer) {
+  const Digest layer = Layer("a");
+  EXPECT_FALSE(Index(LayerDir(layer))->user_marks());
+  const std::string chain = Must(store_->chains().Ensure({&layer, 1}));
+  const auto make_again = [&] {
+    MustCall(::unlink((chain + "/index").c_str()), "unlink");
+    Must(store_->chains().Ensure({&layer, 1}));
+    return Index(chain)->user_marks();
+  };
+  // As an unpacker without root's rights would have recorded it.
+  Must(store_->database()->Write(
+      [](Connection& connection) { return connection.Execute("UPDATE layers SET user_marks=1"); }));
+  EXPECT_FALSE(make_again()) << "the layer's index is there and says so";
+  MustCall(::unlink((LayerDir(layer) + "/index").c_str()), "unlink");
+  EXPECT_TRUE(make_again());
+  const ino_t made = Lstat(LayerDir(layer) + "/index").st_ino;
+  EXPECT_TRUE(make_again());
+  EXPECT_EQ(Lstat(LayerDir(layer) + "/index").st_ino, made) << "made again for no reason";
+
+  // Nothing is recorded by earlier programs, but their indexes are there.
+  Must(store_->database()->Write([](Connection& connection) {
+    return connection.Execute("UPDATE layers SET user_marks=NULL");
+  }));
+  std::string bytes = ReadFile(LayerDir(layer) + "/index");
+  constexpr std::size_t kVersionAt = 8;
+  bytes[kVersionAt] = 1;
+  WriteFile(LayerDir(layer) + "/index", bytes);
+  EXPECT_TRUE(make_again());
 }
 
 TEST_F(ChainTest, AFileIsCheckedOnceAndAgainByTheNextStore) {

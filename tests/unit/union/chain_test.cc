@@ -357,6 +357,28 @@ TEST_F(ChainTest, NumbersStayWhenALayerIsPutOnTop) {
   EXPECT_NE(Must(driver.Stat("a")).st_ino, number);
 }
 
+// Whoever unpacked the layers decides, not who mounts them.
+TEST_F(ChainTest, TheUpperHasMarksOfTheLayersKind) {
+  MakeDir(Lower("d"));
+  WriteFile(Lower("d/f"), "x");
+  MakeDir(At("chain"));
+  Must(support::WriteChainIndex(Layers(), At("chain"), 0, {}, true));
+  UnionDriver driver(Options());
+  Must(driver.Append("d/f", "y"));
+  const char* const copy = "upper/d/f";
+  EXPECT_GE(::lgetxattr(At(copy).c_str(), "user.overlay.origin", nullptr, 0), 0);
+  EXPECT_EQ(::lgetxattr(At(copy).c_str(), "trusted.overlay.origin", nullptr, 0), -1);
+}
+
+TEST_F(ChainTest, MarksThatOnlyRootReadsAreNoUsers) {
+  WriteFile(Lower("f"), "x");
+  EngineOptions options = Options();
+  options.user_xattr = true;
+  const auto opened = Engine::Open(options, {FileOps::System()});
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_EQ(opened.error().code(), EINVAL);
+}
+
 TEST_F(ChainTest, AChangedLayerIsRefused) {
   MakeDir(Lower("d"));
   WriteFile(Lower("d/f"), "x");
