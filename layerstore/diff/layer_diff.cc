@@ -44,20 +44,32 @@ TarEntry::Type TypeOf(mode_t mode) {
 
 class Diff {
  public:
+  // Without a sink the paths are collected, and no content is read.
   Diff(FileOps& ops, const UpperLayer& upper, const TarWriter::Sink& sink)
-      : ops_(ops), upper_(upper), marks_(upper.user_marks), tar_(sink), buffer_(kPiece) {}
+      : ops_(ops),
+        upper_(upper),
+        marks_(upper.user_marks),
+        contents_(sink != nullptr),
+        tar_(sink),
+        buffer_(contents_ ? kPiece : 0) {}
 
   Result<DiffSummary> Run() {
-    STRATA_TRY_ASSIGN(const struct stat st, ops_.Stat(upper_.directory));
-    STRATA_TRY_ASSIGN(const Marked root, ReadMarks(upper_.directory, ".", true));
-    TarEntry entry = EntryOf("./", st);
-    entry.xattrs = root.xattrs;
-    STRATA_TRY(Add(entry));
+    STRATA_TRY_ASSIGN(const Marked root, AddRoot(upper_.directory, true));
     STRATA_TRY(WalkUpper(upper_.directory, "", 0, root.opaque));
     STRATA_TRY(AddLowerLinks());
+    if (contents_) STRATA_TRY(tar_.Finish());
+    return summary_;
+  }
+
+  // Not of an upper directory, but of a union.
+  Result<DiffSummary> RunUnion(int root) {
+    STRATA_TRY(AddRoot(root, false));
+    STRATA_TRY(WalkUnion(root, "", 0));
     STRATA_TRY(tar_.Finish());
     return summary_;
   }
+
+  std::vector<std::string> TakePaths() { return std::move(paths_); }
 
  private:
   // What the xattrs of a file in the upper directory say.
@@ -96,7 +108,18 @@ class Diff {
 
   Result<> Add(const TarEntry& entry) {
     ++summary_.entries;
-    return tar_.Add(entry);
+    if (contents_) return tar_.Add(entry);
+    paths_.push_back(entry.path);
+    return {};
+  }
+
+  Result<Marked> AddRoot(int dir, bool in_upper) {
+    STRATA_TRY_ASSIGN(const struct stat st, ops_.Stat(dir));
+    STRATA_TRY_ASSIGN(Marked root, ReadMarks(dir, ".", in_upper));
+    TarEntry entry = EntryOf("./", st);
+    entry.xattrs = root.xattrs;
+    STRATA_TRY(Add(entry));
+    return root;
   }
 
   Result<> AddMarker(const std::string& path) {
@@ -243,7 +266,7 @@ class Diff {
   }
 
   Result<> AddContent(const Place& place, std::int64_t size, bool borrows) {
-    if (size == 0) return {};
+    if (size == 0 || !contents_) return {};
     constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
     UniqueFd file;
     if (borrows) {
@@ -329,7 +352,9 @@ class Diff {
   FileOps& ops_;
   const UpperLayer& upper_;
   const OverlayXattrs marks_;
+  const bool contents_;
   TarWriter tar_;
+  std::vector<std::string> paths_;  // without contents
   std::vector<char> buffer_;
   UniqueFd union_root_;
   std::map<Inode, std::string> first_names_;  // of files with several
@@ -344,6 +369,18 @@ class Diff {
 Result<DiffSummary> WriteLayerDiff(FileOps& ops, const UpperLayer& upper,
                                    const std::function<Result<>(std::string_view)>& sink) {
   return Diff(ops, upper, sink).Run();
+}
+
+Result<std::vector<std::string>> ListLayerDiff(FileOps& ops, const UpperLayer& upper) {
+  Diff diff(ops, upper, nullptr);
+  STRATA_TRY(diff.Run());
+  return diff.TakePaths();
+}
+
+Result<DiffSummary> WriteUnion(FileOps& ops, int root,
+                               const std::function<Result<>(std::string_view)>& sink) {
+  const UpperLayer none;
+  return Diff(ops, none, sink).RunUnion(root);
 }
 
 }  // namespace strata::layerstore

@@ -46,4 +46,11 @@ struct DiffSummary {
 Result<DiffSummary> WriteLayerDiff(FileOps& ops, const UpperLayer& upper,
                                    const std::function<Result<>(std::string_view)>& sink);
 
+// The paths of its entries in their order, markers included; no file is opened for it.
+Result<std::vector<std::string>> ListLayerDiff(FileOps& ops, const UpperLayer& upper);
+
+// All of a union as such a tar: what `export` gives.
+Result<DiffSummary> WriteUnion(FileOps& ops, int root,
+                               const std::function<Result<>(std::string_view)>& sink);
+
 }  // namespace strata::layerstore

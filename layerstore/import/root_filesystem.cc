@@ -1,4 +1,5 @@
 // A tar of a root filesystem, which becomes an image of one layer.
+#include <algorithm>
 #include <array>
 #include <ctime>
 #include <utility>
@@ -31,7 +32,9 @@ Result<ImageConfig> CompleteConfig(const ImportContext& context, const Digest& d
   config.diff_ids = {diff_id};
   if (config.created.empty()) config.created = FormatRfc3339(std::time(nullptr));
   if (config.platform.os.empty()) config.platform = context.options.platform;
-  if (config.env.empty()) config.env.emplace_back(kDefaultPath);
+  const bool path = std::ranges::any_of(
+      config.env, [](const std::string& entry) { return entry.starts_with("PATH="); });
+  if (!path) config.env.insert(config.env.begin(), std::string(kDefaultPath));
   if (config.cmd.empty() && config.entrypoint.empty()) {
     STRATA_TRY_ASSIGN(const LayerInfo layer, context.store.layers().Find(diff_id));
     STRATA_TRY_ASSIGN(std::string shell, DefaultCommand(context.store.ops(), layer.path));

@@ -37,6 +37,7 @@ void AddSystemRoutes(Router& router, const ApiContext& context);
 void AddImageRoutes(Router& router, const ApiContext& context);
 void AddSaveRoutes(Router& router, const ApiContext& context);
 void AddContainerRoutes(Router& router, const ApiContext& context);
+void AddLayerRoutes(Router& router, const ApiContext& context);
 void AddStreamRoutes(Router& router, const ApiContext& context);
 void AddExecRoutes(Router& router, const ApiContext& context);
 void AddVolumeRoutes(Router& router, const ApiContext& context);

@@ -9,6 +9,7 @@
 #include "manager/api/router.h"
 #include "manager/container/events.h"
 #include "manager/container/json.h"
+#include "manager/image/config_changes.h"
 #include "manager/image/image_service.h"
 
 namespace strata::manager {
@@ -165,15 +166,31 @@ Result<> ImportBody(Exchange& exchange, const ApiContext& context,
   });
 }
 
+// What docker's import says of the image beside its name; "repo" and "name" are two ways to that.
+Result<layerstore::ImportOptions> ImportOptionsOf(const HttpRequest& request) {
+  layerstore::ImportOptions options;
+  options.comment = request.Query("message");
+  if (const auto platform = request.Query("platform"); !platform.empty()) {
+    STRATA_TRY_ASSIGN(options.platform, layerstore::ParsePlatform(platform));
+  }
+  std::vector<std::string> changes;
+  for (const auto& [key, value] : request.query) {
+    if (key == "changes") changes.push_back(value);
+  }
+  STRATA_TRY(ApplyConfigChanges(changes, options.config));
+  // An archive's images have configurations of their own.
+  if (!changes.empty()) options.accept = layerstore::ImportOptions::Accept::kRootFilesystem;
+  return options;
+}
+
 Result<> Create(Exchange& exchange, const ApiContext& context) {
   const HttpRequest& request = exchange.request();
   if (!request.HasQuery("fromSrc")) return Pull(exchange, context);
   if (request.Query("fromSrc") != "-") {
     return Fail(ENOTSUP, "import", "only fromSrc=- is supported: send the archive as the body");
   }
-  layerstore::ImportOptions options;
+  STRATA_TRY_ASSIGN(layerstore::ImportOptions options, ImportOptionsOf(request));
   options.accept = layerstore::ImportOptions::Accept::kRootFilesystem;
-  options.comment = request.Query("message");
   if (std::string name(request.Query("repo")); !name.empty()) {
     if (const auto tag = request.Query("tag"); !tag.empty()) name += ':' + std::string(tag);
     STRATA_TRY_ASSIGN(const Reference reference, Reference::Parse(name));
@@ -183,7 +200,7 @@ Result<> Create(Exchange& exchange, const ApiContext& context) {
 }
 
 Result<> StrataImport(Exchange& exchange, const ApiContext& context) {
-  layerstore::ImportOptions options;
+  STRATA_TRY_ASSIGN(layerstore::ImportOptions options, ImportOptionsOf(exchange.request()));
   if (const auto name = exchange.request().Query("name"); !name.empty()) {
     STRATA_TRY_ASSIGN(const Reference reference, Reference::Parse(name));
     options.name = reference.WithDefaultTag();

@@ -16,8 +16,9 @@ struct Part {
 constexpr Part kParts[] = {
     {"Running programs in containers", RunCommands},
     {"Containers", ContainerCommands},
+    {"What containers changed", ChangesCommands},
     {"Getting and giving images", TransferCommands},
-    {"Images and containers as files", SaveCommands},
+    {"Images as files", SaveCommands},
     {"Images", ImageCommands},
     {"Files of an image without a container", MountCommands},
     {"Volumes", VolumeCommands},

@@ -63,6 +63,7 @@ std::vector<Command> TransferCommands();
 std::vector<Command> SaveCommands();
 std::vector<Command> RunCommands();
 std::vector<Command> ContainerCommands();
+std::vector<Command> ChangesCommands();
 std::vector<Command> VolumeCommands();
 std::vector<Command> MountCommands();
 std::vector<Command> StoreCommands();

@@ -1,16 +1,14 @@
-// save, load, import, export and image convert: images and containers as files.
+// save, load, import and image convert: images as files.
 #include <unistd.h>
 
-#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "base/try.h"
 #include "manager/cli/archive_source.h"
 #include "manager/cli/command.h"
+#include "manager/cli/download.h"
 #include "manager/cli/layout_directory.h"
-#include "manager/cli/output_file.h"
 #include "manager/cli/progress.h"
-#include "manager/cli/session.h"
 #include "manager/cli/terminal.h"
 
 namespace strata::manager::cli {
@@ -19,57 +17,6 @@ namespace {
 using Kind = FlagSpec::Kind;
 
 constexpr const char* kOciDirectory = "oci-dir";
-
-// "?names=a&names=b": one parameter several times.
-std::string RepeatedQuery(const char* name, const std::vector<std::string>& values) {
-  std::string query;
-  for (const std::string& value : values) {
-    query += (query.empty() ? "?" : "&") + std::string(name) + "=" + PercentEncode(value);
-  }
-  return query;
-}
-
-// Adds the pairs that Query() takes to a target that may have some.
-std::string WithQuery(std::string target, std::string query) {
-  if (query.empty()) return target;
-  if (target.find('?') != std::string::npos) query[0] = '&';
-  return target + query;
-}
-
-Result<> Receive(HttpExchange& answer, const std::function<Result<>(std::string_view)>& take) {
-  std::vector<char> piece(256UL * 1024);
-  for (;;) {
-    STRATA_TRY_ASSIGN(const std::size_t got, answer.Read(piece));
-    if (got == 0) return {};
-    STRATA_TRY(take({piece.data(), got}));
-  }
-}
-
-Result<HttpExchange> Ask(Context& context, const std::string& target) {
-  STRATA_TRY_ASSIGN(Client * client, context.client());
-  HttpRequest request;
-  request.target = target;
-  return client->Start(request);
-}
-
-// The answer into an object with Create(), Write() and Commit(); the place is looked at first.
-template <class Output>
-Result<> ReceiveInto(Context& context, const std::string& target, const std::string& path) {
-  STRATA_TRY_ASSIGN(Output output, Output::Create(path));
-  STRATA_TRY_ASSIGN(HttpExchange answer, Ask(context, target));
-  STRATA_TRY(Receive(answer, [&](std::string_view data) { return output.Write(data); }));
-  return output.Commit();
-}
-
-// Into the file that -o names, else to standard output, which must not be a terminal.
-Result<> Download(Context& context, const std::string& target, const std::string& path) {
-  if (!path.empty()) return ReceiveInto<OutputFile>(context, target, path);
-  if (IsTerminal(STDOUT_FILENO)) {
-    return UsageError("cowardly refusing to save to a terminal: use -o, or redirect the output");
-  }
-  STRATA_TRY_ASSIGN(HttpExchange answer, Ask(context, target));
-  return Receive(answer, [](std::string_view data) { return WriteFd(STDOUT_FILENO, data); });
-}
 
 Result<int> RunSave(Context& context, const Flags& flags) {
   const std::string format = flags.Value("format");
@@ -116,7 +63,11 @@ Result<int> RunLoad(Context& context, const Flags& flags) {
 Result<int> RunImport(Context& context, const Flags& flags) {
   const std::string& path = flags.operands()[0];
   const std::string name = flags.operands().size() > 1 ? flags.operands()[1] : "";
-  const std::string target = "/strata/images/import" + Query({{"name", name}});
+  const std::string target =
+      WithQuery("/strata/images/import" + RepeatedQuery("changes", flags.List("change")),
+                Query({{"name", name},
+                       {"message", flags.Value("message")},
+                       {"platform", flags.Value("platform")}}));
   STRATA_TRY_ASSIGN(const ProgressOutcome outcome,
                     Upload(context, target, path, ChooseProgressStyle(flags.On("quiet"))));
   if (!outcome.id.empty()) Print(outcome.id + "\n");
@@ -173,7 +124,11 @@ std::vector<Command> SaveCommands() {
       .min_operands = 1,
       .max_operands = 2,
       .operand_names = {Names::kFile, Names::kImage},
-      .flags = {{"quiet", 'q', Kind::kSwitch, "", "print only the result"}},
+      .flags = {{"change", 'c', Kind::kList, "INSTRUCTION",
+                 "apply a Dockerfile's instruction; of a root filesystem only"},
+                {"message", 'm', Kind::kValue, "TEXT", "what it is; of a root filesystem only"},
+                {"platform", 0, Kind::kValue, "OS/ARCH", "what it runs on, or which to take"},
+                {"quiet", 'q', Kind::kSwitch, "", "print only the result"}},
       .run = RunImport};
   return {
       save,

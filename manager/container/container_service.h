@@ -11,8 +11,11 @@
 #include <string_view>
 #include <vector>
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "base/mutex.h"
+#include "layerstore/diff/changes.h"
+#include "manager/container/commit_request.h"
 #include "manager/container/container_table.h"
 #include "manager/container/events.h"
 #include "manager/container/exit_watcher.h"
@@ -24,8 +27,9 @@
 #include "manager/container/worker_pool.h"
 
 namespace strata::layerstore {
+class LayerSink;
 class Store;
-}
+}  // namespace strata::layerstore
 
 namespace strata::manager {
 
@@ -95,6 +99,17 @@ class ContainerService {
   Result<ContainerRecord> Find(std::string_view ref);
   std::vector<ContainerRecord> List();  // newest first
   const ContainerPaths& paths() const { return paths_; }
+  // The container's own layer (own_layer.cc). One that does not run is mounted meanwhile, if need
+  // be, and cannot be started as long.
+  // An image of the container as it is, durable when this returns; its id. A running container is
+  // paused while it is read, unless the request says otherwise. EIO names a file that changed while
+  // it was read.
+  Result<Digest> Commit(std::string_view ref, const CommitRequest& request);
+  // What it changed, sorted by path.
+  Result<std::vector<layerstore::Change>> Changes(std::string_view ref);
+  // All of its files as a tar, without what is in volumes.
+  Result<> Export(std::string_view ref, const std::function<Result<>(std::string_view)>& sink);
+
   // Processes of a running container, in the daemon's pid namespace.
   Result<std::vector<pid_t>> Processes(std::string_view ref);
   // Bytes of the container's own layer.
@@ -142,6 +157,16 @@ class ContainerService {
   Result<UniqueFd> OpenRoot(const std::string& id) const;  // of a mounted container
   Result<> RunLocked(const ContainerPtr& container, const ContainerRecord& record);
   void CleanupLocked(Container& container);
+  Result<> PauseLocked(const ContainerPtr& container);
+  Result<> UnpauseLocked(const ContainerPtr& container);
+  class OwnUnion;
+  Result<layerstore::DiffSummary> WriteOwnLayer(const ContainerPtr& container, bool pause,
+                                                layerstore::LayerSink& sink);
+  Result<ContainerRecord> CheckThereLocked(const ContainerPtr& container);
+  // Gives `use` the container's own layer.
+  Result<> WithOwnLayerLocked(const ContainerPtr& container, const ContainerRecord& record,
+                              const std::function<Result<>(const layerstore::UpperLayer&,
+                                                           const layerstore::MetadataIndex&)>& use);
   // Restart policies (restart.cc): after an exit, and as the service opens.
   void RestartAfterExitLocked(const ContainerPtr& container);
   void RestartAtOpenLocked(const ContainerPtr& container, bool just_ended);

@@ -445,6 +445,10 @@ Result<> ContainerService::Kill(std::string_view ref, const std::string& signal)
 Result<> ContainerService::Pause(std::string_view ref) {
   STRATA_TRY_ASSIGN(const ContainerPtr container, Get(ref));
   const MutexLock operation(container->operation);
+  return PauseLocked(container);
+}
+
+Result<> ContainerService::PauseLocked(const ContainerPtr& container) {
   const ContainerRecord record = container->Snapshot();
   if (record.state.status == Status::kPaused) {
     return Fail(EBUSY, "pause", "container " + record.id + " is already paused");
@@ -467,6 +471,10 @@ Result<> ContainerService::Pause(std::string_view ref) {
 Result<> ContainerService::Unpause(std::string_view ref) {
   STRATA_TRY_ASSIGN(const ContainerPtr container, Get(ref));
   const MutexLock operation(container->operation);
+  return UnpauseLocked(container);
+}
+
+Result<> ContainerService::UnpauseLocked(const ContainerPtr& container) {
   const ContainerRecord record = container->Snapshot();
   if (record.state.status != Status::kPaused) {
     return Fail(EBUSY, "unpause", "container " + record.id + " is not paused");

@@ -145,6 +145,7 @@ Result<> RunDaemon(const DaemonOptions& options) {
   AddSystemRoutes(router, context);
   AddImageRoutes(router, context);
   AddSaveRoutes(router, context);
+  AddLayerRoutes(router, context);
   AddContainerRoutes(router, context);
   AddStreamRoutes(router, context);
   AddExecRoutes(router, context);

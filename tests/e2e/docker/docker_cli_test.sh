@@ -179,7 +179,20 @@ docker start two >/dev/null
 docker kill two >/dev/null
 expect "kill" "0" "$(until_true sh -c 'docker inspect -f "{{.State.Status}}" two | grep -q exited'; echo $?)"
 expect_code "rm" 0 docker rm two
+expect_code "save" 0 docker save -o "$root/saved.tar" box:1
+expect "save again, to a pipe" "$(sha256sum <"$root/saved.tar")" "$(docker save box:1 | sha256sum)"
+expect_code "save of a missing image" 1 docker save -o "$root/none.tar" box:1 none
+expect "no half file is left" "" "$(ls "$root" | grep none)"
+image=$(docker images -q --no-trunc box:1)
 expect_code "rmi" 0 docker rmi box:1
+expect "load" "Loaded image: box:1" "$(docker load <"$root/saved.tar")"
+expect "the image is the same" "$image" "$(docker images -q --no-trunc box:1)"
+expect_code "rmi of what was loaded" 0 docker rmi box:1
+expect_code "import with changes" 0 docker import -m said -c 'CMD ["echo", "changed"]' -c 'ENV K=v' \
+  "$root/image.tar" box:2
+expect "their command" "changed" "$(docker $run box:2)"
+expect "their message" "said" "$(docker history --format '{{.Comment}}' box:2)"
+expect_code "rmi of what was imported" 0 docker rmi box:2
 expect "nothing is left" "" "$(docker ps -aq)$(docker images -q)"
 expect "no mount is left" "" "$(grep -F " $root/" /proc/self/mountinfo)"
 
