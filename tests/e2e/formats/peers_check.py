@@ -1,0 +1,335 @@
+#!/usr/bin/env python3
+"""Image files between strata and skopeo, umoci, podman, buildah and docker, in both directions and
+every format and packing: the image has to keep its id, its root filesystem every file of it."""
+
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from trees import Daemon, expect, expect_same, strata, tree
+
+PATIENCE = 120
+NAME = "docker.io/library/peers:1"
+FORMATS = ("docker", "docker-archive", "oci-archive", "oci-dir")
+PACKINGS = ("gzip", "zstd", "none")
+STRATA = os.path.join(os.environ["STRATA_BIN_DIR"], "strata")
+
+
+def run(*words, **options):
+    done = subprocess.run(words, text=True, capture_output=True, timeout=PATIENCE, check=False,
+                          stdin=subprocess.DEVNULL, **options)
+    if done.returncode != 0:
+        raise AssertionError(f"{' '.join(words)}: {done.returncode}: {done.stderr[-2000:]}")
+    return done.stdout.strip()
+
+
+def make_layers(work):
+    """Tars of a base, and of a layer that changes and hides some of it."""
+    base = os.path.join(work, "base")
+    os.makedirs(os.path.join(base, "etc/sub"))
+    os.makedirs(os.path.join(base, "hidden/below"))
+    os.makedirs(os.path.join(base, "tmp"))
+    os.chmod(os.path.join(base, "tmp"), 0o1777)
+    for number in range(50):
+        with open(os.path.join(base, f"etc/sub/{number}"), "w", encoding="utf-8") as file:
+            file.write(f"{number}\n" * number * 20)
+    with open(os.path.join(base, "setuid"), "w", encoding="utf-8") as file:
+        file.write("program")
+    os.chmod(os.path.join(base, "setuid"), 0o4755)
+    os.chown(os.path.join(base, "etc/sub/1"), 12, 34)
+    os.link(os.path.join(base, "setuid"), os.path.join(base, "etc/linked"))
+    os.symlink("../setuid", os.path.join(base, "etc/symbolic"))
+    os.mkfifo(os.path.join(base, "fifo"))
+    name = "n" * 120
+    with open(os.path.join(base, "hidden/below", name), "w", encoding="utf-8") as file:
+        file.write("long")
+    top = os.path.join(work, "top")
+    os.makedirs(os.path.join(top, "etc/sub"))
+    os.makedirs(os.path.join(top, "hidden"))
+    for path in ("etc/sub/.wh.2", "hidden/.wh..wh..opq"):
+        with open(os.path.join(top, path), "w", encoding="utf-8"):
+            pass
+    for path in ("etc/sub/3", "hidden/new"):
+        with open(os.path.join(top, path), "w", encoding="utf-8") as file:
+            file.write("of the top\n")
+    archives = []
+    for directory in (base, top):
+        archive = directory + ".tar"
+        run("tar", "-C", directory, "--sort=name", "--format=pax", "-cf", archive, ".")
+        archives.append(archive)
+    return archives
+
+
+def make_image(daemon):
+    """An image of two layers, by its parts."""
+    layers = make_layers(daemon.work)
+    layout = os.path.join(daemon.work, "source")
+    blobs = os.path.join(layout, "blobs/sha256")
+    os.makedirs(blobs)
+
+    def put(data, media_type):
+        digest = hashlib.sha256(data).hexdigest()
+        with open(os.path.join(blobs, digest), "wb") as file:
+            file.write(data)
+        return {"mediaType": f"application/vnd.oci.image.{media_type}",
+                "digest": "sha256:" + digest, "size": len(data)}
+
+    tars = [put(open(layer, "rb").read(), "layer.v1.tar") for layer in layers]
+    config = {"architecture": "amd64", "os": "linux", "config": {"Cmd": ["/bin/none"]},
+              "rootfs": {"type": "layers", "diff_ids": [tar["digest"] for tar in tars]}}
+    manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "config": put(json.dumps(config).encode(), "config.v1+json"), "layers": tars}
+    index = {"schemaVersion": 2,
+             "manifests": [put(json.dumps(manifest).encode(), "manifest.v1+json") |
+                           {"annotations": {"org.opencontainers.image.ref.name": NAME}}]}
+    for name, value in (("index.json", index), ("oci-layout", {"imageLayoutVersion": "1.0.0"})):
+        with open(os.path.join(layout, name), "w", encoding="utf-8") as file:
+            json.dump(value, file)
+    strata("import", "-q", layout)
+    return manifest["config"]["digest"]
+
+
+@contextlib.contextmanager
+def scratch(work):
+    directory = tempfile.mkdtemp(dir=work)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+def strata_tree(work, name):
+    with scratch(work) as target:
+        strata("mount", name, target)
+        try:
+            return tree(target)
+        finally:
+            strata("umount", target)
+
+
+class Peer:
+    """Another program. `read` gives the id and the tree of an image file, `write` makes one."""
+    reads = writes = ()
+    unpacks = PACKINGS  # of those it reads
+    packs = ("none",)  # of those it writes
+
+    def __init__(self, work):
+        self.work = os.path.join(work, type(self).__name__)
+        os.makedirs(self.work)
+
+    def close(self):
+        pass
+
+
+def transport(kind, path):
+    """The name that skopeo and its relatives have for a file of that format."""
+    return {"docker": "docker-archive:", "docker-archive": "docker-archive:",
+            "oci-archive": "oci-archive:", "oci-dir": "oci:"}[kind] + path
+
+
+class Skopeo(Peer):
+    """skopeo copies; umoci unpacks what it copied."""
+    reads = FORMATS
+    writes = ("docker-archive", "oci-archive", "oci-dir")
+    packs = ("gzip", "zstd")  # plain layers it packs for every layout; make_image() leaves them so
+
+    def read(self, kind, path):
+        with scratch(self.work) as directory:
+            layout = os.path.join(directory, "layout")
+            run("skopeo", "copy", "-q", "--insecure-policy", "--dest-compress-format", "gzip",
+                transport(kind, path), f"oci:{layout}:copied")
+            # As it is in the file: a layout made of docker's format has a configuration of its own.
+            manifest = json.loads(run("skopeo", "inspect", "--raw", transport(kind, path)))
+            return manifest["config"]["digest"], umoci_read(layout, "copied", directory)[1]
+
+    def write(self, kind, packing, layout, path):
+        words = ["skopeo", "copy", "-q", "--insecure-policy"]
+        if kind != "docker-archive":
+            words += ["--dest-compress", "--dest-compress-format", packing]
+        run(*words, f"oci:{layout}:1", transport(kind, path) + ":" + NAME)
+
+
+def umoci_read(layout, tag, directory):
+    with open(os.path.join(layout, "index.json"), encoding="utf-8") as file:
+        digest = json.load(file)["manifests"][0]["digest"].split(":")[1]
+    with open(os.path.join(layout, "blobs/sha256", digest), encoding="utf-8") as file:
+        identity = json.load(file)["config"]["digest"]
+    bundle = os.path.join(directory, "bundle")
+    run("umoci", "unpack", "--image", f"{layout}:{tag}", bundle)
+    return identity, tree(os.path.join(bundle, "rootfs"))
+
+
+class Umoci(Peer):
+    """umoci itself: layouts alone."""
+    reads = ("oci-dir",)
+    unpacks = ("gzip", "none")
+
+    def read(self, kind, path):
+        with scratch(self.work) as directory:
+            return umoci_read(path, "1", directory)
+
+
+class Podman(Peer):
+    """podman with a storage of its own."""
+    reads = FORMATS
+    writes = ("docker-archive", "oci-archive", "oci-dir")
+
+    def podman(self, *words):
+        return run("podman", "--root", self.work + "/root", "--runroot", self.work + "/run",
+                   "--storage-driver", "vfs", *words)
+
+    def read(self, kind, path):
+        if kind == "oci-dir":
+            self.podman("pull", "-q", f"oci:{path}")
+        else:
+            self.podman("load", "-q", "-i", path)
+        identity = self.podman("images", "-q", "--no-trunc").split()[0]
+        try:
+            where = self.podman("image", "mount", identity)
+            try:
+                return identity, tree(where)
+            finally:
+                self.podman("image", "unmount", identity)
+        finally:
+            self.podman("rmi", "-f", identity)
+
+    def write(self, kind, _packing, layout, path):
+        identity = "sha256:" + self.podman("pull", "-q", f"oci:{layout}:1").rsplit(":", 1)[-1]
+        try:
+            self.podman("tag", identity, NAME)
+            self.podman("save", "-q", "--format", kind, "-o", path, NAME)
+        finally:
+            self.podman("rmi", "-f", identity)
+
+    def close(self):
+        mounts = [line.split()[4] for line in open("/proc/self/mountinfo", encoding="utf-8")
+                  if f" {self.work}/" in line]
+        for mount in reversed(mounts):
+            subprocess.run(["umount", "-l", mount], check=True)
+
+
+class Buildah(Podman):
+    """buildah, which shares podman's code but not its commands."""
+    writes = ()
+
+    def podman(self, *words):
+        return run("buildah", "--root", self.work + "/root", "--runroot", self.work + "/run",
+                   "--storage-driver", "vfs", *words)
+
+    def read(self, kind, path):
+        container = self.podman("from", "-q", transport(kind, path))
+        try:
+            identity = json.loads(self.podman("inspect", container))["FromImageID"]
+            where = self.podman("mount", container)
+            return "sha256:" + identity.removeprefix("sha256:"), tree(where)
+        finally:
+            self.podman("rm", container)
+            self.podman("rmi", "-a", "-f")
+
+
+PEERS = {"skopeo": Skopeo, "umoci": Umoci, "podman": Podman, "buildah": Buildah}
+
+
+def kept_packings(daemon, image):
+    """How the layers of an image are packed that are kept as they came."""
+    with scratch(daemon.work) as directory:
+        path = os.path.join(directory, "layout")
+        strata("save", "--format", "oci-dir", "-o", path, image)
+        with open(os.path.join(path, "index.json"), encoding="utf-8") as file:
+            digest = json.load(file)["manifests"][0]["digest"].split(":")[1]
+        with open(os.path.join(path, "blobs/sha256", digest), encoding="utf-8") as file:
+            types = [layer["mediaType"] for layer in json.load(file)["layers"]]
+    return {one.partition("+")[2] or "none" for one in types}
+
+
+def check_reading(daemon, peer, identity, wanted):
+    """The peer reads what strata writes."""
+    for kind in peer.reads:
+        for packing in peer.unpacks:
+            what = f"{type(peer).__name__} reads {kind}, {packing}"
+            with scratch(daemon.work) as directory:
+                path = os.path.join(directory, "image")
+                strata("save", "--format", kind, "--compression", packing, "-o", path, "peers:1")
+                got_identity, got = peer.read(kind, path)
+            expect(what, identity, got_identity)
+            expect_same(what, wanted, got)
+            print("ok", what)
+
+
+def check_writing(daemon, peer, layout, identity, wanted):
+    """strata reads what the peer writes."""
+    for kind in peer.writes:
+        # docker-archive has the plain tars, whatever is asked for.
+        for packing in ("none",) if kind == "docker-archive" else peer.packs:
+            what = f"strata reads {kind} of {type(peer).__name__}, {packing}"
+            strata("rmi", "-f", identity)
+            with scratch(daemon.work) as directory:
+                path = os.path.join(directory, "image")
+                peer.write(kind, packing, layout, path)
+                if kind == "oci-dir":
+                    strata("import", "-q", path)
+                else:
+                    strata("load", "-q", "-i", path)
+            expect(what, [identity], strata("images", "-q", "--no-trunc").split())
+            if packing != "none":
+                expect(what, {packing}, kept_packings(daemon, identity))
+            expect_same(what, wanted, strata_tree(daemon.work, identity))
+            print("ok", what)
+
+
+def check_damage(daemon):
+    """An answer that breaks off leaves no file and no success."""
+    blobs = glob.glob(os.path.join(daemon.work, "data/blobs/sha256/*"))
+    box = max(blobs, key=os.path.getsize)
+    with open(box, "r+b") as file:
+        file.seek(os.path.getsize(box) - 100)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+    with scratch(daemon.work) as directory:
+        path = os.path.join(directory, "image")
+        for words in ([STRATA, "save", "-o", path, "box"],
+                      [STRATA, "save", "--format", "oci-dir", "-o", path, "box"],
+                      ["docker", "-H", os.environ["STRATA_HOST"], "save", "-o", path, "box"]):
+            done = subprocess.run(words, capture_output=True, timeout=PATIENCE, check=False)
+            expect(f"{words} of a damaged image fails", True, done.returncode != 0)
+            if words[0] == STRATA:
+                expect(f"nothing is left of {words}", [], os.listdir(directory))
+
+
+def main():
+    daemon = Daemon()
+    missing = [name for name in PEERS if shutil.which(name) is None]
+    peers = []
+    try:
+        identity = make_image(daemon)
+        strata("save", "-o", os.path.join(daemon.work, "kept.tar"), "peers:1")
+        check_damage(daemon)
+        strata("rmi", "box")
+        wanted = strata_tree(daemon.work, "peers:1")
+        layout = os.path.join(daemon.work, "layout")
+        strata("save", "--format", "oci-dir", "-o", layout, "peers:1")
+        for name, make in PEERS.items():
+            if name in missing:
+                print("SKIP", name, "is not installed")
+                continue
+            peers.append(make(daemon.work))
+            check_reading(daemon, peers[-1], identity, wanted)
+            check_writing(daemon, peers[-1], layout, identity, wanted)
+            strata("load", "-q", "-i", os.path.join(daemon.work, "kept.tar"))
+        if "skopeo" in missing or "podman" in missing:
+            sys.exit("too many peers are missing")
+    finally:
+        for peer in peers:
+            peer.close()
+        daemon.stop()
+
+
+if __name__ == "__main__":
+    main()
