@@ -160,6 +160,7 @@ class ContainerService {
   Result<> PauseLocked(const ContainerPtr& container);
   Result<> UnpauseLocked(const ContainerPtr& container);
   class OwnUnion;
+  class Stillness;
   Result<layerstore::DiffSummary> WriteOwnLayer(const ContainerPtr& container, bool pause,
                                                 layerstore::LayerSink& sink);
   Result<ContainerRecord> CheckThereLocked(const ContainerPtr& container);

@@ -19,6 +19,7 @@
 #include "manager/container/container.h"
 #include "manager/container/container_service.h"
 #include "manager/image/image_service.h"
+#include "manager/runtime/freezer.h"
 
 namespace strata::manager {
 namespace {
@@ -120,6 +121,37 @@ class ContainerService::OwnUnion {
   const ContainerPtr container_;
   const ContainerRecord& record_;
   bool mounted_ = false;
+};
+
+// Keeps a running container's processes from doing anything. One that a daemon left so when it
+// died goes on at the next daemon's start (reconcile.cc), or is paused for everybody to see.
+class ContainerService::Stillness {
+ public:
+  Stillness(ContainerService& service, ContainerPtr container)
+      : service_(service), container_(std::move(container)) {}
+
+  Result<> Begin(const ContainerRecord& record) {
+    auto freezer = Freezer::Of(record.state.pid, record.id);
+    if (!freezer) {
+      STRATA_TRY(service_.PauseLocked(container_));
+      paused_ = true;
+      return {};
+    }
+    STRATA_TRY(freezer->Freeze());
+    freezer_ = *std::move(freezer);
+    return {};
+  }
+
+  Result<> End() {
+    if (freezer_) return freezer_->Thaw();
+    return paused_ ? service_.UnpauseLocked(container_) : Result<>();
+  }
+
+ private:
+  ContainerService& service_;
+  const ContainerPtr container_;
+  std::optional<Freezer> freezer_;
+  bool paused_ = false;
 };
 
 Result<ContainerRecord> ContainerService::CheckThereLocked(const ContainerPtr& container) {
@@ -230,8 +262,8 @@ Result<layerstore::DiffSummary> ContainerService::WriteOwnLayer(const ContainerP
                                                                 layerstore::LayerSink& sink) {
   const MutexLock operation(container->operation);
   STRATA_TRY_ASSIGN(const ContainerRecord record, CheckThereLocked(container));
-  const bool paused = pause && record.state.status == Status::kRunning;
-  if (paused) STRATA_TRY(PauseLocked(container));
+  Stillness still(*this, container);
+  if (pause && record.state.status == Status::kRunning) STRATA_TRY(still.Begin(record));
   layerstore::DiffSummary summary;
   auto written =
       WithOwnLayerLocked(container, record, [&](const auto& layer, const auto&) -> Result<> {
@@ -240,7 +272,7 @@ Result<layerstore::DiffSummary> ContainerService::WriteOwnLayer(const ContainerP
                                        [&](std::string_view tar) { return sink.Write(tar); }));
         return {};
       });
-  auto resumed = paused ? UnpauseLocked(container) : Result<>();
+  auto resumed = still.End();
   STRATA_TRY(std::move(written));
   STRATA_TRY(std::move(resumed));
   return summary;

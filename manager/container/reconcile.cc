@@ -12,6 +12,7 @@
 #include "base/try.h"
 #include "manager/container/container.h"
 #include "manager/container/container_service.h"
+#include "manager/runtime/freezer.h"
 #include "manager/runtime/monitor.h"
 #include "manager/runtime/oci_runtime.h"
 #include "manager/volume/volume_store.h"
@@ -37,6 +38,16 @@ std::vector<std::string> Names(const std::string& directory) {
                      }),
          "what cannot be listed cannot be swept");
   return names;
+}
+
+// A commit that did not come to its end held it.
+void Thaw(const ContainerRecord& record) {
+  const auto freezer = Freezer::Of(record.state.pid, record.id);
+  if (!freezer) return;
+  if (auto thawed = freezer->Thaw(); !thawed) {
+    log::Error("a container may be frozen",
+               {{"id", record.id}, {"error", thawed.error().ToString()}});
+  }
 }
 
 }  // namespace
@@ -80,6 +91,7 @@ void ContainerService::ReconcileContainer(const ContainerPtr& container) {
       log::Error("a running container is not watched",
                  {{"id", record.id}, {"error", watched.error().ToString()}});
     }
+    if (record.state.status == Status::kRunning) Thaw(record);
     if (RootFsMounter::State(paths_.Merged(record.id)) != MountState::kLive) {
       log::Error("the root filesystem of a running container is gone", {{"id", record.id}});
     }

@@ -185,6 +185,35 @@ def check_stopped(daemon, shown):
     strata("rm", "new")
 
 
+def check_freezing(daemon):
+    """A container is held while it is read, and not by a daemon that died meanwhile."""
+    strata("run", "-d", "--name", "held", "--network", "none", "changing", "sh", "-c",
+           "while :; do echo tick > /tick; done")
+    pid = inspect("container", "held")["State"]["Pid"]
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8") as cgroups:
+        lines = [line.rstrip("\n").split(":", 2) for line in cgroups]
+    v1 = next((path for _, kind, path in lines if kind == "freezer"), None)
+    if v1 is not None:
+        state, frozen, thawed = f"/sys/fs/cgroup/freezer{v1}/freezer.state", "FROZEN", "THAWED"
+    else:
+        v2 = next(path for _, kind, path in lines if kind == "")
+        state, frozen, thawed = f"/sys/fs/cgroup{v2}/cgroup.freeze", "1", "0"
+
+    def now():
+        with open(state, encoding="utf-8") as file:
+            return file.read().strip()
+
+    # It writes all the time: without a pause the file would change while it is read, now and then.
+    for number in range(5):
+        strata("commit", "held", f"held:{number}")
+        expect("it goes on", thawed, now())
+    with open(state, "w", encoding="utf-8") as file:
+        file.write(frozen)
+    daemon.crash()
+    expect("the next daemon lets it go", thawed, now())
+    strata("rm", "-f", "held")
+
+
 def check_refusals():
     strata("create", "--name", "idle", "--network", "none", "changing", "true")
     for words in (("commit", "none"), ("commit", "-c", "FROM x", "idle"),
@@ -201,6 +230,7 @@ def main():
         shown = check_running(daemon)
         check_export(daemon, shown)
         check_stopped(daemon, shown)
+        check_freezing(daemon)
         check_refusals()
     finally:
         daemon.stop()
