@@ -27,6 +27,9 @@ struct ImportOptions {
   std::optional<Reference> name;
   // Which image of an OCI index is taken.
   Platform platform = HostPlatform();
+  // All of an index whose manifests are in the layout, and the index with them: its names stand for
+  // the image of `platform`, or the first, and save gives all of it back.
+  bool all_platforms = false;
   // Root filesystem only: what the image runs, and where it came from. Fields left empty get
   // defaults (PATH, the first of /bin/bash and /bin/sh, platform).
   ImageConfig config;

@@ -1,7 +1,9 @@
 // OCI image layouts.
 // https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 #include <map>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "base/try.h"
 #include "layerstore/import/importer.h"
@@ -60,9 +62,8 @@ Result<FoundManifest> FindManifest(const ImportContext& context, ImageFiles& fil
   return Fail(EINVAL, "OCI layout", "indexes are nested too deeply");
 }
 
-Result<ImportedImage> ImportManifest(const ImportContext& context, ImageFiles& files,
-                                     Descriptor descriptor, const std::vector<Reference>& names) {
-  STRATA_TRY_ASSIGN(FoundManifest found, FindManifest(context, files, std::move(descriptor)));
+// Config and layers of a manifest, and what makes an image of them.
+Result<NewImage> BringIn(const ImportContext& context, ImageFiles& files, FoundManifest found) {
   STRATA_TRY_ASSIGN(std::string config_json,
                     ReadBlob(files, found.manifest.config, kConfigBytesMax));
   STRATA_TRY_ASSIGN(const ImageConfig config, ParseImageConfig(config_json));
@@ -84,8 +85,122 @@ Result<ImportedImage> ImportManifest(const ImportContext& context, ImageFiles& f
           std::move(imported).error().WithContext("layer " + layer.digest.ToString()));
     }
   }
-  return Put(context,
-             {std::move(config_json), std::move(found.json), found.manifest.media_type, {}}, names);
+  return NewImage{std::move(config_json), std::move(found.json), found.manifest.media_type, {}};
+}
+
+// Entries of one name are one image, for one platform or for several. Entries without a name are
+// one image as long as no platform comes twice.
+std::vector<Index> GroupByName(const Index& index) {
+  std::map<std::pair<std::string, std::size_t>, Index> groups;
+  std::map<std::string, std::size_t> nameless;  // by platform
+  for (const Descriptor& descriptor : index.manifests) {
+    std::string name = NameOf(descriptor);
+    std::size_t number = 0;
+    if (name.empty()) {
+      const auto tag = descriptor.annotations.find(kRefName);
+      if (tag != descriptor.annotations.end()) {
+        name = ":" + tag->second;
+      } else {
+        number = nameless[descriptor.platform ? descriptor.platform->ToString() : ""]++;
+      }
+    }
+    groups[{std::move(name), number}].manifests.push_back(descriptor);
+  }
+  std::vector<Index> list;
+  for (auto& [name, group] : groups) list.push_back(std::move(group));
+  return list;
+}
+
+// The images of one index, with its exact bytes.
+struct FoundIndex {
+  std::string json;
+  Index index;
+};
+
+// What the entries of one name are, if that is more than one image's manifest.
+Result<std::optional<FoundIndex>> FindIndex(ImageFiles& files, const Index& group) {
+  if (group.manifests.size() == 1) {
+    const Descriptor& only = group.manifests.front();
+    STRATA_TRY_ASSIGN(std::string json, ReadBlob(files, only, kManifestBytesMax));
+    STRATA_TRY_ASSIGN(ManifestOrIndex document, ParseManifestOrIndex(json, only.media_type));
+    if (auto* index = std::get_if<Index>(&document)) {
+      return std::optional(FoundIndex{std::move(json), std::move(*index)});
+    }
+    return std::optional<FoundIndex>();
+  }
+  // They stand in the layout's own index, side by side: theirs is made here.
+  Index index;
+  index.media_type = std::string(media_type::kOciIndex);
+  for (Descriptor descriptor : group.manifests) {
+    descriptor.annotations.erase(kRefName);
+    descriptor.annotations.erase(kContainerdName);
+    index.manifests.push_back(std::move(descriptor));
+  }
+  std::string json = index.ToJson();
+  return std::optional(FoundIndex{std::move(json), std::move(index)});
+}
+
+// Statements about another image, which buildkit lists beside it.
+bool IsAttestation(const Descriptor& descriptor) {
+  return descriptor.annotations.contains("vnd.docker.reference.type");
+}
+
+// All images of an index whose manifests are in the layout.
+Result<ImportedImage> ImportIndex(const ImportContext& context, ImageFiles& files, FoundIndex found,
+                                  const std::vector<Reference>& names) {
+  NewIndex all;
+  Index present;
+  for (const Descriptor& descriptor : found.index.manifests) {
+    if (IsAttestation(descriptor)) continue;
+    STRATA_TRY_ASSIGN(const bool there, files.Has(BlobName(descriptor.digest)));
+    if (!there) continue;
+    if (media_type::IsIndex(descriptor.media_type)) {
+      return Fail(EINVAL, "OCI layout", "an index lists another, " + descriptor.digest.ToString());
+    }
+    STRATA_TRY_ASSIGN(FoundManifest manifest, FindManifest(context, files, descriptor));
+    STRATA_TRY_ASSIGN(NewImage image, BringIn(context, files, std::move(manifest)));
+    all.images.push_back(std::move(image));
+    present.manifests.push_back(descriptor);
+  }
+  if (all.images.empty()) return Fail(EINVAL, "OCI layout", "has no image of its index");
+  const auto here = SelectPlatform(present, context.options.platform);
+  const Digest shown = here ? here->digest : present.manifests.front().digest;
+  while (present.manifests[all.named].digest != shown) ++all.named;
+  all.json = std::move(found.json);
+  all.media_type = found.index.media_type;
+  for (const Reference& name : names) all.names.push_back(name.WithDefaultTag());
+  STRATA_TRY_ASSIGN(Image put, context.store.images().PutIndex(all));
+  return ImportedImage{std::move(put), std::move(all.names)};
+}
+
+// What stands behind one or several names of the layout.
+struct Chosen {
+  Descriptor descriptor;            // of a manifest, or of an index that leads to one
+  std::optional<FoundIndex> index;  // of all platforms, if they are asked for
+  std::vector<std::string> names;
+};
+
+Result<std::map<Digest, Chosen>> Choose(const ImportContext& context, ImageFiles& files,
+                                        const Index& index) {
+  std::map<Digest, Chosen> chosen;
+  for (const Index& group : GroupByName(index)) {
+    Chosen one;
+    if (context.options.all_platforms) {
+      STRATA_TRY_ASSIGN(one.index, FindIndex(files, group));
+    }
+    Digest digest;
+    if (one.index) {
+      digest = Digest::Of(one.index->json);
+    } else {
+      STRATA_TRY_ASSIGN(one.descriptor, SelectOne(group, context.options.platform));
+      digest = one.descriptor.digest;
+    }
+    Chosen& image = chosen.try_emplace(digest, std::move(one)).first->second;
+    if (std::string name = NameOf(group.manifests.front()); !name.empty()) {
+      image.names.push_back(std::move(name));
+    }
+  }
+  return chosen;
 }
 
 }  // namespace
@@ -96,34 +211,24 @@ Result<std::vector<ImportedImage>> ImportOciLayout(const ImportContext& context,
   STRATA_TRY(CheckOciLayout(layout));
   STRATA_TRY_ASSIGN(const std::string index_json, files.Read("index.json", kManifestBytesMax));
   STRATA_TRY_ASSIGN(const Index index, ParseIndex(index_json, media_type::kOciIndex));
-
-  // Entries of one name are one image for several platforms.
-  std::map<std::string, Index> by_name;
-  for (const Descriptor& descriptor : index.manifests) {
-    by_name[NameOf(descriptor)].manifests.push_back(descriptor);
-  }
-  if (by_name.empty()) return Fail(EINVAL, "OCI layout", "has no images");
-  // And one image may have several.
-  struct Chosen {
-    Descriptor descriptor;
-    std::vector<std::string> names;
-  };
-  std::map<Digest, Chosen> chosen;
-  for (const auto& [name, candidates] : by_name) {
-    STRATA_TRY_ASSIGN(Descriptor one, SelectOne(candidates, context.options.platform));
-    Chosen& image = chosen[one.digest];
-    image.descriptor = std::move(one);
-    if (!name.empty()) image.names.push_back(name);
-  }
+  if (index.manifests.empty()) return Fail(EINVAL, "OCI layout", "has no images");
+  STRATA_TRY_ASSIGN(auto chosen, Choose(context, files, index));
   if (context.options.name && chosen.size() > 1) {
     return Fail(EINVAL, "OCI layout", "has several images, so they can not all get one name");
   }
   std::vector<ImportedImage> images;
   for (auto& [digest, one] : chosen) {
     STRATA_TRY_ASSIGN(const auto names, NamesFor(context, one.names));
-    STRATA_TRY_ASSIGN(ImportedImage image,
-                      ImportManifest(context, files, std::move(one.descriptor), names));
-    images.push_back(std::move(image));
+    if (one.index) {
+      STRATA_TRY_ASSIGN(ImportedImage image,
+                        ImportIndex(context, files, *std::move(one.index), names));
+      images.push_back(std::move(image));
+      continue;
+    }
+    STRATA_TRY_ASSIGN(FoundManifest found, FindManifest(context, files, std::move(one.descriptor)));
+    STRATA_TRY_ASSIGN(NewImage image, BringIn(context, files, std::move(found)));
+    STRATA_TRY_ASSIGN(ImportedImage put, Put(context, std::move(image), names));
+    images.push_back(std::move(put));
   }
   return images;
 }

@@ -29,13 +29,14 @@ class LayerForm {
   const Digest& diff_id() const { return diff_id_; }
   const PackedLayer& packed() const { return packed_; }
 
+  // For reading, from their start.
+  Result<UniqueFd> Open() const;
   // All of them, in order. EBADMSG at the end if they are not what they were; the error names the
   // layer and the blob.
   Result<> Stream(const ByteSink& sink) const;
 
  private:
   friend class LayerSource;
-  Result<UniqueFd> Open() const;
   Result<> StreamFrom(int file, const ByteSink& sink) const;
 
   Store* store_ = nullptr;

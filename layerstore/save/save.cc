@@ -47,12 +47,33 @@ Result<> Select(Store& store, const std::string& text, Selection& selection) {
   return {};
 }
 
+// The indexes that names of the selection stand for; their other images come along.
+Result<std::map<Digest, SavedIndex>> SelectIndexes(Store& store, Selection& selection) {
+  std::map<Digest, SavedIndex> indexes;
+  for (const auto& [id, names] : selection) {
+    for (const Reference& name : names) {
+      STRATA_TRY_ASSIGN(auto index, store.images().IndexOf(name));
+      if (!index) continue;
+      const Digest digest = index->digest;
+      SavedIndex& saved =
+          indexes.try_emplace(digest, SavedIndex{*std::move(index), {}}).first->second;
+      if (std::ranges::find(saved.names, name) == saved.names.end()) saved.names.push_back(name);
+    }
+  }
+  for (auto& [digest, saved] : indexes) {
+    std::ranges::sort(saved.names);
+    for (const ImageIndex::Member& member : saved.index.members) selection[member.image];
+  }
+  return indexes;
+}
+
 }  // namespace
 
 struct SavedImages::State {
   SaveOptions options;
   Lease lease;
   std::vector<SavedImage> images;
+  std::vector<SavedIndex> indexes;
 };
 
 SavedImages::SavedImages(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -64,13 +85,18 @@ Result<std::unique_ptr<SavedImages>> SavedImages::Prepare(Store& store,
   if (names.empty()) return Fail(EINVAL, "save", "no image is named");
   Selection selection;
   for (const std::string& name : names) STRATA_TRY(Select(store, name, selection));
+  std::map<Digest, SavedIndex> indexes;
+  // docker's own archives know no platforms.
+  if (options.format != SaveOptions::Format::kDockerArchive) {
+    STRATA_TRY_ASSIGN(indexes, SelectIndexes(store, selection));
+  }
 
   auto compression = options.compression;
   if (options.format == SaveOptions::Format::kDockerArchive && !compression) {
     compression = Compression::kNone;
   }
   STRATA_TRY_ASSIGN(Lease lease, store.NewLease());
-  auto state = std::unique_ptr<State>(new State{options, std::move(lease), {}});
+  auto state = std::unique_ptr<State>(new State{options, std::move(lease), {}, {}});
   LayerSource source(store, state->lease);
   // Images share layers, in one form or in several.
   std::map<std::pair<Digest, Digest>, std::shared_ptr<const LayerForm>> forms;
@@ -96,6 +122,7 @@ Result<std::unique_ptr<SavedImages>> SavedImages::Prepare(Store& store,
     }
     state->images.push_back(std::move(image));
   }
+  for (auto& [digest, index] : indexes) state->indexes.push_back(std::move(index));
   return std::unique_ptr<SavedImages>(new SavedImages(std::move(state)));
 }
 
@@ -104,11 +131,11 @@ Result<> SavedImages::Write(const std::function<Result<>(std::string_view)>& sin
     case SaveOptions::Format::kDockerArchive:
       return WriteDockerArchive(state_->images, sink);
     case SaveOptions::Format::kOciArchive:
-      return WriteOciLayout(state_->images, false, sink);
+      return WriteOciLayout(state_->images, state_->indexes, false, sink);
     case SaveOptions::Format::kDocker:
       break;
   }
-  return WriteOciLayout(state_->images, true, sink);
+  return WriteOciLayout(state_->images, state_->indexes, true, sink);
 }
 
 }  // namespace strata::layerstore

@@ -178,6 +178,7 @@ Result<layerstore::ImportOptions> ImportOptionsOf(const HttpRequest& request) {
     if (key == "changes") changes.push_back(value);
   }
   STRATA_TRY(ApplyConfigChanges(changes, options.config));
+  options.all_platforms = request.QueryFlag("allPlatforms");
   // An archive's images have configurations of their own.
   if (!changes.empty()) options.accept = layerstore::ImportOptions::Accept::kRootFilesystem;
   return options;

@@ -67,7 +67,8 @@ Result<int> RunImport(Context& context, const Flags& flags) {
       WithQuery("/strata/images/import" + RepeatedQuery("changes", flags.List("change")),
                 Query({{"name", name},
                        {"message", flags.Value("message")},
-                       {"platform", flags.Value("platform")}}));
+                       {"platform", flags.Value("platform")},
+                       {"allPlatforms", flags.On("all-platforms") ? "1" : ""}}));
   STRATA_TRY_ASSIGN(const ProgressOutcome outcome,
                     Upload(context, target, path, ChooseProgressStyle(flags.On("quiet"))));
   if (!outcome.id.empty()) Print(outcome.id + "\n");
@@ -124,7 +125,9 @@ std::vector<Command> SaveCommands() {
       .min_operands = 1,
       .max_operands = 2,
       .operand_names = {Names::kFile, Names::kImage},
-      .flags = {{"change", 'c', Kind::kList, "INSTRUCTION",
+      .flags = {{"all-platforms", 0, Kind::kSwitch, "",
+                 "the images for all platforms, and save gives all of them back"},
+                {"change", 'c', Kind::kList, "INSTRUCTION",
                  "apply a Dockerfile's instruction; of a root filesystem only"},
                 {"message", 'm', Kind::kValue, "TEXT", "what it is; of a root filesystem only"},
                 {"platform", 0, Kind::kValue, "OS/ARCH", "what it runs on, or which to take"},

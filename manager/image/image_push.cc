@@ -9,6 +9,8 @@
 
 #include "base/try.h"
 #include "layerstore/oci/manifest.h"
+#include "layerstore/oci/media_types.h"
+#include "layerstore/save/layer_source.h"
 #include "manager/image/parallel.h"
 #include "manager/image/progress_reporter.h"
 
@@ -34,7 +36,7 @@ class Push {
   Result<> SendBlob(const Descriptor& blob, const std::string& id, UniqueFd file,
                     const std::optional<std::string>& mount_from);
   Result<std::string> ManifestBytes() const;
-  // A form of the layer whose bytes are at hand, `wanted` if possible.
+  // A form of the layer whose bytes are at hand, `wanted` if possible; made if none is.
   Result<std::pair<Descriptor, UniqueFd>> OpenLayer(const Descriptor& wanted, const Digest& diff_id,
                                                     layerstore::Lease& lease);
   // Another repository of this registry that has, as far as the store knows, the layer.
@@ -92,8 +94,17 @@ Result<std::pair<Descriptor, UniqueFd>> Push::OpenLayer(const Descriptor& wanted
     }
     if (other.error().code() != ENOENT) return std::unexpected(std::move(other.error()));
   }
-  return Fail(ENODATA, "push",
-              "the registry does not have the layer, and its packed form is not kept here");
+  layerstore::LayerSource source(store_, lease);
+  STRATA_TRY_ASSIGN(const layerstore::LayerForm made,
+                    source.Get(diff_id, Digest(), layerstore::Compression::kGzip));
+  Descriptor descriptor;
+  const bool docker = manifest_.media_type == layerstore::media_type::kDockerManifest;
+  descriptor.media_type = std::string(docker ? layerstore::media_type::kDockerLayerGzip
+                                             : layerstore::media_type::kOciLayerGzip);
+  descriptor.digest = made.packed().digest;
+  descriptor.size = made.packed().size;
+  STRATA_TRY_ASSIGN(UniqueFd packed, made.Open());
+  return std::pair(std::move(descriptor), std::move(packed));
 }
 
 Result<> Push::SendBlob(const Descriptor& blob, const std::string& id, UniqueFd file,

@@ -66,33 +66,81 @@ def make_layers(work):
     return archives
 
 
-def make_image(daemon):
-    """An image of two layers, by its parts."""
-    layers = make_layers(daemon.work)
-    layout = os.path.join(daemon.work, "source")
-    blobs = os.path.join(layout, "blobs/sha256")
-    os.makedirs(blobs)
+class Layout:
+    """An OCI layout that is written here."""
 
-    def put(data, media_type):
+    def __init__(self, path):
+        self.path = path
+        os.makedirs(os.path.join(path, "blobs/sha256"))
+
+    def put(self, value, media_type):
+        """The descriptor of bytes, or of something that becomes JSON."""
+        data = value if isinstance(value, bytes) else json.dumps(value).encode()
         digest = hashlib.sha256(data).hexdigest()
-        with open(os.path.join(blobs, digest), "wb") as file:
+        with open(os.path.join(self.path, "blobs/sha256", digest), "wb") as file:
             file.write(data)
         return {"mediaType": f"application/vnd.oci.image.{media_type}",
                 "digest": "sha256:" + digest, "size": len(data)}
 
-    tars = [put(open(layer, "rb").read(), "layer.v1.tar") for layer in layers]
-    config = {"architecture": "amd64", "os": "linux", "config": {"Cmd": ["/bin/none"]},
-              "rootfs": {"type": "layers", "diff_ids": [tar["digest"] for tar in tars]}}
-    manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                "config": put(json.dumps(config).encode(), "config.v1+json"), "layers": tars}
-    index = {"schemaVersion": 2,
-             "manifests": [put(json.dumps(manifest).encode(), "manifest.v1+json") |
-                           {"annotations": {"org.opencontainers.image.ref.name": NAME}}]}
-    for name, value in (("index.json", index), ("oci-layout", {"imageLayoutVersion": "1.0.0"})):
-        with open(os.path.join(layout, name), "w", encoding="utf-8") as file:
-            json.dump(value, file)
-    strata("import", "-q", layout)
-    return manifest["config"]["digest"]
+    def put_image(self, tars, architecture):
+        config = {"architecture": architecture, "os": "linux", "config": {"Cmd": ["/bin/none"]},
+                  "rootfs": {"type": "layers", "diff_ids": [tar["digest"] for tar in tars]}}
+        manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "config": self.put(config, "config.v1+json"), "layers": tars}
+        return manifest["config"]["digest"], self.put(manifest, "manifest.v1+json") | {
+            "platform": {"architecture": architecture, "os": "linux"}}
+
+    def name(self, descriptor, name):
+        index = {"schemaVersion": 2, "manifests": [
+            descriptor | {"annotations": {"org.opencontainers.image.ref.name": name}}]}
+        for file_name, value in (("index.json", index),
+                                 ("oci-layout", {"imageLayoutVersion": "1.0.0"})):
+            with open(os.path.join(self.path, file_name), "w", encoding="utf-8") as file:
+                json.dump(value, file)
+
+
+def put_layers(daemon, layout):
+    tars = []
+    for layer in make_layers(daemon.work):
+        with open(layer, "rb") as file:
+            tars.append(layout.put(file.read(), "layer.v1.tar"))
+    return tars
+
+
+def make_image(daemon):
+    """An image of two layers, by its parts, and one for two platforms; the id of the first."""
+    layout = Layout(os.path.join(daemon.work, "source"))
+    tars = put_layers(daemon, layout)
+    identity, manifest = layout.put_image(tars, "amd64")
+    layout.name(manifest, NAME)
+    strata("import", "-q", layout.path)
+
+    both = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [layout.put_image(tars[:1], architecture)[1]
+                          for architecture in ("amd64", "arm64")]}
+    index = layout.put(both, "index.v1+json")
+    layout.name(index, "docker.io/library/platforms:1")
+    strata("import", "-q", "--all-platforms", layout.path)
+    check_platforms(daemon, both, index["digest"])
+    return identity
+
+
+def check_platforms(daemon, index, digest):
+    """All platforms are given out again, and others find each of them."""
+    with scratch(daemon.work) as directory:
+        layout = os.path.join(directory, "layout")
+        strata("save", "--format", "oci-dir", "-o", layout, "platforms:1")
+        with open(os.path.join(layout, "index.json"), encoding="utf-8") as file:
+            listed = [entry["digest"] for entry in json.load(file)["manifests"]]
+        expect("the index is the one that came", [digest], listed)
+        for entry in index["manifests"]:
+            architecture = entry["platform"]["architecture"]
+            shown = run("skopeo", "--override-arch", architecture, "inspect", "--config",
+                        f"oci:{layout}:1")
+            expect("its platform", architecture, json.loads(shown)["architecture"])
+        run("skopeo", "copy", "-q", "--insecure-policy", "--all", f"oci:{layout}:1",
+            f"oci:{directory}/copied:1")
+    strata("rmi", "platforms:1")
 
 
 @contextlib.contextmanager

@@ -275,6 +275,20 @@ TEST_F(RegistryE2e, ACorruptLayerLeavesNothingBehind) {
   EXPECT_TRUE(Must(fresh.store().blobs().List()).empty());
 }
 
+// Without the packed layers, they are made of the unpacked ones.
+TEST_F(RegistryE2e, PushesLayersWhoseBlobsAreNotKept) {
+  const layerstore::Image image =
+      support::PutImage(host_->store(), sample_, Must(Reference::Parse(Name("s:1"))));
+  for (const auto& layer : sample_.layers) Must(host_->store().blobs().Remove(layer.digest));
+  const auto pushed = host_->Push(Name("s:1"));
+  ASSERT_TRUE(pushed) << pushed.error().ToString();
+  Host fresh(root_.At("fresh"));
+  const auto pulled = fresh.Pull(Name("s:1"));
+  ASSERT_TRUE(pulled) << pulled.error().ToString();
+  EXPECT_EQ(pulled->image.id, image.id);
+  EXPECT_EQ(pulled->image.diff_ids, image.diff_ids);
+}
+
 TEST_F(RegistryE2e, TwoPullsOfOneImageAtATime) {
   support::PutImage(host_->store(), sample_, Must(Reference::Parse(Name("s:1"))));
   ASSERT_TRUE(host_->Push(Name("s:1")));

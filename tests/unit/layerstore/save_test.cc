@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -316,6 +317,139 @@ TEST_F(SaveTest, LayersWhoseBlobsAreNotKept) {
   Must(FileOps::System().Unlink(AT_FDCWD, (layer + "/recipe").c_str()));
   EXPECT_TRUE(FailsWith(TrySave({"app:1"}, {}), ENODATA, image.diff_ids[0].ToString()));
   ExpectNoLeftovers();
+}
+
+TEST_F(SaveTest, ImagesWithoutNames) {
+  const Image one = Add({Gzip(BaseTar())}, {});
+  const Image two = Add({TopTar("two")}, {});
+  for (const Format format : kFormats) {
+    const auto back = Import(Save({one.id.ToString(), two.id.ToString()}, {format, {}}));
+    ASSERT_EQ(back.size(), 2U);
+    EXPECT_EQ((std::set{back[0].id, back[1].id}), (std::set{one.id, two.id}));
+  }
+}
+
+// A layout of one image for each of these, listed by an index of its own, which has more.
+class PlatformTest : public SaveTest {
+ protected:
+  static std::string Tar(const std::string& platform) {
+    return TarBuilder().AddFile("platform", platform).Finish();
+  }
+
+  std::string Layout(const std::vector<std::string>& present, const std::string& missing,
+                     bool nested) {
+    TarBuilder tar;
+    tar.AddFile("oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
+    Index index;
+    index.media_type = std::string(media_type::kOciIndex);
+    const auto put = [&](std::string_view type, const std::string& blob, bool there = true) {
+      Descriptor descriptor;
+      descriptor.media_type = std::string(type);
+      descriptor.digest = Digest::Of(blob);
+      descriptor.size = blob.size();
+      if (there) tar.AddFile("blobs/sha256/" + descriptor.digest.Hex(), blob);
+      return descriptor;
+    };
+    for (const std::string& text : present) AddPlatform(text, put, true, index);
+    if (!missing.empty()) AddPlatform(missing, put, false, index);
+    Index outer = index;
+    if (nested) {
+      index_json_ = index.ToJson();
+      outer.manifests = {put(media_type::kOciIndex, index_json_)};
+    }
+    for (Descriptor& descriptor : outer.manifests) {
+      descriptor.annotations["org.opencontainers.image.ref.name"] = "example.com/multi:1";
+    }
+    return tar.AddFile("index.json", outer.ToJson()).Finish();
+  }
+
+  template <class Put>
+  static void AddPlatform(const std::string& text, const Put& put, bool there, Index& index) {
+    const std::string layer = Gzip(Tar(text));
+    ImageConfig config;
+    config.platform = Must(ParsePlatform(text));
+    config.diff_ids = {Digest::Of(Tar(text))};
+    Manifest manifest;
+    manifest.media_type = std::string(media_type::kOciManifest);
+    manifest.config = put(media_type::kOciConfig, config.ToJson(), there);
+    manifest.layers = {put(media_type::kOciLayerGzip, layer, there)};
+    index.manifests.push_back(put(media_type::kOciManifest, manifest.ToJson(), there));
+    index.manifests.back().platform = config.platform;
+  }
+
+  // Into this store; how the platform that its name stands for calls itself.
+  std::string Bring(const std::string& bytes, bool all) {
+    const std::string path = temp_.At("multi.tar");
+    WriteFile(path, bytes);
+    ImportOptions options;
+    options.all_platforms = all;
+    options.platform = Must(ParsePlatform("linux/arm64"));
+    const auto images = Must(strata::layerstore::Import(*store_, path, options));
+    EXPECT_EQ(images.size(), 1U);
+    EXPECT_EQ(images[0].names.size(), 1U);
+    return ReadFile(Must(store_->LowerDirs(images[0]))[0] + "/platform");
+  }
+
+  // The member of a saved layout that its index.json names.
+  static std::string Listed(const std::string& tar) {
+    const auto members = Members(tar);
+    const std::map<std::string, std::string> by_name(members.begin(), members.end());
+    const Index index = Must(ParseIndex(by_name.at("index.json"), media_type::kOciIndex));
+    EXPECT_EQ(index.manifests.size(), 1U);
+    return by_name.at("blobs/sha256/" + index.manifests[0].digest.Hex());
+  }
+
+  std::string index_json_;
+};
+
+TEST_F(PlatformTest, TheIndexComesBackAsItWas) {
+  EXPECT_EQ(Bring(Layout({"linux/amd64", "linux/arm64"}, "", true), true), "linux/arm64");
+  EXPECT_EQ(Must(store_->images().List()).size(), 2U);
+  for (const Format format : {Format::kDocker, Format::kOciArchive}) {
+    const std::string saved = Save({"example.com/multi:1"}, {format, {}});
+    EXPECT_EQ(Listed(saved), index_json_);
+    // One that wants one platform only still gets that.
+    EXPECT_EQ(Import(saved).size(), 1U);
+    EXPECT_EQ(Must(other_->images().List()).size(), 1U);
+  }
+  // docker's archives have the image that the name stands for.
+  const auto back = Import(Save({"example.com/multi:1"}, {Format::kDockerArchive, {}}));
+  EXPECT_EQ(ReadFile(Must(other_->LowerDirs(back[0]))[0] + "/platform"), "linux/arm64");
+  EXPECT_EQ(Must(other_->images().List()).size(), 1U);
+}
+
+TEST_F(PlatformTest, WhatIsMissingIsNotListed) {
+  EXPECT_EQ(Bring(Layout({"linux/amd64", "linux/arm64"}, "linux/s390x", true), true),
+            "linux/arm64");
+  const std::string listed = Listed(Save({"example.com/multi:1"}));
+  EXPECT_NE(listed, index_json_);
+  const Index index = Must(ParseIndex(listed, media_type::kOciIndex));
+  ASSERT_EQ(index.manifests.size(), 2U);
+  EXPECT_EQ(index.manifests[1].platform->architecture, "arm64");
+  // Packed anew, all of them are other blobs.
+  const std::string zstd =
+      Listed(Save({"example.com/multi:1"}, {Format::kDocker, Compression::kZstd}));
+  EXPECT_NE(Must(ParseIndex(zstd, media_type::kOciIndex)).manifests[0].digest,
+            index.manifests[0].digest);
+}
+
+TEST_F(PlatformTest, EntriesSideBySide) {
+  const std::string layout = Layout({"linux/amd64", "linux/arm64"}, "", false);
+  EXPECT_EQ(Bring(layout, false), "linux/arm64");
+  EXPECT_EQ(Must(store_->images().List()).size(), 1U);
+  EXPECT_EQ(Bring(layout, true), "linux/arm64");
+  EXPECT_EQ(Must(store_->images().List()).size(), 2U);
+  const Index index =
+      Must(ParseIndex(Listed(Save({"example.com/multi:1"})), media_type::kOciIndex));
+  EXPECT_EQ(index.manifests.size(), 2U);
+}
+
+TEST_F(PlatformTest, NothingOfItIsHere) {
+  const std::string path = temp_.At("multi.tar");
+  WriteFile(path, Layout({}, "linux/arm64", true));
+  ImportOptions options;
+  options.all_platforms = true;
+  EXPECT_TRUE(FailsWith(strata::layerstore::Import(*store_, path, options), EINVAL, "no image"));
 }
 
 TEST_F(SaveTest, ConvertedInPlace) {
