@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-from trees import Daemon, expect, expect_same, strata, tree
+from trees import Daemon, expect, expect_same, strata, tree, until
 
 PATIENCE = 120
 NAME = "docker.io/library/peers:1"
@@ -152,11 +152,11 @@ def scratch(work):
         shutil.rmtree(directory)
 
 
-def strata_tree(work, name):
+def strata_tree(work, name, whole_seconds=False):
     with scratch(work) as target:
         strata("mount", name, target)
         try:
-            return tree(target)
+            return tree(target, whole_seconds)
         finally:
             strata("umount", target)
 
@@ -165,6 +165,7 @@ class Peer:
     """Another program. `read` gives the id and the tree of an image file, `write` makes one."""
     reads = writes = ()
     unpacks = PACKINGS  # of those it reads
+    whole_seconds = False  # all that is left of times where it gives files out
     packs = ("none",)  # of those it writes
 
     def __init__(self, work):
@@ -266,12 +267,14 @@ class Buildah(Podman):
     """buildah, which shares podman's code but not its commands."""
     writes = ()
 
-    def podman(self, *words):
+    def podman(self, *words, **options):
         return run("buildah", "--root", self.work + "/root", "--runroot", self.work + "/run",
-                   "--storage-driver", "vfs", *words)
+                   "--storage-driver", "vfs", *words, **options)
 
     def read(self, kind, path):
-        container = self.podman("from", "-q", transport(kind, path))
+        # It makes a name of a layout's path, which random names of directories do not always suit.
+        directory, name = os.path.split(path)
+        container = self.podman("from", "-q", transport(kind, name), cwd=directory)
         try:
             identity = json.loads(self.podman("inspect", container))["FromImageID"]
             where = self.podman("mount", container)
@@ -281,7 +284,65 @@ class Buildah(Podman):
             self.podman("rmi", "-a", "-f")
 
 
-PEERS = {"skopeo": Skopeo, "umoci": Umoci, "podman": Podman, "buildah": Buildah}
+class Docker(Peer):
+    """docker's own daemon, which has a registry's formats and its own, and no layouts."""
+    reads = ("docker", "docker-archive")
+    writes = ("docker-archive",)
+    whole_seconds = True
+    # What it puts into every container.
+    stubs = (".dockerenv", "dev", "dev/console", "dev/pts", "dev/shm", "etc/hostname", "etc/hosts",
+             "etc/mtab", "etc/resolv.conf", "proc", "sys")
+
+    def __init__(self, work):
+        super().__init__(work)
+        self.address = f"unix://{self.work}/docker.sock"
+        with open(self.work + "/log", "wb") as log:
+            self.daemon = subprocess.Popen(
+                ["dockerd", "-H", self.address, "--data-root", self.work + "/root",
+                 "--exec-root", self.work + "/exec", "--pidfile", self.work + "/pid",
+                 "--bridge=none", "--iptables=false", "--storage-driver", "vfs"],
+                stdout=log, stderr=log)
+        until(lambda: subprocess.run(["docker", "-H", self.address, "version"], check=False,
+                                     capture_output=True).returncode == 0, "dockerd answers")
+        major = int(self.docker("version", "-f", "{{.Server.Version}}").split(".")[0])
+        self.unpacks = PACKINGS if major >= 23 else ("gzip", "none")
+
+    def docker(self, *words):
+        return run("docker", "-H", self.address, *words)
+
+    def read(self, kind, path):
+        self.docker("load", "-q", "-i", path)
+        identity = self.docker("images", "-q", "--no-trunc")
+        container = self.docker("create", "--network", "none", identity)
+        try:
+            with scratch(self.work) as directory:
+                archive = os.path.join(directory, "tar")
+                self.docker("export", "-o", archive, container)
+                root = os.path.join(directory, "root")
+                os.makedirs(root)
+                run("tar", "-C", root, "--numeric-owner", "-xpf", archive)
+                found = tree(root, whole_seconds=True)
+        finally:
+            self.docker("rm", container)
+            self.docker("rmi", "-f", identity)
+        return identity, {path: entry for path, entry in found.items() if path not in self.stubs}
+
+    def write(self, kind, _packing, layout, path):
+        archive = self.work + "/copied"
+        run("skopeo", "copy", "-q", "--insecure-policy", f"oci:{layout}:1",
+            f"docker-archive:{archive}:{NAME}")
+        self.docker("load", "-q", "-i", archive)
+        os.unlink(archive)
+        self.docker("save", "-o", path, NAME)
+        self.docker("rmi", "-f", NAME)
+
+    def close(self):
+        self.daemon.terminate()
+        self.daemon.wait(PATIENCE)
+
+
+PEERS = {"skopeo": Skopeo, "umoci": Umoci, "podman": Podman, "buildah": Buildah,
+         "dockerd": Docker}
 
 
 def kept_packings(daemon, image):
@@ -296,8 +357,9 @@ def kept_packings(daemon, image):
     return {one.partition("+")[2] or "none" for one in types}
 
 
-def check_reading(daemon, peer, identity, wanted):
+def check_reading(daemon, peer, identity):
     """The peer reads what strata writes."""
+    wanted = strata_tree(daemon.work, identity, peer.whole_seconds)
     for kind in peer.reads:
         for packing in peer.unpacks:
             what = f"{type(peer).__name__} reads {kind}, {packing}"
@@ -368,7 +430,7 @@ def main():
                 print("SKIP", name, "is not installed")
                 continue
             peers.append(make(daemon.work))
-            check_reading(daemon, peers[-1], identity, wanted)
+            check_reading(daemon, peers[-1], identity)
             check_writing(daemon, peers[-1], layout, identity, wanted)
             strata("load", "-q", "-i", os.path.join(daemon.work, "kept.tar"))
         if "skopeo" in missing or "podman" in missing:

@@ -6,7 +6,7 @@ import stat
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "cli"))
-from harness import Daemon, strata  # noqa: E402,F401 pylint: disable=wrong-import-position,unused-import
+from harness import Daemon, strata, until  # noqa: E402,F401 pylint: disable=wrong-import-position,unused-import
 
 
 def _content(path):
@@ -22,7 +22,7 @@ def _xattrs(path):
             for name in os.listxattr(path, follow_symlinks=False)}
 
 
-def tree(root, times=True):
+def tree(root, whole_seconds=False):
     """{path: what there is}; names of one file have the first of them in common."""
     found = {}
     first_names = {}
@@ -32,8 +32,8 @@ def tree(root, times=True):
             info = os.lstat(path)
             kind = stat.S_IFMT(info.st_mode)
             entry = [oct(info.st_mode), info.st_uid, info.st_gid, info.st_rdev, _xattrs(path)]
-            if times and kind != stat.S_IFDIR:
-                entry.append(info.st_mtime_ns)
+            if kind != stat.S_IFDIR:
+                entry.append(int(info.st_mtime) if whole_seconds else info.st_mtime_ns)
             if kind == stat.S_IFREG:
                 entry += [info.st_size, _content(path)]
             elif kind == stat.S_IFLNK:
