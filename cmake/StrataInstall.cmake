@@ -2,7 +2,7 @@
 # pages, completions, systemd units and documents.
 include(GNUInstallDirs)
 
-foreach(program stratafs strata stratad strata-profile)
+foreach(program stratafs strata stratad strata-store strata-profile)
   if(TARGET ${program})
     install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   endif()

@@ -103,7 +103,9 @@ Result<std::unique_ptr<StoreRoot>> StoreRoot::Open(const std::string& path, cons
   if (code) return Fail(code.value(), "store root", path);
   std::unique_ptr<StoreRoot> root(new StoreRoot(WithoutTrailingSlash(absolute), ops));
   if (!read_only) STRATA_TRY(MakeDirs(ops, std::string(DirName(root->path_))));
-  STRATA_TRY(root->OpenDirectories(read_only));
+  if (auto opened = root->OpenDirectories(read_only); !opened) {
+    return std::unexpected(std::move(opened).error().WithContext("store " + root->path_));
+  }
   if (!read_only) {
     if (options.delete_in_background) root->emptier_.emplace(ops, root->trash_.get());
     STRATA_TRY(root->TakeStaging());

@@ -53,6 +53,7 @@ DaemonLaunch Launch(const std::string& run_dir, const std::string& data_root) {
     launch.arguments.insert(launch.arguments.end(), {"--data-root", data_root});
   }
   launch.log_path = JoinPath(run_dir, "stratad.log");
+  launch.data_root = data_root.empty() ? "/var/lib/strata" : data_root;
   return launch;
 }
 
@@ -74,15 +75,6 @@ bool Answers(const Endpoint& endpoint) {
   HttpRequest ping;
   ping.target = "/_ping";
   return exchange.Send(ping, "strata") && exchange.ReadHead() && exchange.head().status == 200;
-}
-
-std::string DaemonProgram() {
-  const auto self = FileOps::System().ReadLink(AT_FDCWD, "/proc/self/exe");
-  if (self) {
-    std::string beside = JoinPath(DirName(*self), "stratad");
-    if (::access(beside.c_str(), X_OK) == 0) return beside;
-  }
-  return "stratad";
 }
 
 // Owns the two structures posix_spawn takes.
@@ -168,6 +160,15 @@ Result<> WaitUntilItAnswers(const DaemonLaunch& launch, pid_t pid) {
 
 }  // namespace
 
+std::string ProgramBeside(const std::string& name) {
+  const auto self = FileOps::System().ReadLink(AT_FDCWD, "/proc/self/exe");
+  if (self) {
+    std::string beside = JoinPath(DirName(*self), name);
+    if (::access(beside.c_str(), X_OK) == 0) return beside;
+  }
+  return name;
+}
+
 Result<DaemonLaunch> DefaultDaemon() {
   if (const std::string root = Environment("STRATA_ROOT"); !root.empty()) {
     std::error_code error;
@@ -196,7 +197,8 @@ Result<> StartDaemon(const DaemonLaunch& launch) {
   if (Answers(launch.endpoint)) return {};  // another client was first
 
   SpawnPlan plan;
-  STRATA_TRY_ASSIGN(const pid_t pid, plan.Run(DaemonProgram(), launch.arguments, launch.log_path));
+  STRATA_TRY_ASSIGN(const pid_t pid,
+                    plan.Run(ProgramBeside("stratad"), launch.arguments, launch.log_path));
   return WaitUntilItAnswers(launch, pid);
 }
 

@@ -32,6 +32,8 @@ class Context {
   Result<Client*> client();
   // The same, but never starts a daemon: for completion.
   Result<Client> ClientOfRunningDaemon() const;
+  // Whether -H or STRATA_HOST names another daemon than this user's own.
+  bool has_host() const { return !host_.empty(); }
 
  private:
   std::string host_;

@@ -1,8 +1,11 @@
-// store gc: the layer store by itself.
+// store gc and fsck: the layer store by itself.
+#include <unistd.h>
+
 #include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "base/try.h"
+#include "manager/cli/autostart.h"
 #include "manager/cli/command.h"
 #include "manager/cli/confirm.h"
 #include "manager/cli/deletions.h"
@@ -50,6 +53,32 @@ Result<int> RunGc(Context& context, const Flags& flags) {
   return 0;
 }
 
+// Hands over to strata-store, which needs no daemon.
+Result<int> RunFsck(Context& context, const Flags& flags) {
+  std::string root = flags.Value("data-root");
+  if (root.empty()) {
+    if (context.has_host()) {
+      return UsageError(
+          "a store is checked where it lies: give its --data-root, or run this there");
+    }
+    STRATA_TRY_ASSIGN(const DaemonLaunch launch, DefaultDaemon());
+    root = launch.data_root;
+  }
+  std::vector<std::string> words{ProgramBeside("strata-store"), "--data-root", root, "fsck"};
+  for (const char* name : {"deep", "quick", "repair"}) {
+    if (flags.On(name)) words.push_back(std::string("--") + name);
+  }
+  for (const std::string& host : flags.List("insecure-registry")) {
+    words.insert(words.end(), {"--insecure-registry", host});
+  }
+  if (flags.Has("format")) words.insert(words.end(), {"--format", flags.Value("format")});
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  ::execvp(arguments[0], arguments.data());
+  return FailErrno("run", words[0]);
+}
+
 }  // namespace
 
 std::vector<Command> StoreCommands() {
@@ -66,6 +95,20 @@ std::vector<Command> StoreCommands() {
                  {"dry-run", 'n', Kind::kSwitch, "", "only show what would go"},
                  {"force", 'f', Kind::kSwitch, "", "do not ask"}},
        .run = RunGc},
+      {.name = "store fsck",
+       .operands = "[OPTIONS]",
+       .summary = "Check the store, with or without a daemon, and mend it",
+       .flags = {{"deep", 0, Kind::kSwitch, "", "read every byte: contents, blobs, indexes"},
+                 {"quick", 0, Kind::kSwitch, "", "rows and names only"},
+                 {"repair", 0, Kind::kSwitch, "",
+                  "mend what is damaged; what can not be mended is put aside"},
+                 {"data-root", 0, Kind::kValue, "DIR", "another store than this user's own"},
+                 {"insecure-registry", 0, Kind::kList, "HOST",
+                  "registry that may speak plain http when a layer is fetched again"},
+                 {"format", 0, Kind::kValue, "FORMAT", "one line or one object a finding",
+                  "text|json"}},
+       .run = RunFsck,
+       .failure_status = kExitUsage},
   };
 }
 
