@@ -1,0 +1,112 @@
+"""`strata store`: what gc tells and takes, what fsck finds and mends, with a daemon and without.
+
+The client against its own stratad, and a registry on loopback. Needs STRATA_BIN_DIR.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import unittest
+
+from harness import STRATA, Daemon, strata
+from pull_check import Registry
+
+
+def setUpModule():
+    global DAEMON
+    DAEMON = Daemon()
+    unittest.addModuleCleanup(DAEMON.stop)
+
+
+def fsck(*options, check=0):
+    return strata("store", "fsck", "--data-root", f"{DAEMON.work}/data", *options, check=check)
+
+
+def findings(*options, check=0):
+    return [json.loads(line) for line in fsck("--format", "json", *options, check=check).splitlines()]
+
+
+def layer_file(path):
+    """The one file of that path in any layer."""
+    layers = f"{DAEMON.work}/data/layers/sha256"
+    found = [os.path.join(layers, layer, "fs", path) for layer in os.listdir(layers)
+             if os.path.lexists(os.path.join(layers, layer, "fs", path))]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def rot(path):
+    """Other bytes, the same attributes."""
+    before = os.stat(path)
+    with open(path, "r+b") as file:
+        file.write(b"ROT")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+class StoreTest(unittest.TestCase):
+    def tearDown(self):
+        self.assertEqual(findings("--deep"), [])
+
+    def test_bit_rot_is_found_and_mended(self):
+        path = layer_file("data/seed")
+        rot(path)
+        self.assertEqual(findings(), [])
+        [finding] = findings("--deep", check=1)
+        self.assertEqual((finding["kind"], finding["path"]), ("content", "data/seed"))
+        self.assertIn(path.split("/")[-4], finding["layer"])
+        self.assertIn("problems", fsck("--deep", check=1))
+        self.assertIn("mended", fsck("--deep", "--repair"))
+        with open(layer_file("data/seed"), encoding="utf-8") as file:
+            self.assertEqual(file.read(), "seed\n")
+
+    def test_attributes_are_found_without_a_daemon(self):
+        DAEMON.process.terminate()
+        DAEMON.process.wait()
+        try:
+            os.chmod(layer_file("data/seed"), 0o777)
+            [finding] = findings(check=1)
+            self.assertEqual((finding["kind"], finding["path"]), ("wrong-mode", "data/seed"))
+            fsck("--repair")
+        finally:
+            DAEMON.start()
+        self.assertEqual(strata("run", "--rm", "box", "cat", "/data/seed"), "seed")
+
+    def test_a_lost_layer_is_pulled_again(self):
+        registry = Registry()
+        self.addCleanup(registry.close)
+        name = f"{registry.address}/image:1"
+        strata("pull", "-q", name)
+        layer = layer_file("file")
+        shutil.rmtree(os.path.dirname(os.path.dirname(layer)))
+        blob = registry.image.layer_digest.removeprefix("sha256:")
+        os.unlink(f"{DAEMON.work}/data/blobs/sha256/{blob}")
+        kinds = {finding["kind"] for finding in findings(check=1)}
+        self.assertEqual(kinds, {"missing-layer", "missing-blob"})
+        told = fsck("--repair", "--insecure-registry", registry.address)
+        self.assertIn("fetched again", told)
+        with open(layer_file("file"), encoding="utf-8") as file:
+            self.assertEqual(file.read(), "content")
+        strata("rmi", name)
+
+    def test_gc_tells_before_it_takes(self):
+        strata("tag", "box", "other:1")
+        told = strata("store", "gc", "--all", "--dry-run")
+        self.assertIn("Untagged: other:1", told)
+        self.assertEqual(strata("run", "--rm", "other:1", "cat", "/data/seed"), "seed")
+        self.assertNotIn("Untagged", strata("store", "gc", "--all", "--unused-for", "1h", "-f"))
+        strata("store", "gc")
+        strata("rmi", "other:1")
+        strata("images", "-q", "box")
+
+    def test_says_what_is_wrong_with_the_command(self):
+        for words in (["--deep", "--quick"], ["--format", "yaml"], ["--data-root", "/nowhere/at/all"]):
+            done = subprocess.run([STRATA, "store", "fsck", *words], stdin=subprocess.DEVNULL,
+                                  capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 125, words)
+            self.assertEqual(len(done.stderr.strip().splitlines()[0:1]), 1)
+        self.assertIn("/nowhere/at/all", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
