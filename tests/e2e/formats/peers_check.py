@@ -229,13 +229,18 @@ class Podman(Peer):
     reads = FORMATS
     writes = ("docker-archive", "oci-archive", "oci-dir")
 
-    def podman(self, *words):
+    def podman(self, *words, **options):
         return run("podman", "--root", self.work + "/root", "--runroot", self.work + "/run",
-                   "--storage-driver", "vfs", *words)
+                   "--storage-driver", "vfs", *words, **options)
+
+    def pull(self, layout, tag=""):
+        """podman names what it pulls by the path as it is given, and not every path is a name."""
+        above, name = os.path.split(layout)
+        return self.podman("pull", "-q", f"oci:{name}{tag}", cwd=above)
 
     def read(self, kind, path):
         if kind == "oci-dir":
-            self.podman("pull", "-q", f"oci:{path}")
+            self.pull(path)
         else:
             self.podman("load", "-q", "-i", path)
         identity = self.podman("images", "-q", "--no-trunc").split()[0]
@@ -249,7 +254,7 @@ class Podman(Peer):
             self.podman("rmi", "-f", identity)
 
     def write(self, kind, _packing, layout, path):
-        identity = "sha256:" + self.podman("pull", "-q", f"oci:{layout}:1").rsplit(":", 1)[-1]
+        identity = "sha256:" + self.pull(layout, ":1").rsplit(":", 1)[-1]
         try:
             self.podman("tag", identity, NAME)
             self.podman("save", "-q", "--format", kind, "-o", path, NAME)
