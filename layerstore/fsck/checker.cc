@@ -26,8 +26,6 @@ using Depth = CheckOptions::Depth;
 constexpr std::size_t kReadBytes = std::size_t{256} * 1024;
 constexpr auto kCollectionTime = std::chrono::seconds(1);
 
-bool IsOurs(int code) { return code == EMFILE || code == ENFILE || code == ENOMEM; }
-
 // Of an index that is there and of this version; it is made again whenever it is not.
 Result<> CheckIndexFile(FileOps& ops, int dir, const std::string& name, Depth depth) {
   auto index = MetadataIndex::Open(ops, dir, name.c_str());
@@ -170,7 +168,6 @@ class StoreCheck {
         Find(FindingKind::kBadConfig, "meta.db", "the manifest of image " + id);
       }
     }
-    STRATA_TRY(EachText(connection, "SELECT digest FROM indexes", [](const std::string&) {}));
     STRATA_TRY_ASSIGN(
         Statement missing,
         connection.Prepare(
@@ -217,8 +214,7 @@ class StoreCheck {
 
   // The digests that name something in one of the store's directories; the rest is strange there.
   Result<std::set<Digest>> DigestsIn(int dir, const char* where) {
-    STRATA_TRY_ASSIGN(const UniqueFd own, root_.ops().Open(dir, ".", O_RDONLY | O_DIRECTORY));
-    STRATA_TRY_ASSIGN(const auto names, NamesIn(root_.ops(), own.get()));
+    STRATA_TRY_ASSIGN(const auto names, root_.NamesOf(dir));
     std::set<Digest> digests;
     for (const std::string& name : names) {
       if (const auto digest = Digest::FromHex(name)) {

@@ -36,9 +36,6 @@ constexpr std::int64_t kTimeMin = -(std::int64_t{1} << 31U);
 constexpr std::int64_t kTimeMax = (std::int64_t{1} << 31U) * 7;
 constexpr std::array<std::string_view, 4> kOfALayer = {"fs", "index", "recipe", "replaced"};
 
-// What says nothing about the layer, but about this process or the machine.
-bool IsOurs(int code) { return code == EMFILE || code == ENFILE || code == ENOMEM; }
-
 std::string Octal(mode_t mode) {
   std::array<char, 16> digits{};
   const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), mode, 8).ptr;
@@ -138,8 +135,7 @@ class LayerCheck {
       Find(FindingKind::kBadRecipe, "", "it is that of " + (*recipe)->diff_id().ToString());
       return {};
     }
-    recipe->reset();
-    auto checked = CheckAgainstRecipe();
+    auto checked = CheckAgainstRecipe(**recipe);
     if (checked || IsOurs(checked.error().code()) || paced_out_) return checked;
     // Its checksum was right, so whoever wrote it was wrong.
     Find(FindingKind::kBadRecipe, "", checked.error().ToString());
@@ -154,8 +150,7 @@ class LayerCheck {
   }
 
   Result<> CheckSurroundings() {
-    STRATA_TRY_ASSIGN(const UniqueFd own, ops_.Open(dir_, ".", O_RDONLY | O_DIRECTORY));
-    STRATA_TRY_ASSIGN(const auto names, NamesIn(ops_, own.get()));
+    STRATA_TRY_ASSIGN(const auto names, NamesIn(ops_, dir_));
     for (const std::string& name : names) {
       if (std::ranges::find(kOfALayer, name) == kOfALayer.end()) {
         Find(FindingKind::kStray, name, "beside the layer's own files");
@@ -164,13 +159,16 @@ class LayerCheck {
     return {};
   }
 
-  Result<> CheckAgainstRecipe() {
-    STRATA_TRY(ForEachEntry([&](const TarEntry& entry, const std::string& path,
-                                const EntryName& name) { return AddName(entry, path, name); }));
+  Result<> CheckAgainstRecipe(RecipeReader& recipe) {
+    STRATA_TRY(
+        ForEachEntry(recipe, [&](const TarEntry& entry, const std::string& path,
+                                 const EntryName& name) { return AddName(entry, path, name); }));
     names_.Finish();
     STRATA_TRY(CheckExtra());
+    STRATA_TRY(recipe.Rewind());
     std::uint32_t ordinal = 0;
     STRATA_TRY(ForEachEntry(
+        recipe,
         [&](const TarEntry& entry, const std::string& path, const EntryName& name) -> Result<> {
           switch (name.kind) {
             case EntryName::Kind::kOrdinary:
@@ -187,9 +185,8 @@ class LayerCheck {
     return options_.contents ? CheckContents() : Result<>();
   }
 
-  Result<> ForEachEntry(const Each& each) {
-    STRATA_TRY_ASSIGN(const auto recipe, RecipeReader::Open(ops_, dir_));
-    HeaderSource source(*recipe);
+  Result<> ForEachEntry(RecipeReader& recipe, const Each& each) {
+    HeaderSource source(recipe);
     TarReader reader([&] { return source.Next(); });
     for (;;) {
       STRATA_TRY_ASSIGN(const bool more, reader.Next());

@@ -1,6 +1,7 @@
 // Checks one layer's directory against its recipe.
 #pragma once
 
+#include <cerrno>
 #include <cstdint>
 #include <functional>
 
@@ -11,6 +12,9 @@
 
 namespace strata::layerstore {
 
+// Whether an error says nothing about what is checked, but about this process or the machine.
+inline bool IsOurs(int code) { return code == EMFILE || code == ENFILE || code == ENOMEM; }
+
 struct LayerCheckOptions {
   // Read every file, too.
   bool contents = false;
@@ -20,9 +24,9 @@ struct LayerCheckOptions {
   std::function<Result<>(std::uint64_t bytes)> pace = nullptr;
 };
 
-// `layer_dir` is the directory layers/sha256/<hex>. Every difference between it and the tar the
-// layer came from is told to `found`; the error is that of `pace`, or of a call that says nothing
-// about the layer (EMFILE, ENOMEM). Memory: 24 bytes for each name.
+// `layer_dir`, not O_PATH, is the directory layers/sha256/<hex>. Every difference between it and
+// the tar the layer came from is told to `found`; the error is that of `pace`, or of a call that
+// says nothing about the layer (EMFILE, ENOMEM). Memory: 24 bytes for each name.
 Result<> CheckLayerDirectory(FileOps& ops, int layer_dir, const Digest& diff_id,
                              const LayerCheckOptions& options, const FindingSink& found);
 

@@ -123,8 +123,7 @@ class Sweep {
   Result<> SweepDirectory(int dir, const std::set<std::string>& kept,
                           std::vector<Digest>* removed) {
     FileOps& ops = root_.ops();
-    STRATA_TRY_ASSIGN(const UniqueFd fd, ops.Open(dir, ".", O_RDONLY | O_DIRECTORY));
-    STRATA_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(ops, fd.get()));
+    STRATA_TRY_ASSIGN(const std::vector<std::string> names, root_.NamesOf(dir));
     for (const std::string& name : names) {
       const auto digest = Digest::FromHex(name);
       if (!digest || kept.contains(digest->ToString())) continue;

@@ -46,6 +46,8 @@ class RecipeReader {
   const Digest& diff_id() const { return diff_id_; }
   std::uint64_t tar_bytes() const { return tar_bytes_; }
 
+  // Back to before the first record. The file is not looked at as a whole again.
+  Result<> Rewind();
   // Moves to the next record; false at the end.
   Result<bool> Next();
   const RecipeRecord& record() const { return record_; }
@@ -56,7 +58,6 @@ class RecipeReader {
 
   RecipeReader();
 
-  Result<> Rewind();
   Result<> LoadReplaced();
   Result<bool> ReadRecord();
   Result<> ReadLiteral();

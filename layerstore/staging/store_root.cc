@@ -71,12 +71,6 @@ Result<bool> SameObject(FileOps& ops, int fd, int dir, const std::string& name) 
   return held.st_dev == named->st_dev && held.st_ino == named->st_ino;
 }
 
-Result<std::vector<std::string>> Names(FileOps& ops, int dir) {
-  // A descriptor of our own, so that the position is at the start.
-  STRATA_TRY_ASSIGN(const UniqueFd fd, ops.Open(dir, ".", kDirectory));
-  return NamesIn(ops, fd.get());
-}
-
 }  // namespace
 
 StagedName::StagedName(StagedName&& other) noexcept
@@ -208,6 +202,12 @@ Result<bool> StoreRoot::OwnerAlive(const std::string& owner) {
   return std::unexpected(std::move(lock).error());
 }
 
+Result<std::vector<std::string>> StoreRoot::NamesOf(int dir) const {
+  // A descriptor of our own, so that nobody else moves its position.
+  STRATA_TRY_ASSIGN(const UniqueFd fd, ops_.Open(dir, ".", kDirectory));
+  return NamesIn(ops_, fd.get());
+}
+
 StagedName StoreRoot::NewStaged(const char* prefix) {
   return StagedName(*this, UniqueName(prefix));
 }
@@ -311,7 +311,7 @@ Result<> StoreRoot::CleanUpEntry(const std::string& name) {
 }
 
 Result<> StoreRoot::CleanUp() {
-  STRATA_TRY_ASSIGN(const auto staged, Names(ops_, tmp_.get()));
+  STRATA_TRY_ASSIGN(const auto staged, NamesOf(tmp_.get()));
   for (const std::string& name : staged) {
     if (name == owner_) continue;
     if (auto cleaned = CleanUpEntry(name); !cleaned) {
@@ -319,7 +319,7 @@ Result<> StoreRoot::CleanUp() {
                 {{"name", name}, {"error", cleaned.error().ToString()}});
     }
   }
-  STRATA_TRY_ASSIGN(const auto trashed, Names(ops_, trash_.get()));
+  STRATA_TRY_ASSIGN(const auto trashed, NamesOf(trash_.get()));
   for (const std::string& name : trashed) {
     if (auto removed = EmptyTrash(name); !removed) {
       log::Warn("store: trash could not be removed",

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/digest.h"
 #include "base/error.h"
@@ -85,6 +86,9 @@ class StoreRoot {
   const std::string& owner() const { return owner_; }
   // Whether the process with that staging directory lives.
   Result<bool> OwnerAlive(const std::string& owner);
+
+  // All names in one of these directories, whose descriptors several threads use.
+  Result<std::vector<std::string>> NamesOf(int dir) const;
 
   // A fresh name in the staging directory; nothing is made.
   StagedName NewStaged(const char* prefix);

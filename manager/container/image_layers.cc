@@ -9,6 +9,14 @@
 
 namespace strata::manager {
 
+Result<std::vector<Digest>> LayersOf(const ContainerRecord& record) {
+  std::vector<Digest> diff_ids;
+  for (const std::string& layer : record.layers) {
+    STRATA_TRY_ASSIGN(diff_ids.emplace_back(), Digest::Parse(layer));
+  }
+  return diff_ids;
+}
+
 Result<> AddImageLayers(layerstore::Store& store, std::span<const Digest> diff_ids,
                         RootFsRequest& request) {
   STRATA_TRY_ASSIGN(const std::vector<std::string> layers, store.layers().LowerDirs(diff_ids));

@@ -2,16 +2,21 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "base/digest.h"
 #include "base/error.h"
 #include "manager/container/rootfs.h"
+#include "manager/container/types.h"
 
 namespace strata::layerstore {
 class Store;
 }
 
 namespace strata::manager {
+
+// The layers that a container was made on, base first.
+Result<std::vector<Digest>> LayersOf(const ContainerRecord& record);
 
 // Appends the layers (base first) to the request's, and has the store make the index of their chain
 // if need be: only that tells which of their files are one. ENOENT if a layer is missing; EACCES

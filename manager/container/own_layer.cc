@@ -8,7 +8,6 @@
 #include "base/file_ops.h"
 #include "base/logging.h"
 #include "base/try.h"
-#include "layerstore/chain/layer_index.h"
 #include "layerstore/diff/layer_diff.h"
 #include "layerstore/diff/lower_links.h"
 #include "layerstore/index/metadata_index.h"
@@ -18,6 +17,7 @@
 #include "layerstore/store/store.h"
 #include "manager/container/container.h"
 #include "manager/container/container_service.h"
+#include "manager/container/image_layers.h"
 #include "manager/image/image_service.h"
 #include "manager/runtime/freezer.h"
 
@@ -35,14 +35,6 @@ std::string Joined(const std::vector<std::string>& words) {
   std::string text;
   for (const std::string& word : words) text += (text.empty() ? "" : " ") + word;
   return text;
-}
-
-Result<std::vector<Digest>> LayersOf(const ContainerRecord& record) {
-  std::vector<Digest> diff_ids;
-  for (const std::string& layer : record.layers) {
-    STRATA_TRY_ASSIGN(diff_ids.emplace_back(), Digest::Parse(layer));
-  }
-  return diff_ids;
 }
 
 // The names that a container sees of what it did not make: of the image, and of the empty files
@@ -184,7 +176,7 @@ Result<> ContainerService::WithOwnLayerLocked(
   OwnUnion own(*this, container, record);
   layerstore::UpperLayer layer;
   layer.directory = upper->get();
-  layer.user_marks = layerstore::UserMarks();
+  layer.user_marks = chain->user_marks();
   layer.open_union = [&] { return own.Open(); };
   STRATA_TRY_ASSIGN(layer.lower_links,
                     layerstore::FindLowerLinks(ops, paths_.Work(record.id), *chain,

@@ -127,10 +127,7 @@ void ContainerService::FailStart(const ContainerPtr& container, const Error& err
 
 Result<> ContainerService::MountRootLocked(const ContainerPtr& container,
                                            const ContainerRecord& record) {
-  std::vector<Digest> diff_ids;
-  for (const auto& layer : record.layers) {
-    STRATA_TRY_ASSIGN(diff_ids.emplace_back(), Digest::Parse(layer));
-  }
+  STRATA_TRY_ASSIGN(const std::vector<Digest> diff_ids, LayersOf(record));
   RootFsRequest request;
   STRATA_TRY(AddImageLayers(deps_.store, diff_ids, request));
   STRATA_TRY_ASSIGN(const bool init, PrepareEtcLayer(paths_.Init(container->id), request.layers));

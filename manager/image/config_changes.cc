@@ -25,6 +25,13 @@ std::string_view Trim(std::string_view text) {
   return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
 }
 
+std::string Upper(std::string_view text) {
+  std::string upper(text);
+  std::ranges::transform(upper, upper.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  return upper;
+}
+
 bool IsNameByte(char c) { return (std::isalnum(static_cast<unsigned char>(c)) != 0) || c == '_'; }
 
 std::unexpected<Error> Refuse(std::string why) { return Fail(EINVAL, "change", std::move(why)); }
@@ -179,9 +186,7 @@ class Changes {
   Result<> Apply(std::string_view line) {
     const std::string_view word = line.substr(0, line.find_first_of(kSpace));
     const std::string_view rest = Trim(line.substr(word.size()));
-    std::string name(word);
-    std::ranges::transform(name, name.begin(),
-                           [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+    const std::string name = Upper(word);
     const auto* found = std::ranges::find(kInstructions, name, &Instruction::name);
     if (found == std::end(kInstructions)) {
       return Refuse(name + " is not a valid change command");
@@ -260,9 +265,7 @@ class Changes {
     return {};
   }
   Result<> OnBuild(std::string_view text) {
-    std::string trigger(text.substr(0, text.find_first_of(kSpace)));
-    std::ranges::transform(trigger, trigger.begin(),
-                           [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+    const std::string trigger = Upper(text.substr(0, text.find_first_of(kSpace)));
     for (const char* never : {"ONBUILD", "FROM", "MAINTAINER"}) {
       if (trigger == never) return Refuse(trigger + " isn't allowed as an ONBUILD trigger");
     }

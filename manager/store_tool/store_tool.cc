@@ -67,7 +67,7 @@ class Fsck {
     STRATA_TRY_ASSIGN(auto findings, Check(*store));
     if (!repair || std::ranges::all_of(findings, IsHarmless)) return Conclude(findings);
     STRATA_TRY(Mend(*store, findings));
-    Print(json_ ? "" : "checking again\n");
+    if (!json_) Print("checking again\n");
     STRATA_TRY_ASSIGN(findings, Check(*store));
     return Conclude(findings);
   }
