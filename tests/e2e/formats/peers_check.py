@@ -229,8 +229,13 @@ class Podman(Peer):
     reads = FORMATS
     writes = ("docker-archive", "oci-archive", "oci-dir")
 
+    def __init__(self, work):
+        super().__init__(work)
+        # Not below `work`: a runroot of more than 50 characters is refused.
+        self.runroot = tempfile.mkdtemp(prefix="run.")
+
     def podman(self, *words, **options):
-        return run("podman", "--root", self.work + "/root", "--runroot", self.work + "/run",
+        return run("podman", "--root", self.work + "/root", "--runroot", self.runroot,
                    "--storage-driver", "vfs", *words, **options)
 
     def pull(self, layout, tag=""):
@@ -263,9 +268,10 @@ class Podman(Peer):
 
     def close(self):
         mounts = [line.split()[4] for line in open("/proc/self/mountinfo", encoding="utf-8")
-                  if f" {self.work}/" in line]
+                  if f" {self.work}/" in line or f" {self.runroot}/" in line]
         for mount in reversed(mounts):
             subprocess.run(["umount", "-l", mount], check=True)
+        shutil.rmtree(self.runroot)
 
 
 class Buildah(Podman):
@@ -273,7 +279,7 @@ class Buildah(Podman):
     writes = ()
 
     def podman(self, *words, **options):
-        return run("buildah", "--root", self.work + "/root", "--runroot", self.work + "/run",
+        return run("buildah", "--root", self.work + "/root", "--runroot", self.runroot,
                    "--storage-driver", "vfs", *words, **options)
 
     def read(self, kind, path):
