@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/try.h"
+#include "fusefs/union/redirect.h"
 #include "fusefs/union/union_engine.h"
 #include "fusefs/union/volatile_mark.h"
 
@@ -89,8 +90,11 @@ Result<> UnionEngine::Start() {
       }
       STRATA_TRY_ASSIGN(const SharedFd root_fd, layers_->Root(layer));
       STRATA_TRY_ASSIGN(UniqueFd fd, OpenDirectory(layer, root_fd->get(), "."));
+      STRATA_TRY_ASSIGN(const DirectoryMarks marks,
+                        ReadDirectoryMarks(env_.files, layers_->xattrs(), fd.get()));
       directory->stack.push_back({layer, std::make_unique<std::string>(),
                                   std::make_shared<const UniqueFd>(std::move(fd))});
+      if (marks.opaque) break;
     }
     directory->resolved = true;
   }

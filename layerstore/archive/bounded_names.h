@@ -40,8 +40,12 @@ class BoundedNames {
     return it == names_.end() ? nullptr : &it->second;
   }
 
-  void Erase(std::string_view path) {
-    if (const auto it = names_.find(path); it != names_.end()) EraseAt(it);
+  // Whether it was here.
+  bool Erase(std::string_view path) {
+    const auto it = names_.find(path);
+    if (it == names_.end()) return false;
+    EraseAt(it);
+    return true;
   }
   // The path and all below it.
   void EraseTree(std::string_view path) {

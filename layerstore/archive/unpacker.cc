@@ -124,14 +124,14 @@ Result<> Unpacker::HandleOrdinary(TarReader& reader, const std::string& path) {
   if (entry.type == TarEntry::Type::kHardLink) return HandleHardLink(entry, path);
 
   STRATA_TRY_ASSIGN(const int parent, EnterDirectory(std::string(DirName(path))));
-  late_links_.Erase(path);  // the last entry of a name wins
+  const bool was_late_link = late_links_.Erase(path);  // the last entry of a name wins
   const std::string name(BaseName(path));
   const Place place{parent, name.c_str(), path};
   switch (entry.type) {
     case TarEntry::Type::kFile:
       return MakeFile(reader, place);
     case TarEntry::Type::kDirectory:
-      return MakeDirectory(entry, place);
+      return MakeDirectory(entry, place, was_late_link);
     case TarEntry::Type::kSymlink:
       return MakeSymlink(entry, place);
     default:
@@ -139,12 +139,10 @@ Result<> Unpacker::HandleOrdinary(TarReader& reader, const std::string& path) {
   }
 }
 
-Result<Unpacker::Before> Unpacker::Clear(const Place& place) {
-  auto st = ops_.StatAt(place.parent, place.name);
-  if (!st) return std::unexpected(std::move(st).error());
-  if (S_ISDIR(st->st_mode)) ForgetDirectory(place.path);
-  STRATA_TRY(RemoveReplaced(place, *st));
-  return IsWhiteoutDevice(*st) ? Before::kWhiteout : Before::kNothing;
+Result<> Unpacker::Clear(const Place& place) {
+  STRATA_TRY_ASSIGN(const struct stat st, ops_.StatAt(place.parent, place.name));
+  if (S_ISDIR(st.st_mode)) ForgetDirectory(place.path);
+  return RemoveReplaced(place, st);
 }
 
 Result<> Unpacker::RemoveReplaced(const Place& place, const struct stat& st) {
@@ -156,27 +154,22 @@ Result<> Unpacker::RemoveReplaced(const Place& place, const struct stat& st) {
   return ops_.Unlink(place.parent, place.name);
 }
 
-Result<Unpacker::Before> Unpacker::ClearWhiteoutFile(const Place& place) {
-  if (!whiteouts_as_files_) return Before::kNothing;
+Result<bool> Unpacker::ClearWhiteoutFile(const Place& place) {
+  if (!whiteouts_as_files_) return false;
   const std::string whiteout = std::string(kWhiteoutPrefix) + place.name;
-  if (whiteout.size() > kNameMax) return Before::kNothing;
+  if (whiteout.size() > kNameMax) return false;
   auto removed = ops_.Unlink(place.parent, whiteout.c_str());
-  if (removed) return Before::kWhiteout;
-  if (removed.error().code() == ENOENT) return Before::kNothing;
+  if (removed) return true;
+  if (removed.error().code() == ENOENT) return false;
   return std::unexpected(std::move(removed).error());
 }
 
-Result<Unpacker::Before> Unpacker::MakeFresh(const Place& place,
-                                             const std::function<Result<>()>& make) {
-  STRATA_TRY_ASSIGN(Before before, ClearWhiteoutFile(place));
+Result<> Unpacker::MakeFresh(const Place& place, const std::function<Result<>()>& make) {
+  STRATA_TRY(ClearWhiteoutFile(place));
   auto made = make();
-  if (!made && made.error().code() == EEXIST) {
-    STRATA_TRY_ASSIGN(const Before cleared, Clear(place));
-    if (cleared == Before::kWhiteout) before = cleared;
-    made = make();
-  }
-  if (!made) return std::unexpected(std::move(made).error());
-  return before;
+  if (made || made.error().code() != EEXIST) return made;
+  STRATA_TRY(Clear(place));
+  return make();
 }
 
 Result<> Unpacker::MakeFile(TarReader& reader, const Place& place) {
@@ -214,9 +207,10 @@ Result<> Unpacker::MakeFile(TarReader& reader, const Place& place) {
   return ops_.Utimes(fd.get(), TimesOf(entry).data());
 }
 
-Result<> Unpacker::MakeDirectory(const TarEntry& entry, const Place& place) {
+Result<> Unpacker::MakeDirectory(const TarEntry& entry, const Place& place, bool hides_lower) {
   constexpr mode_t kPrivate = 0700;
-  STRATA_TRY_ASSIGN(Before before, ClearWhiteoutFile(place));
+  STRATA_TRY_ASSIGN(const bool had_whiteout_file, ClearWhiteoutFile(place));
+  hides_lower = hides_lower || had_whiteout_file;
   bool existed = false;
   auto made = ops_.MakeDir(place.parent, place.name, kPrivate);
   if (!made && made.error().code() == EEXIST) {
@@ -225,8 +219,8 @@ Result<> Unpacker::MakeDirectory(const TarEntry& entry, const Place& place) {
     if (existed) {
       made = {};
     } else {
-      STRATA_TRY_ASSIGN(const Before cleared, Clear(place));
-      if (cleared == Before::kWhiteout) before = cleared;
+      STRATA_TRY(Clear(place));
+      hides_lower = true;
       made = ops_.MakeDir(place.parent, place.name, kPrivate);
     }
   }
@@ -234,10 +228,10 @@ Result<> Unpacker::MakeDirectory(const TarEntry& entry, const Place& place) {
   STRATA_TRY(SetOwner(entry, place));
   STRATA_TRY(ops_.ChmodAt(place.parent, place.name, InitialMode(entry)));
   mode_t mode = entry.mode & kPermissionBits;
-  if (before == Before::kWhiteout || existed || !entry.xattrs.empty()) {
+  if (hides_lower || existed || !entry.xattrs.empty()) {
     STRATA_TRY_ASSIGN(const UniqueFd fd,
                       ops_.Open(place.parent, place.name, O_PATH | O_DIRECTORY | O_NOFOLLOW));
-    if (before == Before::kWhiteout) STRATA_TRY(SetOpaque(fd.get()));
+    if (hides_lower) STRATA_TRY(SetOpaque(fd.get()));
     if (existed) STRATA_TRY(HoldDirectory(place.path, fd.get()));
     STRATA_TRY(SetXattrs(entry, fd.get()));
     STRATA_TRY_ASSIGN(mode, KeepOpen(entry, fd.get()));
@@ -298,8 +292,7 @@ Result<> Unpacker::MakeMissingDirectory(int parent, const std::string& name,
     STRATA_TRY(ops_.Unlink(parent, name.c_str()));
     hidden = true;
   } else {
-    STRATA_TRY_ASSIGN(const Before before, ClearWhiteoutFile(place));
-    hidden = before == Before::kWhiteout;
+    STRATA_TRY_ASSIGN(hidden, ClearWhiteoutFile(place));
   }
   STRATA_TRY(ops_.MakeDir(parent, name.c_str(), kImpliedDirectoryMode));
   // Whatever the umask, and a set-group-id bit of the parent.

@@ -32,7 +32,8 @@ struct UnpackSummary {
 // Trusts nothing in the archive: every path stays beneath the root and never goes through a
 // symbolic link; errors name the entry. What an entry becomes:
 //   file, directory, symlink, device, fifo   itself: owner, mode, times, xattrs, ACLs; the last of
-//       several entries of one name wins, directories merge
+//       several entries of one name wins, directories merge; one in the place of something else is
+//       opaque
 //   hard link    to a name of this layer, which may come later; absolute names count from the root
 //   .wh.NAME     character device 0/0, or where that can not be made the file as it is
 //   .wh..wh..opq  trusted.overlay.opaque=y on its directory, or user.overlay.opaque
@@ -60,8 +61,6 @@ class Unpacker {
     const char* name;
     const std::string& path;
   };
-  // What had stood at a place before.
-  enum class Before : std::uint8_t { kNothing, kWhiteout };
 
   static constexpr mode_t kPermissionBits = 07777;
   static constexpr mode_t kOwnerAll = 0700;
@@ -74,13 +73,15 @@ class Unpacker {
   Result<> HandleOrdinary(TarReader& reader, const std::string& path);
 
   // Makes something new by `make`, removing what is in the way first.
-  Result<Before> MakeFresh(const Place& place, const std::function<Result<>()>& make);
-  Result<Before> Clear(const Place& place);
+  Result<> MakeFresh(const Place& place, const std::function<Result<>()>& make);
+  Result<> Clear(const Place& place);
   Result<> RemoveReplaced(const Place& place, const struct stat& st);
-  Result<Before> ClearWhiteoutFile(const Place& place);
+  // Whether there was one.
+  Result<bool> ClearWhiteoutFile(const Place& place);
 
   Result<> MakeFile(TarReader& reader, const Place& place);
-  Result<> MakeDirectory(const TarEntry& entry, const Place& place);
+  // Opaque if something else was in its place, or if `hides_lower`.
+  Result<> MakeDirectory(const TarEntry& entry, const Place& place, bool hides_lower);
   Result<> MakeSymlink(const TarEntry& entry, const Place& place);
   Result<> MakeDevice(const TarEntry& entry, const Place& place);
   // Opens a directory in which something is going to be made, making it if it is missing. The

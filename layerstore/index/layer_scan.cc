@@ -69,8 +69,7 @@ class Scan {
     STRATA_TRY(ReadXattrs(root, ".", entry));
     // Some filesystems give every file one, a security label for instance.
     ask_all_ = !hints_.may_have_xattrs || (entry.has_xattrs && !hints_.may_have_xattrs(st.st_ino));
-    entry.opaque = false;  // the union does not ask its root for marks
-    entry.target = {};
+    entry.target = {};  // a root is where it is
     STRATA_TRY(writer_.AddRoot(entry));
 
     std::vector<Level> levels;

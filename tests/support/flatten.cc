@@ -53,6 +53,7 @@ class Flattener {
       Source root{i, "", {}};
       if (::lstat(layers_[i].c_str(), &root.stat) != 0) return FailErrno("lstat", layers_[i]);
       roots.push_back(std::move(root));
+      if (OverlayXattr(roots.back(), "opaque") == "y") break;
     }
     STRATA_TRY(MergeDirectory(roots, ""));
     std::vector<HiddenLinks> hidden;

@@ -40,6 +40,19 @@ class UnpackerDirectoriesTest : public UnpackerTest {
   }
 };
 
+TEST_F(UnpackerDirectoriesTest, ADirectoryInTheFormerPlaceOfSomethingElseHidesLowerOnes) {
+  TarBuilder tar;
+  tar.AddFile("file", "f").AddDirectory("file");
+  tar.Add({.name = "link", .type = '1', .link = "target"}).AddDirectory("link");
+  tar.AddFile("target", "t");
+  tar.AddDirectory("twice").AddDirectory("twice");
+  const std::string fs = Unpacked(tar);
+  for (const char* path : {"/file", "/link"}) {
+    EXPECT_EQ(Must(support::GetXattr(fs + path, "trusted.overlay.opaque")), "y") << path;
+  }
+  EXPECT_FALSE(support::GetXattr(fs + "/twice", "trusted.overlay.opaque").has_value());
+}
+
 TEST_F(UnpackerDirectoriesTest, DefaultAclsAreNotInherited) {
   TarBuilder tar;
   tar.Add({.name = "./", .type = '5', .mtime = 3});
