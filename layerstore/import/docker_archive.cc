@@ -17,7 +17,6 @@ Result<Descriptor> ImportMember(const ImportContext& context, ImageFiles& files,
                                 const std::string& member, const Digest* diff_id) {
   LayerIngest ingest;
   if (diff_id != nullptr) ingest.diff_id = *diff_id;
-  ingest.compress_plain = true;
   auto layer = ImportLayer(context, std::move(ingest),
                            [&](const auto& take) { return files.Stream(member, take); });
   if (!layer)

@@ -4,6 +4,7 @@
 
 #include "base/try.h"
 #include "layerstore/archive/entry_path.h"
+#include "layerstore/layer/layer_media_type.h"
 #include "layerstore/oci/media_types.h"
 
 namespace strata::layerstore {
@@ -17,12 +18,25 @@ Descriptor DescriptorOf(const LayerBlob& blob) {
   return descriptor;
 }
 
-// A layer that was there already: the blob the ingest names, else one that is kept.
+// The layer's tar, which its recipe gives.
+Result<Descriptor> PlainLayer(const ImportContext& context, const Digest& diff_id) {
+  Descriptor descriptor;
+  descriptor.media_type = LayerMediaType(Compression::kNone, false);
+  descriptor.digest = diff_id;
+  STRATA_TRY_ASSIGN(descriptor.size, context.store.layers().TarSize(diff_id));
+  return descriptor;
+}
+
+// A layer that was there already: the blob the ingest names, else one that is kept, else its tar.
 Result<Descriptor> KnownLayer(const ImportContext& context, const LayerIngest& ingest) {
   LayerStore& layers = context.store.layers();
   if (ingest.blob) {
-    STRATA_TRY_ASSIGN(const LayerBlob blob, layers.FindBlob(*ingest.blob));
-    return DescriptorOf(blob);
+    auto known = layers.FindBlob(*ingest.blob);
+    if (known) return DescriptorOf(*known);
+    // A layer that came compressed has its plain form, too.
+    const bool plain = *ingest.blob == *ingest.diff_id;
+    if (!plain || known.error().code() != ENOENT) return std::unexpected(std::move(known).error());
+    return PlainLayer(context, *ingest.diff_id);
   }
   STRATA_TRY_ASSIGN(const auto blobs, layers.Blobs(*ingest.diff_id));
   for (const LayerBlob& blob : blobs) {
@@ -30,7 +44,7 @@ Result<Descriptor> KnownLayer(const ImportContext& context, const LayerIngest& i
     STRATA_TRY_ASSIGN(const bool kept, context.store.blobs().Has(blob.blob));
     if (kept) return DescriptorOf(blob);
   }
-  return Fail(ENOENT, "import", "no blob of layer " + ingest.diff_id->ToString() + " is kept");
+  return PlainLayer(context, *ingest.diff_id);
 }
 
 }  // namespace

@@ -47,9 +47,7 @@ Result<ImageConfig> CompleteConfig(const ImportContext& context, const Digest& d
 }  // namespace
 
 Result<ImportedImage> ImportRootFilesystem(const ImportContext& context, const Feed& feed) {
-  LayerIngest ingest;
-  ingest.compress_plain = true;
-  STRATA_TRY_ASSIGN(Descriptor layer, ImportLayer(context, std::move(ingest), feed));
+  STRATA_TRY_ASSIGN(Descriptor layer, ImportLayer(context, {}, feed));
   STRATA_TRY_ASSIGN(const LayerBlob blob, context.store.layers().FindBlob(layer.digest));
   STRATA_TRY_ASSIGN(const ImageConfig config, CompleteConfig(context, blob.diff_id));
   STRATA_TRY_ASSIGN(const auto names, NamesFor(context, {}));

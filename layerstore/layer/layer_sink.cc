@@ -6,7 +6,7 @@
 #include "base/logging.h"
 #include "base/try.h"
 #include "layerstore/chain/layer_index.h"
-#include "layerstore/oci/media_types.h"
+#include "layerstore/layer/layer_media_type.h"
 
 namespace strata::layerstore {
 namespace {
@@ -27,11 +27,8 @@ Result<std::unique_ptr<LayerSink>> LayerSinkImpl::Create(LayerStore& layers, Sto
                                                          Lease& lease,
                                                          std::optional<LayerLock> lock) {
   std::unique_ptr<LayerSinkImpl> sink(
-      new LayerSinkImpl(layers, root, std::move(ingest), lease, std::move(lock)));
+      new LayerSinkImpl(layers, root, blobs, std::move(ingest), lease, std::move(lock)));
   STRATA_TRY(sink->MakeStaging());
-  if (sink->ingest_.keep_blob) {
-    STRATA_TRY_ASSIGN(sink->blob_writer_, blobs.Begin(lease));
-  }
   return sink;
 }
 
@@ -63,9 +60,8 @@ Result<> LayerSinkImpl::Write(std::string_view data) {
 
 Result<> LayerSinkImpl::Start() {
   STRATA_TRY_ASSIGN(compression_, DetectCompression(start_));
-  if (blob_writer_ && ingest_.compress_plain && compression_ == Compression::kNone) {
-    gzip_ = std::make_unique<GzipWriter>(
-        [this](std::string_view compressed) { return blob_writer_->Write(compressed); });
+  if (ingest_.keep_blob && compression_ != Compression::kNone) {
+    STRATA_TRY_ASSIGN(blob_writer_, blobs_.Begin(lease_));
   }
   pipeline_ = std::make_unique<UnpackPipeline>(root_.ops(), fs_.get(), compression_, ingest_.limits,
                                                recipe_.get());
@@ -74,7 +70,6 @@ Result<> LayerSinkImpl::Start() {
 
 Result<> LayerSinkImpl::Pass(std::string_view data) {
   STRATA_TRY(pipeline_->Write(data));
-  if (gzip_) return gzip_->Write(data);
   if (blob_writer_) return blob_writer_->Write(data);
   return {};
 }
@@ -93,26 +88,13 @@ Result<> LayerSinkImpl::VerifyReceived() {
 }
 
 std::string LayerSinkImpl::MediaType() const {
-  if (gzip_) return std::string(media_type::kOciLayerGzip);
   if (!ingest_.media_type.empty()) return ingest_.media_type;
-  switch (compression_) {
-    case Compression::kGzip:
-      return std::string(media_type::kOciLayerGzip);
-    case Compression::kZstd:
-      return std::string(media_type::kOciLayerZstd);
-    case Compression::kNone:
-      break;
-  }
-  return std::string(media_type::kOciLayer);
+  return std::string(LayerMediaType(compression_, false));
 }
 
 Result<> LayerSinkImpl::KeepBlob() {
   if (!blob_writer_) return {};
-  if (gzip_) STRATA_TRY(gzip_->Finish());
-  const auto expected = gzip_ ? std::optional<Digest>() : std::optional<Digest>(blob_.blob);
-  STRATA_TRY_ASSIGN(const BlobInfo info, blob_writer_->Commit(expected, std::nullopt));
-  blob_.blob = info.digest;
-  blob_.size = info.size;
+  STRATA_TRY(blob_writer_->Commit(blob_.blob, std::nullopt));
   blob_.kept = true;
   return {};
 }
@@ -149,15 +131,17 @@ Result<LayerInfo> LayerSinkImpl::Commit() {
   blob_.media_type = MediaType();
   LayerInfo info{diff_id, root_.path() + "/layers/sha256/" + diff_id.Hex() + "/fs",
                  unpacked->summary.size, unpacked->summary.entries, std::nullopt};
+  STRATA_TRY(recipe_->Finish(diff_id));
   const auto found = layers_.Find(diff_id);
   if (!found) {
     if (found.error().code() != ENOENT) {
       return Fail(found.error().code(), "find layer", std::string(found.error().detail()));
     }
-    STRATA_TRY(recipe_->Finish(diff_id));
     STRATA_TRY(WriteIndex(unpacked->inodes));
     STRATA_TRY(layers_.Publish(staged_, info));
     info.user_marks = UserMarks();
+  } else {
+    STRATA_TRY(layers_.AdoptRecipe(dir_.get(), diff_id));
   }
   STRATA_TRY(layers_.Record(info, blob_));
   lock_.reset();

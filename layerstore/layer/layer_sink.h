@@ -9,7 +9,6 @@
 #include "base/digest.h"
 #include "base/unique_fd.h"
 #include "layerstore/archive/compression.h"
-#include "layerstore/archive/gzip_writer.h"
 #include "layerstore/archive/unpack_pipeline.h"
 #include "layerstore/blob/blob_store.h"
 #include "layerstore/layer/layer_store.h"
@@ -29,10 +28,11 @@ class LayerSinkImpl final : public LayerSink {
   const LayerBlob& blob() const override { return blob_; }
 
  private:
-  LayerSinkImpl(LayerStore& layers, StoreRoot& root, LayerIngest ingest, Lease& lease,
-                std::optional<LayerLock> lock)
+  LayerSinkImpl(LayerStore& layers, StoreRoot& root, BlobStore& blobs, LayerIngest ingest,
+                Lease& lease, std::optional<LayerLock> lock)
       : layers_(layers),
         root_(root),
+        blobs_(blobs),
         ingest_(std::move(ingest)),
         lease_(lease),
         lock_(std::move(lock)) {}
@@ -48,6 +48,7 @@ class LayerSinkImpl final : public LayerSink {
 
   LayerStore& layers_;
   StoreRoot& root_;
+  BlobStore& blobs_;
   const LayerIngest ingest_;
   Lease& lease_;
   std::optional<LayerLock> lock_;
@@ -60,7 +61,6 @@ class LayerSinkImpl final : public LayerSink {
   Sha256 received_hash_;
   std::uint64_t received_ = 0;
   std::unique_ptr<BlobWriter> blob_writer_;  // null if the blob is not kept
-  std::unique_ptr<GzipWriter> gzip_;         // in front of blob_writer_ for compress_plain
   std::unique_ptr<RecipeWriter> recipe_;     // outlives the pipeline's threads
   std::unique_ptr<UnpackPipeline> pipeline_;
   LayerBlob blob_;

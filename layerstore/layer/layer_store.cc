@@ -9,6 +9,7 @@
 #include "layerstore/blob/blob_store.h"
 #include "layerstore/layer/layer_sink.h"
 #include "layerstore/meta/database.h"
+#include "layerstore/recipe/recipe_reader.h"
 #include "layerstore/staging/store_root.h"
 
 namespace strata::layerstore {
@@ -35,6 +36,10 @@ Result<std::vector<LayerBlob>> ReadBlobs(const std::shared_ptr<Database>& databa
     }
   }));
   return blobs;
+}
+
+Result<UniqueFd> OpenLayer(StoreRoot& root, const Digest& diff_id) {
+  return root.ops().Open(root.layers(), diff_id.Hex().c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 }
 
 Result<> InsertBlob(Connection& connection, const LayerBlob& blob) {
@@ -84,6 +89,19 @@ Result<bool> LayerStore::Complete(const LayerIngest& ingest) {
     return Fail(found.error().code(), "find layer", std::string(found.error().detail()));
   }
   if (!ingest.keep_blob) return true;
+  // The plain form is there as long as the layer has its recipe.
+  if (!ingest.blob || *ingest.blob == *ingest.diff_id) {
+    const auto size = TarSize(*ingest.diff_id);
+    if (size) return true;
+    if (size.error().code() != ENOENT) {
+      return Fail(size.error().code(), "read recipe", ingest.diff_id->ToString());
+    }
+  }
+  return HasForm(ingest);
+}
+
+// Whether the blob that the ingest would bring is kept; any blob, if it may be any.
+Result<bool> LayerStore::HasForm(const LayerIngest& ingest) {
   if (!ingest.blob) {
     STRATA_TRY_ASSIGN(const auto blobs, Blobs(*ingest.diff_id));
     for (const LayerBlob& blob : blobs) {
@@ -150,6 +168,11 @@ Result<std::vector<LayerBlob>> LayerStore::Blobs(const Digest& diff_id) {
                    diff_id);
 }
 
+Result<std::uint64_t> LayerStore::TarSize(const Digest& diff_id) {
+  STRATA_TRY_ASSIGN(const UniqueFd layer, OpenLayer(root_, diff_id));
+  return RecipeReader::TarBytesOf(root_.ops(), layer.get());
+}
+
 Result<std::vector<std::string>> LayerStore::LowerDirs(std::span<const Digest> diff_ids) {
   std::vector<std::string> dirs;
   dirs.reserve(diff_ids.size());
@@ -165,6 +188,21 @@ Result<> LayerStore::Publish(StagedName& staged, const LayerInfo& info) {
   // A directory without a row: a crash came between the two.
   STRATA_TRY(root_.Discard(root_.layers(), hex));
   return root_.PublishTree(staged, root_.layers(), hex);
+}
+
+Result<> LayerStore::AdoptRecipe(int staged, const Digest& diff_id) {
+  FileOps& ops = root_.ops();
+  STRATA_TRY_ASSIGN(const UniqueFd layer, OpenLayer(root_, diff_id));
+  const auto has = ops.StatAt(layer.get(), "recipe");
+  if (has) return {};
+  if (has.error().code() != ENOENT) return Fail(has.error().code(), "stat recipe");
+  // The contents that it tells of come before it; those without one are a crash's.
+  STRATA_TRY(root_.Discard(layer.get(), "replaced"));
+  STRATA_TRY(ops.SyncFilesystem(staged));
+  auto replaced = ops.Rename(staged, "replaced", layer.get(), "replaced", RENAME_NOREPLACE);
+  if (!replaced && replaced.error().code() != ENOENT) return replaced;
+  STRATA_TRY(ops.Rename(staged, "recipe", layer.get(), "recipe", RENAME_NOREPLACE));
+  return ops.Sync(layer.get());
 }
 
 Result<> LayerStore::Record(const LayerInfo& info, const LayerBlob& blob) {

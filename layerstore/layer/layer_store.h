@@ -32,7 +32,7 @@ struct LayerInfo {
   std::optional<bool> user_marks;
 };
 
-// A compressed form of a layer, as a registry knows it.
+// A form of a layer, as a registry knows it. The plain tar is one, too: its digest is the diffID.
 struct LayerBlob {
   Digest blob;
   std::uint64_t size = 0;
@@ -51,10 +51,9 @@ struct LayerIngest {
   // The blob's media type, "" if unknown. Compression is told by the bytes themselves; the type is
   // kept for push, and made up to fit when it is unknown.
   std::string media_type;
-  bool keep_blob = true;  // keep the compressed bytes for push
-  // With keep_blob: a stream that is not compressed is kept as gzip, made here and the same for the
-  // same bytes every time.
-  bool compress_plain = false;
+  // Keep the compressed bytes for push. A stream that is not compressed is never kept: the layer's
+  // recipe makes it again.
+  bool keep_blob = true;
   UnpackLimits limits;
 };
 
@@ -104,14 +103,21 @@ class LayerStore {
   // Notes that a blob of the blob store is a form of a layer that is there.
   Result<> AddBlob(const LayerBlob& blob);
 
+  // How many bytes the layer's tar has, by the recipe that makes it again. ENOENT: there is no such
+  // layer, or it is older than recipes.
+  Result<std::uint64_t> TarSize(const Digest& diff_id);
+
   // The directories to mount, top first, for layers given base first; ENOENT if one is missing.
   Result<std::vector<std::string>> LowerDirs(std::span<const Digest> diff_ids);
 
  private:
   friend class LayerSinkImpl;
   Result<bool> Complete(const LayerIngest& ingest);
+  Result<bool> HasForm(const LayerIngest& ingest);
   // With the layer's lock held: makes room for it and puts it in place.
   Result<> Publish(StagedName& staged, const LayerInfo& info);
+  // The same for one that is there: takes a recipe out of `staged` if it has none.
+  Result<> AdoptRecipe(int staged, const Digest& diff_id);
   Result<> Record(const LayerInfo& info, const LayerBlob& blob);
 
   StoreRoot& root_;

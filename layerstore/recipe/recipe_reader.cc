@@ -31,6 +31,11 @@ bool IsNormalised(std::string_view path) {
   }
 }
 
+Result<UniqueFd> OpenRecipe(FileOps& ops, int layer_dir) {
+  return ops.OpenConfined(layer_dir, recipe::kFileName, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0,
+                          RESOLVE_BENEATH);
+}
+
 Result<> CheckBody(FileOps& ops, int file, std::uint64_t expected) {
   const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
                                                                        XXH3_freeState);
@@ -198,10 +203,14 @@ class RecipeReader::Replaced {
 RecipeReader::RecipeReader() = default;
 RecipeReader::~RecipeReader() = default;
 
+Result<std::uint64_t> RecipeReader::TarBytesOf(FileOps& ops, int layer_dir) {
+  STRATA_TRY_ASSIGN(const UniqueFd file, OpenRecipe(ops, layer_dir));
+  STRATA_TRY_ASSIGN(const recipe::Header header, ReadHeader(ops, file.get()));
+  return header.tar_bytes;
+}
+
 Result<std::unique_ptr<RecipeReader>> RecipeReader::Open(FileOps& ops, int layer_dir) {
-  STRATA_TRY_ASSIGN(UniqueFd file,
-                    ops.OpenConfined(layer_dir, recipe::kFileName,
-                                     O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, RESOLVE_BENEATH));
+  STRATA_TRY_ASSIGN(UniqueFd file, OpenRecipe(ops, layer_dir));
   STRATA_TRY_ASSIGN(const recipe::Header header, ReadHeader(ops, file.get()));
   STRATA_TRY(CheckBody(ops, file.get(), header.body_checksum));
   std::unique_ptr<RecipeReader> reader(new RecipeReader());

@@ -41,6 +41,8 @@ class RecipeReader {
   // or was never finished). EBADMSG: damaged; all of the file was looked at then.
   // EPROTONOSUPPORT: of a later version.
   static Result<std::unique_ptr<RecipeReader>> Open(FileOps& ops, int layer_dir);
+  // How many bytes the tar has; of the file, only its header is looked at. Errors as Open().
+  static Result<std::uint64_t> TarBytesOf(FileOps& ops, int layer_dir);
   ~RecipeReader();
 
   const Digest& diff_id() const { return diff_id_; }

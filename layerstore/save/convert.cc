@@ -10,12 +10,12 @@
 namespace strata::layerstore {
 namespace {
 
-// A form of the layer that the store keeps.
+// A form of the layer that the store has from then on.
 Result<PackedLayer> Keep(Store& store, Lease& lease, const Digest& diff_id, const Digest& wanted,
                          std::optional<Compression> compression) {
   LayerSource source(store, lease);
-  STRATA_TRY_ASSIGN(const auto kept, source.FindKept(diff_id, wanted, compression));
-  if (kept) return kept->packed();
+  STRATA_TRY_ASSIGN(const auto found, source.Find(diff_id, wanted, compression));
+  if (found) return found->packed();
   PackedLayer layer;
   layer.compression = compression.value_or(Compression::kGzip);
   STRATA_TRY_ASSIGN(const auto writer, store.blobs().Begin(lease));
@@ -51,8 +51,9 @@ Result<Image> ConvertImage(Store& store, const std::string& name_or_id,
   STRATA_TRY_ASSIGN(const Manifest after, ParseManifest(repacked.json, repacked.media_type));
   // Rows before the manifest that needs them; a blob nobody names is the collector's.
   for (std::size_t i = 0; i < layers.size(); ++i) {
+    STRATA_TRY_ASSIGN(const bool kept, store.blobs().Has(layers[i].digest));
     STRATA_TRY(store.layers().AddBlob({layers[i].digest, layers[i].size, after.layers[i].media_type,
-                                       image.image.diff_ids[i], true}));
+                                       image.image.diff_ids[i], kept}));
   }
   return store.images().Put({image.config_json, repacked.json, repacked.media_type, {}});
 }

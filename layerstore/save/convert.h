@@ -19,7 +19,8 @@ struct ConvertOptions {
 };
 
 // Gives an image a manifest of that kind, with layers packed that way, which the store keeps from
-// then on for push and save; forms that are kept already are used again. The configuration stays,
+// then on for push and save (but plain ones, which the layers themselves give); forms that are kept
+// already are used again. The configuration stays,
 // and so do the image's id and names. Errors as SavedImages::Prepare(), and EINVAL for zstd in a
 // docker manifest; then the image is what it was.
 Result<Image> ConvertImage(Store& store, const std::string& name_or_id,

@@ -49,10 +49,20 @@ class Unpacking {
   std::vector<char> output_;
 };
 
+Result<> Replay(Store& store, const Digest& diff_id, bool verify, const ByteSink& sink) {
+  STRATA_TRY_ASSIGN(const UniqueFd layer,
+                    store.ops().Open(store.store_root().layers(), diff_id.Hex().c_str(),
+                                     O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  LayerTarOptions options;
+  options.verify = verify;
+  return LayerTar::Write(store.ops(), layer.get(), sink, options);
+}
+
 }  // namespace
 
 Result<UniqueFd> LayerForm::Open() const {
-  if (!staged_) return store_->blobs().OpenBlob(packed_.digest);
+  if (place_ == Place::kBlobStore) return store_->blobs().OpenBlob(packed_.digest);
+  if (place_ == Place::kFiles) return Fail(ENOTSUP, "open layer", diff_id_.ToString());
   STRATA_TRY_ASSIGN(const int staging, store_->store_root().staging());
   return store_->ops().Open(staging, staged_->c_str(), O_RDONLY | O_NOFOLLOW);
 }
@@ -83,6 +93,11 @@ Result<> LayerForm::StreamFrom(int file, const ByteSink& sink) const {
 }
 
 Result<> LayerForm::Stream(const ByteSink& sink) const {
+  if (place_ == Place::kFiles) {
+    auto replayed = Replay(*store_, diff_id_, true, sink);
+    if (replayed) return {};
+    return std::unexpected(std::move(replayed).error().WithContext("layer " + diff_id_.ToString()));
+  }
   STRATA_TRY_ASSIGN(const UniqueFd file, Open());
   auto streamed = StreamFrom(file.get(), sink);
   if (streamed) return {};
@@ -122,10 +137,37 @@ Result<std::optional<LayerForm>> LayerSource::FindKept(const Digest& diff_id, co
   return std::optional<LayerForm>();
 }
 
+Result<std::optional<LayerForm>> LayerSource::FindPlain(const Digest& diff_id) {
+  const auto size = store_.layers().TarSize(diff_id);
+  if (!size) {
+    if (size.error().code() == ENOENT) return std::optional<LayerForm>();
+    return Fail(size.error().code(), "read recipe", "layer " + diff_id.ToString());
+  }
+  LayerForm form;
+  form.store_ = &store_;
+  form.diff_id_ = diff_id;
+  form.packed_ = {diff_id, *size, Compression::kNone};
+  form.place_ = LayerForm::Place::kFiles;
+  return std::optional(std::move(form));
+}
+
+Result<std::optional<LayerForm>> LayerSource::Find(const Digest& diff_id, const Digest& wanted,
+                                                   std::optional<Compression> compression) {
+  const bool plain = compression ? *compression == Compression::kNone : wanted == diff_id;
+  if (plain) {
+    // Older programs kept the blobs of plain layers.
+    STRATA_TRY_ASSIGN(auto kept, FindKept(diff_id, diff_id, Compression::kNone));
+    if (kept) return kept;
+    STRATA_TRY_ASSIGN(auto made, FindPlain(diff_id));
+    if (made) return made;
+  }
+  return FindKept(diff_id, wanted, compression);
+}
+
 Result<LayerForm> LayerSource::Get(const Digest& diff_id, const Digest& wanted,
                                    std::optional<Compression> compression) {
-  STRATA_TRY_ASSIGN(auto kept, FindKept(diff_id, wanted, compression));
-  if (kept) return *std::move(kept);
+  STRATA_TRY_ASSIGN(auto found, Find(diff_id, wanted, compression));
+  if (found) return *std::move(found);
   return Make(diff_id, compression.value_or(Compression::kGzip));
 }
 
@@ -136,6 +178,7 @@ Result<LayerForm> LayerSource::Make(const Digest& diff_id, Compression compressi
   form.store_ = &store_;
   form.diff_id_ = diff_id;
   form.packed_.compression = compression;
+  form.place_ = LayerForm::Place::kStaging;
   form.staged_ = root.NewStaged("save-");
   STRATA_TRY_ASSIGN(
       const UniqueFd file,
@@ -167,8 +210,12 @@ Result<> LayerSource::Pack(const Digest& diff_id, Compression compression, const
 // The one place that says where a layer's tar comes from.
 Result<> LayerSource::StreamTar(const Digest& diff_id, const ByteSink& sink) {
   STRATA_TRY_ASSIGN(const auto kept, FindKept(diff_id, Digest(), std::nullopt));
-  auto streamed = kept ? Unpack(*kept, sink) : Replay(diff_id, sink);
+  // Pack() compares the digest.
+  auto streamed = kept ? Unpack(*kept, sink) : Replay(store_, diff_id, false, sink);
   if (streamed) return {};
+  if (!kept && streamed.error().code() == ENOENT) {
+    streamed = Fail(ENODATA, "read layer", "neither a packed form nor a recipe of it is kept");
+  }
   return std::unexpected(std::move(streamed).error().WithContext("layer " + diff_id.ToString()));
 }
 
@@ -176,17 +223,6 @@ Result<> LayerSource::Unpack(const LayerForm& form, const ByteSink& sink) {
   Unpacking plain(form.packed().compression, sink);
   STRATA_TRY(form.Stream([&](std::string_view packed) { return plain.Write(packed); }));
   return plain.Finish();
-}
-
-Result<> LayerSource::Replay(const Digest& diff_id, const ByteSink& sink) {
-  STRATA_TRY_ASSIGN(const UniqueFd layer,
-                    store_.ops().Open(store_.store_root().layers(), diff_id.Hex().c_str(),
-                                      O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  LayerTarOptions options;
-  options.verify = false;  // Pack() does
-  auto written = LayerTar::Write(store_.ops(), layer.get(), sink, options);
-  if (written || written.error().code() != ENOENT) return written;
-  return Fail(ENODATA, "read layer", "neither a packed form nor a recipe of it is kept");
 }
 
 }  // namespace strata::layerstore

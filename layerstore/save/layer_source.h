@@ -22,14 +22,15 @@ class Store;
 
 using ByteSink = std::function<Result<>(std::string_view)>;
 
-// Bytes of a layer that are at hand: kept in the store, or made and staged for as long as this
-// lives. Must not outlive the store, nor the lease it came with.
+// Bytes of a layer that are at hand: kept in the store, made and staged for as long as this lives,
+// or made of the layer's files while they are streamed. Must not outlive the store, nor the lease
+// it came with.
 class LayerForm {
  public:
   const Digest& diff_id() const { return diff_id_; }
   const PackedLayer& packed() const { return packed_; }
 
-  // For reading, from their start.
+  // For reading, from their start. ENOTSUP for those that are made while they are streamed.
   Result<UniqueFd> Open() const;
   // All of them, in order. EBADMSG at the end if they are not what they were; the error names the
   // layer and the blob.
@@ -37,12 +38,15 @@ class LayerForm {
 
  private:
   friend class LayerSource;
+  enum class Place : std::uint8_t { kBlobStore, kStaging, kFiles };
+
   Result<> StreamFrom(int file, const ByteSink& sink) const;
 
   Store* store_ = nullptr;
   Digest diff_id_;
   PackedLayer packed_;
-  std::optional<StagedName> staged_;  // none: in the blob store
+  Place place_ = Place::kBlobStore;
+  std::optional<StagedName> staged_;  // kStaging
 };
 
 // Not thread-safe.
@@ -52,23 +56,28 @@ class LayerSource {
   LayerSource(Store& store, Lease& lease) : store_(store), lease_(lease) {}
 
   // A form that is kept, the blob `wanted` if it will do; nothing if none is. With `compression` it
-  // has to be of that kind.
+  // has to be of that kind. All of these forms can be opened.
   Result<std::optional<LayerForm>> FindKept(const Digest& diff_id, const Digest& wanted,
                                             std::optional<Compression> compression);
-  // The same; made of the layer's tar if none is kept, which the layer's recipe gives. ENODATA,
-  // naming the layer, for one that has none; EBADMSG for one whose files are not what they were.
+  // The same, and the plain tar that the layer's recipe gives, where that is what is wanted.
+  Result<std::optional<LayerForm>> Find(const Digest& diff_id, const Digest& wanted,
+                                        std::optional<Compression> compression);
+  // The same; packed now and staged if there is none, as gzip if it may be anything. Errors as
+  // Pack().
   Result<LayerForm> Get(const Digest& diff_id, const Digest& wanted,
                         std::optional<Compression> compression);
+  // The layer packed now and staged. The same bytes every time, on processors of one kind.
+  Result<LayerForm> Make(const Digest& diff_id, Compression compression);
 
-  // The layer's tar, compressed. EBADMSG in the end if it was not the layer's.
+  // The layer's tar, compressed. ENODATA, naming the layer, for one that has neither a recipe nor a
+  // kept form; EBADMSG, in the end, for one whose files are not what they were.
   Result<> Pack(const Digest& diff_id, Compression compression, const ByteSink& sink);
 
  private:
   Result<std::optional<LayerForm>> OpenKept(const Digest& diff_id, const Digest& blob);
-  Result<LayerForm> Make(const Digest& diff_id, Compression compression);
+  Result<std::optional<LayerForm>> FindPlain(const Digest& diff_id);
   Result<> StreamTar(const Digest& diff_id, const ByteSink& sink);
   Result<> Unpack(const LayerForm& form, const ByteSink& sink);
-  Result<> Replay(const Digest& diff_id, const ByteSink& sink);
 
   Store& store_;
   Lease& lease_;

@@ -2,25 +2,17 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <string_view>
 
 #include "base/try.h"
+#include "layerstore/layer/layer_media_type.h"
 #include "layerstore/oci/manifest.h"
 #include "layerstore/oci/media_types.h"
 
 namespace strata::layerstore {
 namespace {
 
-std::string_view LayerType(Compression compression, bool docker) {
-  switch (compression) {
-    case Compression::kGzip:
-      return docker ? media_type::kDockerLayerGzip : media_type::kOciLayerGzip;
-    case Compression::kZstd:
-      return media_type::kOciLayerZstd;
-    case Compression::kNone:
-      break;
-  }
-  return docker ? media_type::kDockerLayer : media_type::kOciLayer;
+bool Same(const Descriptor& before, const PackedLayer& after) {
+  return before.digest == after.digest && before.size == after.size;
 }
 
 }  // namespace
@@ -35,6 +27,9 @@ Result<RepackedManifest> RepackManifest(const ImageDetail& image,
                     std::to_string(manifest.layers.size()) + " layers in its manifest, not " +
                     std::to_string(layers.size()));
   }
+  if (kind == ManifestKind::kAsItIs && std::ranges::equal(manifest.layers, layers, Same)) {
+    return RepackedManifest{image.manifest_json, manifest.media_type};
+  }
   const bool zstd = std::ranges::any_of(
       layers, [](const PackedLayer& layer) { return layer.compression == Compression::kZstd; });
   if (zstd && kind == ManifestKind::kDocker) {
@@ -46,13 +41,13 @@ Result<RepackedManifest> RepackManifest(const ImageDetail& image,
   bool changed = docker != was_docker;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     Descriptor& layer = manifest.layers[i];
-    const bool same = layer.digest == layers[i].digest && layer.size == layers[i].size;
+    const bool same = Same(layer, layers[i]);
     if (same && docker == was_docker) continue;
     changed = true;
     if (!same) layer = {};  // what was said of the other bytes
     layer.digest = layers[i].digest;
     layer.size = layers[i].size;
-    layer.media_type = std::string(LayerType(layers[i].compression, docker));
+    layer.media_type = std::string(LayerMediaType(layers[i].compression, docker));
   }
   if (!changed) return RepackedManifest{image.manifest_json, manifest.media_type};
   manifest.media_type =

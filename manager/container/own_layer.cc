@@ -11,6 +11,7 @@
 #include "layerstore/diff/layer_diff.h"
 #include "layerstore/diff/lower_links.h"
 #include "layerstore/index/metadata_index.h"
+#include "layerstore/layer/layer_media_type.h"
 #include "layerstore/oci/manifest.h"
 #include "layerstore/oci/media_types.h"
 #include "layerstore/oci/timestamp.h"
@@ -70,8 +71,7 @@ Result<layerstore::NewImage> OnTop(const ImageDetail& parent, const ImageConfig&
   if (layer != nullptr) {
     Descriptor descriptor;
     const bool docker = manifest.media_type == layerstore::media_type::kDockerManifest;
-    descriptor.media_type =
-        docker ? std::string(layerstore::media_type::kDockerLayerGzip) : layer->media_type;
+    descriptor.media_type = layerstore::LayerMediaType(layerstore::Compression::kNone, docker);
     descriptor.digest = layer->blob;
     descriptor.size = layer->size;
     manifest.layers.push_back(std::move(descriptor));
@@ -219,9 +219,7 @@ Result<Digest> ContainerService::Commit(std::string_view ref, const CommitReques
   STRATA_TRY_ASSIGN(ImageConfig config, CommittedConfig(parent.config, before, request));
 
   STRATA_TRY_ASSIGN(layerstore::Lease lease, deps_.store.NewLease());
-  layerstore::LayerIngest ingest;
-  ingest.compress_plain = true;
-  STRATA_TRY_ASSIGN(const auto sink, deps_.store.layers().Begin(std::move(ingest), lease));
+  STRATA_TRY_ASSIGN(const auto sink, deps_.store.layers().Begin({}, lease));
   STRATA_TRY_ASSIGN(const layerstore::DiffSummary diff,
                     WriteOwnLayer(container, request.pause, *sink));
 

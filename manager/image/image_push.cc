@@ -8,17 +8,22 @@
 #include <vector>
 
 #include "base/try.h"
+#include "layerstore/layer/layer_media_type.h"
 #include "layerstore/oci/manifest.h"
 #include "layerstore/oci/media_types.h"
 #include "layerstore/save/layer_source.h"
+#include "layerstore/save/repacked_manifest.h"
 #include "manager/image/parallel.h"
 #include "manager/image/progress_reporter.h"
 
 namespace strata::manager {
 namespace {
 
+using layerstore::Compression;
 using layerstore::Descriptor;
+using layerstore::LayerForm;
 using layerstore::Manifest;
+using layerstore::PackedLayer;
 using layerstore::Reference;
 
 // One push from beginning to end.
@@ -33,12 +38,15 @@ class Push {
  private:
   Result<> PushLayer(std::size_t index, layerstore::Lease& lease);
   Result<> PushConfig();
-  Result<> SendBlob(const Descriptor& blob, const std::string& id, UniqueFd file,
-                    const std::optional<std::string>& mount_from);
-  Result<std::string> ManifestBytes() const;
-  // A form of the layer whose bytes are at hand, `wanted` if possible; made if none is.
-  Result<std::pair<Descriptor, UniqueFd>> OpenLayer(const Descriptor& wanted, const Digest& diff_id,
-                                                    layerstore::Lease& lease);
+  // Sees to it that the registry has a form of the layer, the manifest's if possible; which one.
+  Result<PackedLayer> BringLayer(std::size_t index, const std::string& id,
+                                 layerstore::Lease& lease);
+  Result<> SendLayer(const LayerForm& form, const std::string& id,
+                     const std::optional<std::string>& mount_from);
+  Result<bool> IsThere(const PackedLayer& form);
+  // A form besides `wanted` that is known of the layer and that the registry has.
+  Result<std::optional<PackedLayer>> FindThere(const Digest& diff_id, const Digest& wanted);
+  Result<> Remember(const PackedLayer& form, const Digest& diff_id);
   // Another repository of this registry that has, as far as the store knows, the layer.
   Result<std::vector<std::optional<std::string>>> FindMounts();
 
@@ -50,7 +58,7 @@ class Push {
 
   layerstore::ImageDetail detail_;
   Manifest manifest_;
-  std::vector<Descriptor> sent_;  // per layer: what the registry has now; own element per thread
+  std::vector<PackedLayer> sent_;  // per layer: what the registry has now; own element per thread
   std::vector<std::optional<std::string>> mounts_;  // per layer
 };
 
@@ -74,49 +82,37 @@ Result<std::vector<std::optional<std::string>>> Push::FindMounts() {
   return mounts;
 }
 
-Result<std::pair<Descriptor, UniqueFd>> Push::OpenLayer(const Descriptor& wanted,
-                                                        const Digest& diff_id,
-                                                        layerstore::Lease& lease) {
-  STRATA_TRY(lease.PinBlob(wanted.digest));
-  auto file = store_.blobs().OpenBlob(wanted.digest);
-  if (file) return std::pair(wanted, *std::move(file));
-  if (file.error().code() != ENOENT) return std::unexpected(std::move(file.error()));
-  STRATA_TRY_ASSIGN(const auto forms, store_.layers().Blobs(diff_id));
-  for (const layerstore::LayerBlob& form : forms) {
-    STRATA_TRY(lease.PinBlob(form.blob));
-    auto other = store_.blobs().OpenBlob(form.blob);
-    if (other) {
-      Descriptor descriptor;
-      descriptor.media_type = form.media_type;
-      descriptor.digest = form.blob;
-      descriptor.size = form.size;
-      return std::pair(std::move(descriptor), *std::move(other));
-    }
-    if (other.error().code() != ENOENT) return std::unexpected(std::move(other.error()));
-  }
-  layerstore::LayerSource source(store_, lease);
-  STRATA_TRY_ASSIGN(const layerstore::LayerForm made,
-                    source.Get(diff_id, Digest(), layerstore::Compression::kGzip));
-  Descriptor descriptor;
-  const bool docker = manifest_.media_type == layerstore::media_type::kDockerManifest;
-  descriptor.media_type = std::string(docker ? layerstore::media_type::kDockerLayerGzip
-                                             : layerstore::media_type::kOciLayerGzip);
-  descriptor.digest = made.packed().digest;
-  descriptor.size = made.packed().size;
-  STRATA_TRY_ASSIGN(UniqueFd packed, made.Open());
-  return std::pair(std::move(descriptor), std::move(packed));
+Result<bool> Push::IsThere(const PackedLayer& form) {
+  return client_.HasBlob(reference_.repository(), form.digest);
 }
 
-Result<> Push::SendBlob(const Descriptor& blob, const std::string& id, UniqueFd file,
-                        const std::optional<std::string>& mount_from) {
+Result<std::optional<PackedLayer>> Push::FindThere(const Digest& diff_id, const Digest& wanted) {
+  STRATA_TRY_ASSIGN(const auto forms, store_.layers().Blobs(diff_id));
+  const bool docker = manifest_.media_type == layerstore::media_type::kDockerManifest;
+  for (const layerstore::LayerBlob& form : forms) {
+    // That was asked for first; and nobody wants the layer unpacked, or in words that docker lacks.
+    if (form.blob == wanted || form.blob == diff_id) continue;
+    const auto compression = layerstore::CompressionOfMediaType(form.media_type);
+    if (!compression || (docker && *compression == Compression::kZstd)) continue;
+    const PackedLayer packed{form.blob, form.size, *compression};
+    STRATA_TRY_ASSIGN(const bool there, IsThere(packed));
+    if (there) return std::optional(packed);
+  }
+  return std::optional<PackedLayer>();
+}
+
+Result<> Push::SendLayer(const LayerForm& form, const std::string& id,
+                         const std::optional<std::string>& mount_from) {
+  STRATA_TRY_ASSIGN(const UniqueFd file, form.Open());
+  const std::uint64_t size = form.packed().size;
   BlobSource source;
-  source.digest = blob.digest;
-  source.content.length = blob.size;
+  source.digest = form.packed().digest;
+  source.content.length = size;
   source.content.read = [this, &file](std::uint64_t offset, std::span<std::byte> buffer) {
     return store_.ops().ReadAt(file.get(), buffer, static_cast<off_t>(offset));
   };
-  source.on_progress = [this, &id, &blob](std::uint64_t sent) {
-    reporter_.Move(id, "Pushing", sent, blob.size);
+  source.on_progress = [this, &id, size](std::uint64_t sent) {
+    reporter_.Move(id, "Pushing", sent, size);
   };
   auto done = client_.PushBlob(reference_.repository(), source, mount_from);
   if (!done && mount_from && done.error().code() == EACCES) {
@@ -129,22 +125,46 @@ Result<> Push::SendBlob(const Descriptor& blob, const std::string& id, UniqueFd 
   return {};
 }
 
-Result<> Push::PushLayer(std::size_t index, layerstore::Lease& lease) {
+Result<PackedLayer> Push::BringLayer(std::size_t index, const std::string& id,
+                                     layerstore::Lease& lease) {
   const Descriptor& wanted = manifest_.layers[index];
   const Digest& diff_id = detail_.image.diff_ids[index];
-  const std::string id = diff_id.Short();
-  STRATA_TRY(stop_.Check());
-  STRATA_TRY_ASSIGN(bool there, client_.HasBlob(reference_.repository(), wanted.digest));
-  sent_[index] = wanted;
-  if (!there) {
-    STRATA_TRY_ASSIGN(auto source, OpenLayer(wanted, diff_id, lease));
-    sent_[index] = source.first;
-    if (source.first.digest != wanted.digest) {
-      STRATA_TRY_ASSIGN(there, client_.HasBlob(reference_.repository(), source.first.digest));
-    }
-    if (!there) return SendBlob(source.first, id, std::move(source.second), mounts_[index]);
+  const PackedLayer as_it_is{
+      wanted.digest, wanted.size,
+      layerstore::CompressionOfMediaType(wanted.media_type).value_or(Compression::kNone)};
+  const auto exists = [&](const PackedLayer& form) {
+    reporter_.Say(id, "Layer already exists");
+    return form;
+  };
+  STRATA_TRY_ASSIGN(bool there, IsThere(as_it_is));
+  if (there) return exists(as_it_is);
+  layerstore::LayerSource source(store_, lease);
+  STRATA_TRY_ASSIGN(auto form, source.FindKept(diff_id, wanted.digest, std::nullopt));
+  if (!form || form->packed().digest != wanted.digest) {
+    STRATA_TRY_ASSIGN(const auto other, FindThere(diff_id, wanted.digest));
+    if (other) return exists(*other);
   }
-  reporter_.Say(id, "Layer already exists");
+  const bool packed_now = !form.has_value();
+  if (packed_now) {
+    reporter_.Say(id, "Packing");
+    STRATA_TRY_ASSIGN(form, source.Make(diff_id, Compression::kGzip));
+    STRATA_TRY_ASSIGN(there, IsThere(form->packed()));
+  }
+  if (!there) STRATA_TRY(SendLayer(*form, id, mounts_[index]));
+  if (packed_now) STRATA_TRY(Remember(form->packed(), diff_id));
+  return there ? exists(form->packed()) : form->packed();
+}
+
+// The next push asks for this form before it packs the layer again.
+Result<> Push::Remember(const PackedLayer& form, const Digest& diff_id) {
+  return store_.layers().AddBlob({form.digest, form.size,
+                                  std::string(layerstore::LayerMediaType(form.compression, false)),
+                                  diff_id, false});
+}
+
+Result<> Push::PushLayer(std::size_t index, layerstore::Lease& lease) {
+  STRATA_TRY(stop_.Check());
+  STRATA_TRY_ASSIGN(sent_[index], BringLayer(index, detail_.image.diff_ids[index].Short(), lease));
   return {};
 }
 
@@ -166,16 +186,6 @@ Result<> Push::PushConfig() {
   return {};
 }
 
-// The bytes the image came with, if the registry has just these layers.
-Result<std::string> Push::ManifestBytes() const {
-  const bool same =
-      std::ranges::equal(sent_, manifest_.layers, {}, &Descriptor::digest, &Descriptor::digest);
-  if (same) return detail_.manifest_json;
-  Manifest changed = manifest_;
-  changed.layers = sent_;
-  return changed.ToJson();
-}
-
 Result<PushOutcome> Push::Run() {
   STRATA_TRY_ASSIGN(detail_, store_.images().Inspect(reference_.ToString()));
   STRATA_TRY_ASSIGN(manifest_, layerstore::ParseManifest(detail_.manifest_json,
@@ -194,11 +204,13 @@ Result<PushOutcome> Push::Run() {
   STRATA_TRY(ForEachInParallel(manifest_.layers.size(), kParallelUploads, stop_,
                                [&](std::size_t i) { return PushLayer(i, lease); }));
   STRATA_TRY(PushConfig());
-  STRATA_TRY_ASSIGN(const std::string bytes, ManifestBytes());
+  // The bytes the image came with, if the registry has just these layers.
+  STRATA_TRY_ASSIGN(const layerstore::RepackedManifest manifest,
+                    layerstore::RepackManifest(detail_, sent_, layerstore::ManifestKind::kAsItIs));
   const std::string tag = reference_.tag().value_or(std::string(layerstore::kDefaultTag));
-  STRATA_TRY(client_.PutManifest(reference_.repository(), tag, manifest_.media_type, bytes));
+  STRATA_TRY(client_.PutManifest(reference_.repository(), tag, manifest.media_type, manifest.json));
 
-  const PushOutcome outcome{.digest = Digest::Of(bytes), .size = bytes.size()};
+  const PushOutcome outcome{.digest = Digest::Of(manifest.json), .size = manifest.json.size()};
   STRATA_TRY(store_.images().Tag(detail_.image.id, reference_.WithDigest(outcome.digest)));
   reporter_.Say("", tag + ": digest: " + outcome.digest.ToString() +
                         " size: " + std::to_string(outcome.size));

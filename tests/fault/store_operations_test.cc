@@ -45,8 +45,30 @@ struct Operation {
 
 bool Has(Store& store, const std::string& name) { return store.images().Resolve(name).has_value(); }
 
+Result<> Discarding(auto result) {
+  if (!result) return std::unexpected(std::move(result).error());
+  return {};
+}
+
+std::string LayerPath(Store& store, const Digest& diff_id) {
+  return store.root() + "/layers/sha256/" + diff_id.Hex();
+}
+
 std::string IndexPath(Store& store, const Digest& diff_id) {
-  return store.root() + "/layers/sha256/" + diff_id.Hex() + "/index";
+  return LayerPath(store, diff_id) + "/index";
+}
+
+// As a plain stream; nothing happens if all of it is there.
+Result<> BringLayer(Store& store, const std::string& tar) {
+  auto lease = store.NewLease();
+  if (!lease) return std::unexpected(std::move(lease).error());
+  LayerIngest ingest;
+  ingest.diff_id = Digest::Of(tar);
+  auto sink = store.layers().Begin(std::move(ingest), *lease);
+  if (!sink) return std::unexpected(std::move(sink).error());
+  if (!*sink) return {};
+  if (auto written = (*sink)->Write(tar); !written) return written;
+  return Discarding((*sink)->Commit());
 }
 
 NewIndex IndexOfBoth(Store& store, const Start& start) {
@@ -67,11 +89,6 @@ NewIndex IndexOfBoth(Store& store, const Start& start) {
   index.media_type = list.media_type;
   index.names = {Name("both")};
   return index;
-}
-
-Result<> Discarding(auto result) {
-  if (!result) return std::unexpected(std::move(result).error());
-  return {};
 }
 
 std::vector<Operation> Operations() {
@@ -180,6 +197,22 @@ std::vector<Operation> Operations() {
                  .run = ensure,
                  .happened = nullptr,
                  .kept = {"app:1", "loose:1"}});
+  // A layer of an older program, whose bytes come again.
+  all.push_back(
+      {.name = "AdoptRecipe",
+       .prepare =
+           [](Store& store, const Start& start) {
+             const std::string layer = LayerPath(store, start.app.diff_ids[0]);
+             Must(FileOps::System().Unlink(AT_FDCWD, (layer + "/recipe").c_str()));
+             Must(support::RemoveTree(layer + "/replaced"));
+           },
+       .run = [](Store& store,
+                 const Start&) { return BringLayer(store, ImportFaultTest::SampleTar()); },
+       .happened =
+           [](Store& store, const Start& start) {
+             return store.layers().TarSize(start.app.diff_ids[0]).has_value();
+           },
+       .kept = {"app:1", "loose:1"}});
   return all;
 }
 

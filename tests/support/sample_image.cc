@@ -88,7 +88,8 @@ SampleLayer PackLayer(const std::string& dir) {
        "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime", "-C", dir, "-cf", tar,
        "."});
   SampleLayer layer;
-  layer.diff_id = Digest::Of(ReadFile(tar));
+  layer.tar = ReadFile(tar);
+  layer.diff_id = Digest::Of(layer.tar);
   Run({"gzip", "-n", "-1", "-f", tar});
   layer.blob = ReadFile(tar + ".gz");
   layer.digest = Digest::Of(layer.blob);
@@ -119,6 +120,23 @@ SampleImage MakeImage(std::vector<SampleLayer> layers, const std::string& label)
   }
   image.manifest_json = image.manifest.ToJson();
   return image;
+}
+
+SampleImage WithPlainLayers(const SampleImage& image, bool docker) {
+  SampleImage plain = image;
+  plain.manifest.media_type = docker ? media_type::kDockerManifest : media_type::kOciManifest;
+  plain.manifest.config.media_type = docker ? media_type::kDockerConfig : media_type::kOciConfig;
+  for (std::size_t i = 0; i < plain.layers.size(); ++i) {
+    SampleLayer& layer = plain.layers[i];
+    layer.blob = layer.tar;
+    layer.digest = layer.diff_id;
+    layerstore::Descriptor& descriptor = plain.manifest.layers[i];
+    descriptor.media_type = docker ? media_type::kDockerLayer : media_type::kOciLayer;
+    descriptor.digest = layer.digest;
+    descriptor.size = layer.blob.size();
+  }
+  plain.manifest_json = plain.manifest.ToJson();
+  return plain;
 }
 
 SampleImage MakeSampleImage(const std::string& scratch, const std::string& label) {

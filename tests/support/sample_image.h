@@ -14,7 +14,8 @@
 namespace strata::support {
 
 struct SampleLayer {
-  std::string blob;  // tar, gzip
+  std::string tar;
+  std::string blob;  // the tar as gzip, if nothing else is said
   Digest digest;     // of `blob`
   Digest diff_id;    // of the tar in it
 };
@@ -39,6 +40,8 @@ SampleImage MakeImage(std::vector<SampleLayer> layers, const std::string& label)
 // Three layers made under `scratch` (a directory, which must be empty): a base, an addition, and a
 // change that deletes files of the base. Images with different labels share the base only.
 SampleImage MakeSampleImage(const std::string& scratch, const std::string& label);
+// The same with layers that are not compressed, and a manifest of docker's kind or OCI's.
+SampleImage WithPlainLayers(const SampleImage& image, bool docker);
 // Unpacks the layers into the store and names the image.
 layerstore::Image PutImage(layerstore::Store& store, const SampleImage& image,
                            const layerstore::Reference& name);

@@ -3,10 +3,12 @@
 The client against its own stratad, and a registry on loopback. Needs STRATA_BIN_DIR.
 """
 
+import io
 import json
 import os
 import shutil
 import subprocess
+import tarfile
 import unittest
 
 from harness import STRATA, Daemon, strata
@@ -17,6 +19,10 @@ def setUpModule():
     global DAEMON
     DAEMON = Daemon()
     unittest.addModuleCleanup(DAEMON.stop)
+    # Compressed, so that the store keeps what it came from.
+    subprocess.run(["gzip", "-k", DAEMON.archive], check=True)
+    strata("rmi", "box")
+    strata("image", "import", "-q", f"{DAEMON.archive}.gz", "box")
 
 
 def fsck(*options, check=0):
@@ -59,6 +65,23 @@ class StoreTest(unittest.TestCase):
         self.assertIn("mended", fsck("--deep", "--repair"))
         with open(layer_file("data/seed"), encoding="utf-8") as file:
             self.assertEqual(file.read(), "seed\n")
+
+    def test_a_plain_layer_is_its_own_only_copy(self):
+        tar = os.path.join(DAEMON.work, "plain.tar")
+        with tarfile.open(tar, "w") as archive:
+            content = tarfile.TarInfo("plain")
+            content.size = 5
+            archive.addfile(content, io.BytesIO(b"plain"))
+        strata("image", "import", "-q", tar, "plain")
+        self.assertEqual(findings("--deep"), [])
+        rot(layer_file("plain"))
+        # Nothing else has its bytes: what there is of it is kept.
+        self.assertIn("quarantine/", fsck("--deep", "--repair", check=1))
+        strata("image", "import", "-q", tar, "plain")
+        with open(layer_file("plain"), encoding="utf-8") as file:
+            self.assertEqual(file.read(), "plain")
+        strata("rmi", "plain")
+        shutil.rmtree(f"{DAEMON.work}/data/quarantine")
 
     def test_attributes_are_found_without_a_daemon(self):
         DAEMON.process.terminate()

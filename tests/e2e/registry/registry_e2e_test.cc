@@ -31,6 +31,7 @@ using support::SampleImage;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsSupersetOf;
+using ::testing::Not;
 
 // Later than what the sample image's files say.
 const time_t kTestBegin = ::time(nullptr);
@@ -273,6 +274,48 @@ TEST_F(RegistryE2e, ACorruptLayerLeavesNothingBehind) {
   EXPECT_FALSE(Must(fresh.store().blobs().Has(sample_.layers[1].digest)));
   Must(layerstore::Collect(fresh.store()));
   EXPECT_TRUE(Must(fresh.store().blobs().List()).empty());
+}
+
+// What was loaded or committed is packed on its way; the next push knows what became of it.
+TEST_F(RegistryE2e, PlainLayersArePackedOnTheWay) {
+  for (const bool docker : {false, true}) {
+    const std::string repository = docker ? "plain-docker" : "plain";
+    Host host(root_.At("store-" + repository));
+    const SampleImage plain = support::WithPlainLayers(sample_, docker);
+    const layerstore::Image image =
+        support::PutImage(host.store(), plain, Must(Reference::Parse(Name(repository + ":1"))));
+    EXPECT_TRUE(Must(host.store().blobs().List()).empty());
+    const auto pushed = host.Push(Name(repository + ":1"));
+    ASSERT_TRUE(pushed) << pushed.error().ToString();
+    EXPECT_TRUE(Must(host.store().blobs().List()).empty());
+    const std::string layer = plain.layers[0].diff_id.Short();
+    EXPECT_THAT(host.lines(),
+                IsSupersetOf(std::vector<std::string>{layer + ": Packing", layer + ": Pushed"}));
+
+    Host fresh(root_.At("fresh-" + repository));
+    const auto pulled = fresh.Pull(Name(repository + ":1"));
+    ASSERT_TRUE(pulled) << pulled.error().ToString();
+    EXPECT_EQ(pulled->image.id, image.id);
+    ExpectSame(fresh.Trees(pulled->image), host.Trees(image));
+    const auto detail = Must(fresh.service().Inspect(Name(repository + ":1")));
+    const auto manifest =
+        Must(layerstore::ParseManifest(detail.manifest_json, detail.image.manifest_media_type));
+    for (const auto& descriptor : manifest.layers) {
+      EXPECT_EQ(descriptor.media_type, docker ? layerstore::media_type::kDockerLayerGzip
+                                              : layerstore::media_type::kOciLayerGzip);
+    }
+
+    const auto again = host.Push(Name(repository + ":1"));
+    ASSERT_TRUE(again) << again.error().ToString();
+    EXPECT_EQ(again->digest, pushed->digest);
+    EXPECT_THAT(host.lines(), Contains(layer + ": Layer already exists"));
+    EXPECT_THAT(host.lines(), Not(Contains(layer + ": Packing")));
+    // In another repository it is packed for its digest, and then not sent.
+    ASSERT_TRUE(host.service().Tag(image.id.ToString(),
+                                   Must(Reference::Parse(Name("else/" + repository + ":1")))));
+    ASSERT_TRUE(host.Push(Name("else/" + repository + ":1")));
+    EXPECT_THAT(host.lines(), Contains(layer + ": Mounted from " + repository));
+  }
 }
 
 // Without the packed layers, they are made of the unpacked ones.

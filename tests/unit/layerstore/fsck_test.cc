@@ -159,6 +159,14 @@ TEST_F(FsckTest, AWholeStoreIsClean) {
   ExpectClean();
 }
 
+TEST_F(FsckTest, APlainLayerMissesNoBlob) {
+  const std::string tar = TarBuilder().AddFile("plain", "without a blob").Finish();
+  const LayerInfo layer = Must(PutLayer(tar));
+  PutImage({layer.diff_id}, "plain");
+  EXPECT_EQ(Must(store_->layers().FindBlob(layer.diff_id)).kept, false);
+  ExpectClean();
+}
+
 TEST_F(FsckTest, MissingEntry) {
   Inside(At("etc"), [&] { MustCall(::unlink(At("etc/name").c_str()), "unlink"); });
   ExpectOnly(FindingKind::kMissingEntry, "etc/name");

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "layerstore/oci/media_types.h"
+#include "layerstore/save/layer_source.h"
 #include "tests/support/process.h"
 #include "tests/unit/layerstore/store_fixture.h"
 
@@ -59,14 +60,21 @@ class ImportTest : public StoreTest {
     ExpectNoLeftovers();
   }
 
-  // Every blob the manifest names is kept, whole.
+  // What the manifest names is at hand, whole: as a blob, or made again of the layer's files.
   void ExpectPushable(const Image& image) {
     const ImageDetail detail = Must(store_->images().Inspect(image.id));
     const Manifest manifest = Must(ParseManifest(detail.manifest_json, image.manifest_media_type));
     EXPECT_EQ(manifest.config.digest, image.id);
+    Lease lease = Must(store_->NewLease());
+    LayerSource source(*store_, lease);
     for (const Descriptor& layer : manifest.layers) {
-      const std::string path = root_ + "/blobs/sha256/" + layer.digest.Hex();
-      const std::string bytes = ReadFile(path);
+      const auto form = Must(source.Get(Must(store_->layers().FindBlob(layer.digest)).diff_id,
+                                        layer.digest, std::nullopt));
+      std::string bytes;
+      Must(form.Stream([&](std::string_view piece) -> Result<> {
+        bytes.append(piece);
+        return {};
+      }));
       EXPECT_EQ(Digest::Of(bytes), layer.digest);
       EXPECT_EQ(bytes.size(), layer.size);
     }

@@ -13,6 +13,7 @@
 #include "base/fault_file_ops.h"
 #include "base/remove_tree.h"
 #include "layerstore/gc/collector.h"
+#include "layerstore/recipe/layer_tar.h"
 #include "tests/unit/layerstore/store_fixture.h"
 
 namespace strata::layerstore {
@@ -203,31 +204,60 @@ TEST_F(LayerTest, UnknownLayersMayRace) {
   ExpectNoLeftovers();
 }
 
-TEST_F(LayerTest, PlainStreamsAreKeptCompressed) {
-  std::string content;
-  for (int i = 0; i < 100000; ++i) content += std::to_string(i);
-  const std::string tar = SmallTar(content);
-  LayerIngest ingest;
-  ingest.compress_plain = true;
-  std::optional<Digest> first;
-  for (const std::size_t piece : {tar.size(), std::size_t{1000}}) {
-    Reopen();
-    Must(Prune(*store_, {}));
+TEST_F(LayerTest, PlainStreamsKeepNoBlob) {
+  const std::string tar = SmallTar();
+  const Digest digest = Digest::Of(tar);
+  {
     Lease lease = Must(store_->NewLease());
-    const auto sink = Must(store_->layers().Begin(ingest, lease));
-    for (std::size_t at = 0; at < tar.size(); at += piece) Must(sink->Write(tar.substr(at, piece)));
-    EXPECT_EQ(Must(sink->Commit()).diff_id, Digest::Of(tar));
-    EXPECT_EQ(sink->blob().media_type, "application/vnd.oci.image.layer.v1.tar+gzip");
-    EXPECT_LT(sink->blob().size, tar.size() / 2);
-    // However the stream was cut.
-    if (first) {
-      EXPECT_EQ(sink->blob().blob, *first);
-    }
-    first = sink->blob().blob;
-    // And it is the same layer when it comes back.
-    const std::string kept = ReadFile(root_ + "/blobs/sha256/" + first->Hex());
-    EXPECT_TRUE(FailsWith(PutLayer(kept, Known(tar, first)), EALREADY));
+    const auto sink = Must(store_->layers().Begin({}, lease));
+    Must(sink->Write(tar));
+    EXPECT_EQ(Must(sink->Commit()).diff_id, digest);
+    EXPECT_EQ(sink->blob().blob, digest);
+    EXPECT_EQ(sink->blob().size, tar.size());
+    EXPECT_EQ(sink->blob().media_type, "application/vnd.oci.image.layer.v1.tar");
   }
+  EXPECT_TRUE(Names(root_ + "/blobs/sha256").empty());
+  EXPECT_EQ(Must(store_->layers().FindBlob(digest)).kept, false);
+  EXPECT_EQ(Must(store_->layers().TarSize(digest)), tar.size());
+  EXPECT_TRUE(FailsWith(store_->layers().TarSize(Digest::Of("none")), ENOENT));
+  // All of it is there when it comes again, under whatever name it is known.
+  EXPECT_TRUE(FailsWith(PutLayer(tar, Known(tar)), EALREADY));
+  EXPECT_TRUE(FailsWith(PutLayer(tar, Known(tar, digest)), EALREADY));
+  // The compressed form is another one, and kept.
+  const std::string gzip = support::Gzip(tar);
+  EXPECT_TRUE(Succeeds(PutLayer(gzip, Known(tar, Digest::Of(gzip)))));
+  EXPECT_EQ(Names(root_ + "/blobs/sha256"), std::set{Digest::Of(gzip).Hex()});
+  ExpectNoLeftovers();
+}
+
+TEST_F(LayerTest, PlainStreamsAreVerified) {
+  const std::string tar = SmallTar();
+  EXPECT_TRUE(FailsWith(PutLayer(tar, Known(tar, Digest::Of("other"))), EBADMSG, "digest is"));
+  EXPECT_TRUE(FailsWith(PutLayer(tar, Known("other", Digest::Of(tar))), EBADMSG, "diffID is"));
+  LayerIngest ingest = Known(tar, Digest::Of(tar));
+  ingest.blob_size = tar.size() + 1;
+  EXPECT_TRUE(FailsWith(PutLayer(tar, ingest), EBADMSG, "size is"));
+  EXPECT_TRUE(Names(root_ + "/layers/sha256").empty());
+  EXPECT_TRUE(Succeeds(PutLayer(tar, Known(tar, Digest::Of(tar)))));
+  ExpectNoLeftovers();
+}
+
+// One that an older program unpacked, without the blob that program kept instead.
+TEST_F(LayerTest, ALayerWithoutRecipeGetsIt) {
+  // An entry that a later one replaces: its content is a file beside the recipe.
+  const std::string tar = TarBuilder().AddFile("f", "first").AddFile("f", "second").Finish();
+  Must(PutLayer(tar));
+  const std::string layer = root_ + "/layers/sha256/" + Digest::Of(tar).Hex();
+  const ino_t file = Lstat(layer + "/fs/f").st_ino;
+  Must(FileOps::System().Unlink(AT_FDCWD, (layer + "/recipe").c_str()));
+  EXPECT_TRUE(FailsWith(store_->layers().TarSize(Digest::Of(tar)), ENOENT));
+  EXPECT_TRUE(Succeeds(PutLayer(tar, Known(tar, Digest::Of(tar)))));
+  EXPECT_EQ(Must(store_->layers().TarSize(Digest::Of(tar))), tar.size());
+  EXPECT_EQ(Lstat(layer + "/fs/f").st_ino, file);  // it may be mounted
+  const UniqueFd dir =
+      Must(FileOps::System().Open(AT_FDCWD, layer.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  EXPECT_TRUE(Succeeds(LayerTar::Verify(FileOps::System(), dir.get(), Digest::Of(tar))));
+  ExpectNoLeftovers();
 }
 
 TEST_F(LayerTest, ADeadProcessLeavesNothing) {
