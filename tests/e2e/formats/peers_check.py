@@ -226,6 +226,7 @@ class Umoci(Peer):
 
 class Podman(Peer):
     """podman with a storage of its own."""
+    driver = "vfs"
     reads = FORMATS
     writes = ("docker-archive", "oci-archive", "oci-dir")
 
@@ -236,7 +237,7 @@ class Podman(Peer):
 
     def podman(self, *words, **options):
         return run("podman", "--root", self.work + "/root", "--runroot", self.runroot,
-                   "--storage-driver", "vfs", *words, **options)
+                   "--storage-driver", self.driver, *words, **options)
 
     def pull(self, layout, tag=""):
         """podman names what it pulls by the path as it is given, and not every path is a name."""
@@ -280,7 +281,7 @@ class Buildah(Podman):
 
     def podman(self, *words, **options):
         return run("buildah", "--root", self.work + "/root", "--runroot", self.runroot,
-                   "--storage-driver", "vfs", *words, **options)
+                   "--storage-driver", self.driver, *words, **options)
 
     def read(self, kind, path):
         # It makes a name of a layout's path, which random names of directories do not always suit.
@@ -304,14 +305,14 @@ class Docker(Peer):
     stubs = (".dockerenv", "dev", "dev/console", "dev/pts", "dev/shm", "etc/hostname", "etc/hosts",
              "etc/mtab", "etc/resolv.conf", "proc", "sys")
 
-    def __init__(self, work):
+    def __init__(self, work, driver="vfs"):
         super().__init__(work)
         self.address = f"unix://{self.work}/docker.sock"
         with open(self.work + "/log", "wb") as log:
             self.daemon = subprocess.Popen(
                 ["dockerd", "-H", self.address, "--data-root", self.work + "/root",
                  "--exec-root", self.work + "/exec", "--pidfile", self.work + "/pid",
-                 "--bridge=none", "--iptables=false", "--storage-driver", "vfs"],
+                 "--bridge=none", "--iptables=false", "--storage-driver", driver],
                 stdout=log, stderr=log)
         until(lambda: subprocess.run(["docker", "-H", self.address, "version"], check=False,
                                      capture_output=True).returncode == 0, "dockerd answers")

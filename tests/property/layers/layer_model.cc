@@ -196,6 +196,7 @@ bool LayerModel::Apply(const LayerEntries& entries) {
       if (!path) return false;
       NoteMarker(markers, *path);
     }
+    before_ = tree_;
     Hide(markers);
     layer.own = tree_;
   }
@@ -220,10 +221,25 @@ bool LayerModel::Enter(Layer& layer, std::string_view directory) {
     if (node == nullptr) {
       node = ImpliedDirectory();
       oddities_.insert("implied directory");
+      if (layer.whiteouts.contains(path)) oddities_.insert("path through a whiteout");
+      const auto it = before_.find(path);
+      if (it != before_.end() && !IsDirectory(*it->second) && !Hidden(layer, path)) {
+        oddities_.insert("whiteout after a path through its name");
+      }
     }
     if (!IsDirectory(*node)) return false;
   }
   return true;
+}
+
+bool LayerModel::Hidden(const Layer& layer, std::string_view path) {
+  for (; !path.empty(); path = Parent(path)) {
+    if (layer.whiteouts.contains(std::string(path)) ||
+        layer.emptied.contains(std::string(Parent(path)))) {
+      return true;
+    }
+  }
+  return false;
 }
 
 bool LayerModel::Clear(Layer& layer, const std::string& path) {
@@ -231,6 +247,7 @@ bool LayerModel::Clear(Layer& layer, const std::string& path) {
   const auto it = layer.own.find(path);
   if (it == layer.own.end()) return late;
   const bool directory = IsDirectory(*it->second);
+  if (directory) oddities_.insert("something else in a directory's place");
   EraseTree(layer.own, path, true);
   std::erase_if(layer.late_links,
                 [&](const auto& link) { return link.first.starts_with(path + '/'); });
@@ -268,6 +285,7 @@ bool LayerModel::TakeMarker(Layer& layer, const std::string& path) {
 bool LayerModel::Take(Layer& layer, const LayerEntry& entry) {
   const auto path = Normalized(entry.path);
   if (!path) return false;
+  if (!layer.named.insert(*path).second) oddities_.insert("name twice");
   const auto names = Split(*path, '/');
   for (std::size_t i = 0; i + 1 < names.size(); ++i) {
     if (names[i].starts_with(kReserved)) return true;
@@ -300,6 +318,8 @@ bool LayerModel::TakeDirectory(Layer& layer, const std::string& path, const Laye
     layer.emptied.insert(path);
     oddities_.insert("directory in a file's place");
   }
+  if (!merges && layer.whiteouts.contains(path)) oddities_.insert("directory after its whiteout");
+  if (merges && !it->second->xattrs.empty()) oddities_.insert("directory again, with xattrs");
   // A node of its own: in the sequential reading the old one may be that of a lower layer.
   const auto node = std::make_shared<ModelNode>(merges ? *layer.own[path] : ModelNode{});
   node->mode = S_IFDIR | (node->mode & kPermissions);

@@ -62,6 +62,7 @@ class LayerModel {
     std::set<std::string> whiteouts;
     std::set<std::string> emptied;  // directories that hide what is in lower ones
     std::map<std::string, std::string> late_links;
+    std::set<std::string> named;
   };
 
   bool Take(Layer& layer, const LayerEntry& entry);
@@ -73,13 +74,16 @@ class LayerModel {
   bool MakeLateLinks(Layer& layer);
   // Makes the directories on the way that are missing. False if one is something else.
   bool Enter(Layer& layer, std::string_view directory);
+  // Whether markers that were read by now hide it.
+  static bool Hidden(const Layer& layer, std::string_view path);
   // Whatever is there goes; true if it was there and no directory.
-  static bool Clear(Layer& layer, const std::string& path);
+  bool Clear(Layer& layer, const std::string& path);
   void Hide(const Layer& layer);
   void Merge(Layer layer);
 
   Rule rule_;
   ModelTree tree_;
+  ModelTree before_;  // kSequential: the tree without the layer
   std::set<std::string> oddities_;
 };
 

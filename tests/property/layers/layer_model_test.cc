@@ -36,7 +36,7 @@ using support::Must;
 using support::MustCall;
 
 // Those that once failed: opaque roots.
-constexpr std::uint64_t kRegressions[] = {1002, 1140, 1162, 1183, 1198};
+constexpr std::uint64_t kRegressions[] = {1008, 1071, 1137, 1235, 1348};
 
 class LayerModelTest : public ::testing::Test {
  protected:

@@ -23,6 +23,7 @@ namespace strata::property {
 namespace {
 
 constexpr std::size_t kLayersMax = 3;
+constexpr const char* kOnlyApart = "only by layers apart";
 constexpr const char* kDiffers = "layers apart and one after the other differ";
 
 std::string NameOf(std::uint64_t seed) {
@@ -94,9 +95,14 @@ class Batch {
     }
     auto& oddities = random.oddities;
     oddities.insert(layered.oddities().begin(), layered.oddities().end());
+    oddities.insert(sequential.oddities().begin(), sequential.oddities().end());
     const std::string tree = Json(layered.tree());
     const std::string other = in_sequence ? Json(sequential.tree()) : "null";
-    if (tree != other) oddities.insert(kDiffers);
+    if (!in_sequence) {
+      oddities.insert(kOnlyApart);
+    } else if (tree != other) {
+      oddities.insert(kDiffers);
+    }
     for (const std::string& oddity : skipped_) {
       if (oddities.contains(oddity)) return;
     }
@@ -112,7 +118,8 @@ class Batch {
     for (std::size_t i = 0; i < kLayersMax; ++i) {
       support::WriteFile(directory + '/' + std::to_string(i) + ".tar", layers_[i].Finish());
     }
-    support::WriteFile(directory + "/expected.json", expected_ + "\n}\n");
+    support::WriteFile(directory + "/expected.json",
+                       (expected_.empty() ? "{" : expected_) + "\n}\n");
   }
 
  private:

@@ -34,7 +34,8 @@ class RandomLayers {
     explicit_parents_ = random_.Chance(70);
     small_ids_ = random_.Chance(60);
     odd_times_ = random_.Chance(15);
-    detours_ = random_.Chance(10);
+    once_ = random_.Chance(options.for_peers ? 70 : 20);
+    detours_ = !once_ && random_.Chance(15);
     xattrs_ = random_.Chance(30);
     trusted_ = random_.Chance(30);
     names_ = {"a", "b", "c"};
@@ -67,7 +68,9 @@ class RandomLayers {
     entries_.clear();
     own_.clear();
     wanted_.clear();
-    if (random_.Chance(50)) AddRoot();
+    used_.clear();
+    latest_.clear();
+    if (!(once_ && options_.for_peers) && random_.Chance(50)) AddRoot();
     const auto count = random_.Between(1, 12);
     for (std::int64_t i = 0; i < count; ++i) AddAny();
     for (std::size_t i = 0; i < wanted_.size(); ++i) {
@@ -249,8 +252,8 @@ class RandomLayers {
       entry.content.append(size, 's');
       end = (at + size + 511) / 512 * 512;
     }
-    // GNU tar tells the size by a part of none at the end.
-    if (random_.Chance(50)) {
+    // GNU tar tells the size by a part of none at the end, and always has one.
+    if (random_.Chance(50) || entry.data.empty()) {
       entry.content.resize(end + random_.Below(5000), '\0');
       entry.data.emplace_back(entry.content.size(), 0);
     }
@@ -294,15 +297,15 @@ class RandomLayers {
 
   // Links say of attributes what their target's entry says.
   void LikeTarget(LayerEntry& entry, const std::string& target) const {
-    for (const LayerEntry& other : entries_) {
-      if (other.path != target) continue;
-      entry.mode = other.mode;
-      entry.uid = other.uid;
-      entry.gid = other.gid;
-      entry.mtime = other.mtime;
-      entry.xattrs = other.xattrs;
-      if (entry.form != Form::kPax) entry.form = other.form;
-    }
+    const auto it = latest_.find(target);
+    if (it == latest_.end()) return;
+    const LayerEntry& other = entries_[it->second];
+    entry.mode = other.mode;
+    entry.uid = other.uid;
+    entry.gid = other.gid;
+    entry.mtime = other.mtime;
+    entry.xattrs = other.xattrs;
+    entry.form = other.form;
   }
 
   void AddSpecial() {
@@ -403,13 +406,13 @@ class RandomLayers {
     }
     if (form == Form::kPax || form == Form::kGnu) {
       if (odd_times_ && random_.Chance(20)) {
-        time.tv_sec = random_.Pick<std::int64_t>({-1, -2, -1'000'000'000, -2'147'483'648});
+        time.tv_sec = random_.Pick<std::int64_t>({-1, -2, -1'000'000'000, -2'147'483'647});
         Note("time before 1970");
       }
       if (odd_times_ && random_.Chance(20)) {
         time.tv_sec = random_.Pick<std::int64_t>({0x100000000, 9'999'999'999, 15'032'385'535});
         time.tv_nsec = 0;
-        Note("far future");
+        Note(time.tv_sec == 0x100000000 ? "time after 2106" : "time after 2262");
       }
     }
     return time;
@@ -428,6 +431,7 @@ class RandomLayers {
     const bool user = kind == Kind::kFile || kind == Kind::kDirectory;
     if (user)
       xattrs["user.a"] = random_.Pick<std::string>({"", "value", std::string("\0\n=\xff", 4)});
+    if (user && xattrs["user.a"].empty()) Note("empty xattr");
     if (trusted_ && random_.Chance(50)) {
       xattrs["trusted.b"] = "trusted";
       Note("trusted xattr");
@@ -467,8 +471,11 @@ class RandomLayers {
            path.substr(slash + 1);
   }
 
-  // In the next form that can say it.
+  // In the next form that can say it, unless there is one of the name already and may not be two.
   void Push(LayerEntry entry) {
+    const std::string name = entry.path.substr(0, entry.path.find_last_not_of('/') + 1);
+    dropped_ = !used_.insert(name).second && once_;
+    if (dropped_) return;
     for (const Form form : {entry.form, Form::kUstar, Form::kGnu, Form::kPax}) {
       entry.form = form;
       if (TarEncoder::CanWrite(entry, options_.prefix)) break;
@@ -480,6 +487,7 @@ class RandomLayers {
   }
 
   void Own(const std::string& path, Kind kind) {
+    if (dropped_) return;
     if (kind != Kind::kDirectory) {
       std::erase_if(own_, [&](const auto& other) { return other.first.starts_with(path + '/'); });
     }
@@ -488,6 +496,7 @@ class RandomLayers {
       own_.try_emplace(path.substr(0, slash), Kind::kDirectory);
     }
     own_[path] = kind;
+    latest_[path] = entries_.size() - 1;
   }
 
   Random random_;
@@ -498,14 +507,18 @@ class RandomLayers {
   // What only some cases have.
   bool small_ids_ = false;
   bool odd_times_ = false;
+  bool once_ = false;  // no name twice in a layer
   bool detours_ = false;
   bool xattrs_ = false;
   bool trusted_ = false;
   LayerCase case_;
-  LayerEntries entries_;               // of the layer that is being made
-  std::map<std::string, Kind> own_;    // of the layer
-  std::map<std::string, Kind> known_;  // of those below
-  std::vector<std::string> wanted_;    // targets that links were made to before them
+  LayerEntries entries_;                       // of the layer that is being made
+  std::map<std::string, Kind> own_;            // of the layer
+  std::map<std::string, Kind> known_;          // of those below
+  std::map<std::string, std::size_t> latest_;  // the last entry of a name
+  std::set<std::string> used_;                 // names of entries of the layer
+  bool dropped_ = false;                       // what was made last
+  std::vector<std::string> wanted_;            // targets that links were made to before them
 };
 
 }  // namespace
