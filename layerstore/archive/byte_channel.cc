@@ -6,6 +6,8 @@
 
 namespace strata::layerstore {
 
+using Clock = std::chrono::steady_clock;
+
 std::size_t Chunk::Append(std::string_view data) {
   const std::size_t taken = std::min(room(), data.size());
   if (taken > 0) std::memcpy(data_.get() + size_, data.data(), taken);
@@ -13,10 +15,16 @@ std::size_t Chunk::Append(std::string_view data) {
   return taken;
 }
 
-bool ByteChannel::Push(Chunk chunk) {
+bool ByteChannel::Push(SharedChunk chunk) {
   MutexLock lock(mu_);
-  changed_.Wait(
-      mu_, [&]() STRATA_REQUIRES(mu_) { return chunks_.size() < capacity_ || reader_closed_; });
+  const auto may_go_on = [&]() STRATA_REQUIRES(mu_) {
+    return chunks_.size() < capacity_ || reader_closed_;
+  };
+  if (!may_go_on()) {
+    const auto begin = Clock::now();
+    changed_.Wait(mu_, may_go_on);
+    waited_.for_room += Clock::now() - begin;
+  }
   if (reader_closed_) return false;
   chunks_.push_back(std::move(chunk));
   changed_.NotifyAll();
@@ -29,11 +37,16 @@ void ByteChannel::CloseWriter() {
   changed_.NotifyAll();
 }
 
-std::optional<Chunk> ByteChannel::Pop() {
+SharedChunk ByteChannel::Pop() {
   MutexLock lock(mu_);
-  changed_.Wait(mu_, [&]() STRATA_REQUIRES(mu_) { return !chunks_.empty() || writer_closed_; });
-  if (chunks_.empty()) return std::nullopt;
-  Chunk chunk = std::move(chunks_.front());
+  const auto may_go_on = [&]() STRATA_REQUIRES(mu_) { return !chunks_.empty() || writer_closed_; };
+  if (!may_go_on()) {
+    const auto begin = Clock::now();
+    changed_.Wait(mu_, may_go_on);
+    waited_.for_data += Clock::now() - begin;
+  }
+  if (chunks_.empty()) return nullptr;
+  SharedChunk chunk = std::move(chunks_.front());
   chunks_.pop_front();
   changed_.NotifyAll();
   return chunk;
@@ -44,6 +57,11 @@ void ByteChannel::CloseReader() {
   reader_closed_ = true;
   chunks_.clear();
   changed_.NotifyAll();
+}
+
+ByteChannel::Waited ByteChannel::waited() const {
+  MutexLock lock(mu_);
+  return waited_;
 }
 
 }  // namespace strata::layerstore

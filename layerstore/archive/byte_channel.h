@@ -1,10 +1,10 @@
-// A bounded queue of byte buffers between the two threads of a pipeline's joint.
+// Bounded queues of byte buffers between the stages of a pipeline.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <deque>
 #include <memory>
-#include <optional>
 #include <string_view>
 
 #include "base/mutex.h"
@@ -33,26 +33,36 @@ class Chunk {
   std::size_t size_ = 0;
 };
 
+// A filled one, in as many channels as want it.
+using SharedChunk = std::shared_ptr<const Chunk>;
+
 // One writer, one reader, at most `capacity` chunks in between. Thread-safe for those two.
 class ByteChannel {
  public:
   explicit ByteChannel(std::size_t capacity) : capacity_(capacity) {}
 
   // Waits for room; false, and the chunk is dropped, once the reader has given up.
-  bool Push(Chunk chunk);
+  bool Push(SharedChunk chunk);
   // No more will come.
   void CloseWriter();
 
-  // Waits for data; nothing once the writer is done and all is read.
-  std::optional<Chunk> Pop();
+  // Waits for data; null once the writer is done and all is read.
+  SharedChunk Pop();
   // Nothing more is wanted: Push() fails from now on.
   void CloseReader();
 
+  struct Waited {
+    std::chrono::nanoseconds for_room = {};  // the writer
+    std::chrono::nanoseconds for_data = {};  // the reader
+  };
+  Waited waited() const;
+
  private:
   const std::size_t capacity_;
-  Mutex mu_;  // rank: leaf
+  mutable Mutex mu_;  // rank: leaf
   CondVar changed_;
-  std::deque<Chunk> chunks_ STRATA_GUARDED_BY(mu_);
+  std::deque<SharedChunk> chunks_ STRATA_GUARDED_BY(mu_);
+  Waited waited_ STRATA_GUARDED_BY(mu_);
   bool writer_closed_ STRATA_GUARDED_BY(mu_) = false;
   bool reader_closed_ STRATA_GUARDED_BY(mu_) = false;
 };

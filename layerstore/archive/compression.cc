@@ -2,6 +2,7 @@
 
 #include <isa-l/igzip_lib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <algorithm>
 #include <cstring>
@@ -94,7 +95,11 @@ class GzipDecompressor final : public Decompressor {
 class ZstdDecompressor final : public Decompressor {
  public:
   ZstdDecompressor() : stream_(ZSTD_createDStream()) {
-    if (stream_ == nullptr) throw std::bad_alloc();
+    if (stream_ == nullptr || ZSTD_isError(ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax,
+                                                                  kZstdWindowLogMax)) != 0) {
+      ZSTD_freeDStream(stream_);
+      throw std::bad_alloc();
+    }
   }
   ~ZstdDecompressor() override { ZSTD_freeDStream(stream_); }
   ZstdDecompressor(const ZstdDecompressor&) = delete;
@@ -105,6 +110,11 @@ class ZstdDecompressor final : public Decompressor {
     ZSTD_inBuffer in{input.data(), input.size(), 0};
     ZSTD_outBuffer out{output.data(), output.size(), 0};
     const std::size_t status = ZSTD_decompressStream(stream_, &out, &in);
+    if (ZSTD_getErrorCode(status) == ZSTD_error_frameParameter_windowTooLarge) {
+      return Fail(E2BIG, "zstd",
+                  "needs a window of more than " +
+                      std::to_string((std::uint64_t{1} << kZstdWindowLogMax) >> 20U) + " MiB");
+    }
     if (ZSTD_isError(status) != 0) {
       return Fail(EBADMSG, "zstd", std::string(ZSTD_getErrorName(status)));
     }

@@ -1,5 +1,7 @@
 #include "layerstore/archive/unpack_pipeline.h"
 
+#include <time.h>
+
 #include <exception>
 #include <new>
 #include <span>
@@ -11,6 +13,15 @@
 
 namespace strata::layerstore {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// What this thread had of a processor.
+std::chrono::nanoseconds ThreadTime() {
+  struct timespec time = {};
+  if (::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time) != 0) return {};
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
 
 // The error a stage sees when its neighbour has given up; the neighbour's own was reported first.
 std::unexpected<Error> Cancelled() { return Fail(ECANCELED, "unpack"); }
@@ -29,22 +40,73 @@ Result<> Guarded(Stage stage) {
 
 }  // namespace
 
+std::string ToString(const PipelineStats& stats) {
+  const auto milliseconds = [](const char* what, std::chrono::nanoseconds time) {
+    const auto count = std::chrono::duration_cast<std::chrono::milliseconds>(time).count();
+    return std::string(" ") + what + " " + std::to_string(count) + " ms";
+  };
+  std::string text;
+  for (const StageStats& stage : stats) {
+    if (!text.empty()) text += ", ";
+    text += std::string(stage.name) + " " + std::to_string(stage.bytes >> 10U) + " KiB" +
+            milliseconds("busy", stage.busy) + milliseconds("waited", stage.waited) +
+            milliseconds("cpu", stage.cpu);
+  }
+  return text;
+}
+
 UnpackPipeline::UnpackPipeline(FileOps& ops, int root, Compression compression,
-                               const UnpackLimits& limits, UnpackRecorder* recorder)
+                               const UnpackLimits& limits, UnpackRecorder* recorder, Verify verify)
     : ops_(ops),
       root_(root),
       compression_(compression),
       limits_(limits),
       recorder_(recorder),
-      decompressor_([this] { Decompress(); }),
-      unpacker_([this] { Unpack(); }) {}
+      verify_(std::move(verify)) {
+  Stage& receive = Add("receive", nullptr);
+  if (verify_) {
+    receive.out.push_back(&to_verify_);
+    Start(Add("verify", &to_verify_), &UnpackPipeline::VerifyAll);
+  }
+  const std::vector<ByteChannel*> plain = {&to_hash_, &to_unpack_};
+  if (compression_ == Compression::kNone) {
+    receive.out.insert(receive.out.end(), plain.begin(), plain.end());
+  } else {
+    receive.out.push_back(&to_decompress_);
+    Stage& decompress = Add("decompress", &to_decompress_);
+    decompress.out = plain;
+    Start(decompress, &UnpackPipeline::DecompressAll);
+  }
+  Start(Add("hash", &to_hash_), &UnpackPipeline::HashAll);
+  Start(Add("unpack", &to_unpack_), &UnpackPipeline::UnpackAll);
+}
 
 UnpackPipeline::~UnpackPipeline() {
   // Whoever waits for the other side wakes up; joining is the jthreads' own doing.
   Report(Error(ECANCELED, "unpack"));
-  compressed_.CloseWriter();
-  compressed_.CloseReader();
-  plain_.CloseReader();
+  for (ByteChannel* channel : {&to_verify_, &to_decompress_, &to_hash_, &to_unpack_}) {
+    channel->CloseWriter();
+    channel->CloseReader();
+  }
+}
+
+UnpackPipeline::Stage& UnpackPipeline::Add(const char* name, ByteChannel* in) {
+  return stages_.emplace_back(Stage{.name = name, .in = in});
+}
+
+void UnpackPipeline::Start(Stage& stage, Work work) {
+  stage.thread = std::jthread([this, &stage, work] { RunStage(stage, work); });
+}
+
+void UnpackPipeline::RunStage(Stage& stage, Work work) {
+  const auto begin = Clock::now();
+  auto done = Guarded([&] { return (this->*work)(stage); });
+  // Before the channels close: the first error is the one that started it.
+  if (!done && done.error().code() != ECANCELED) Report(std::move(done).error());
+  stage.in->CloseReader();
+  for (ByteChannel* channel : stage.out) channel->CloseWriter();
+  stage.took = Clock::now() - begin;
+  stage.cpu = ThreadTime();
 }
 
 void UnpackPipeline::Report(Error error) {
@@ -59,11 +121,27 @@ Result<> UnpackPipeline::FirstError() {
   return Fail(error_->code(), error_->op(), std::string(error_->detail()));
 }
 
+// To all that follow, even if one of them has given up.
+bool UnpackPipeline::HandOn(const Stage& stage, Chunk chunk) {
+  const auto shared = std::make_shared<const Chunk>(std::move(chunk));
+  bool wanted = true;
+  for (ByteChannel* channel : stage.out) wanted = channel->Push(shared) && wanted;
+  return wanted;
+}
+
+SharedChunk UnpackPipeline::Take(Stage& stage) {
+  SharedChunk chunk = stage.in->Pop();
+  if (chunk) stage.bytes += chunk->size();
+  return chunk;
+}
+
 Result<> UnpackPipeline::Write(std::string_view data) {
+  Stage& receive = stages_.front();
+  receive.bytes += data.size();
   while (!data.empty()) {
     data.remove_prefix(pending_.Append(data));
     if (pending_.room() > 0) break;
-    if (!compressed_.Push(std::exchange(pending_, Chunk(kChunkBytes)))) {
+    if (!HandOn(receive, std::exchange(pending_, Chunk(kChunkBytes)))) {
       STRATA_TRY(FirstError());
       return Cancelled();
     }
@@ -72,87 +150,97 @@ Result<> UnpackPipeline::Write(std::string_view data) {
 }
 
 Result<PipelineResult> UnpackPipeline::Finish() {
-  // A reader that has given up has reported why.
-  if (pending_.size() > 0) compressed_.Push(std::exchange(pending_, Chunk()));
-  compressed_.CloseWriter();
-  decompressor_.join();
-  unpacker_.join();
+  Stage& receive = stages_.front();
+  // Whoever has given up has reported why.
+  if (pending_.size() > 0) HandOn(receive, std::exchange(pending_, Chunk()));
+  for (ByteChannel* channel : receive.out) channel->CloseWriter();
+  receive.took = Clock::now() - begin_;
+  for (Stage& stage : stages_) {
+    if (stage.thread.joinable()) stage.thread.join();
+  }
   STRATA_TRY(FirstError());
   return PipelineResult{hash_.Finish(), summary_, std::move(inodes_)};
 }
 
-void UnpackPipeline::Decompress() {
-  auto done = Guarded([this] { return DecompressAll(); });
-  // Before the channels close: the first error is the one that started it.
-  if (!done && done.error().code() != ECANCELED) Report(std::move(done).error());
-  compressed_.CloseReader();
-  plain_.CloseWriter();
+PipelineStats UnpackPipeline::stats() const {
+  PipelineStats all;
+  for (const Stage& stage : stages_) {
+    StageStats stats{.name = stage.name, .bytes = stage.bytes, .cpu = stage.cpu};
+    if (stage.in != nullptr) stats.waited += stage.in->waited().for_data;
+    for (const ByteChannel* channel : stage.out) stats.waited += channel->waited().for_room;
+    stats.busy = stage.took - stats.waited;
+    all.push_back(stats);
+  }
+  return all;
 }
 
-Result<> UnpackPipeline::Emit(Chunk& chunk) {
-  if (chunk.size() == 0) return {};
-  hash_.Update(chunk.view());
-  if (!plain_.Push(std::exchange(chunk, Chunk(kChunkBytes)))) return Cancelled();
+Result<> UnpackPipeline::VerifyAll(Stage& stage) {
+  while (const SharedChunk chunk = Take(stage)) STRATA_TRY(verify_(chunk->view()));
   return {};
 }
 
-Result<> UnpackPipeline::CheckRatio() const {
-  if (compression_ == Compression::kNone || produced_ <= limits_.ratio_floor) return {};
-  if (produced_ / limits_.expansion_ratio <= consumed_) return {};
+Result<> UnpackPipeline::HashAll(Stage& stage) {
+  while (const SharedChunk chunk = Take(stage)) hash_.Update(chunk->view());
+  return {};
+}
+
+Result<> UnpackPipeline::Emit(const Stage& stage, Chunk& chunk) {
+  if (chunk.size() == 0) return {};
+  if (!HandOn(stage, std::exchange(chunk, Chunk(kChunkBytes)))) return Cancelled();
+  return {};
+}
+
+Result<> UnpackPipeline::CheckRatio(std::uint64_t consumed, std::uint64_t produced) const {
+  if (produced <= limits_.ratio_floor) return {};
+  if (produced / limits_.expansion_ratio <= consumed) return {};
   return Fail(E2BIG, "decompress",
               "expands more than " + std::to_string(limits_.expansion_ratio) + " times");
 }
 
-Result<> UnpackPipeline::DecompressAll() {
+Result<> UnpackPipeline::DecompressAll(Stage& stage) {
   const auto decompressor = MakeDecompressor(compression_);
   Chunk output(kChunkBytes);
+  std::uint64_t consumed = 0;
+  std::uint64_t produced = 0;
   bool ended = false;
   while (!ended) {
-    const std::optional<Chunk> chunk = compressed_.Pop();
-    ended = !chunk.has_value();
+    const SharedChunk chunk = Take(stage);
+    ended = chunk == nullptr;
     std::string_view input = chunk ? chunk->view() : std::string_view();
     for (;;) {
-      if (output.room() == 0) STRATA_TRY(Emit(output));
+      if (output.room() == 0) STRATA_TRY(Emit(stage, output));
       STRATA_TRY_ASSIGN(
           const auto progress,
           decompressor->Run(input, std::span(output.data() + output.size(), output.room())));
       input.remove_prefix(progress.consumed);
       output.set_size(output.size() + progress.produced);
-      consumed_ += progress.consumed;
-      produced_ += progress.produced;
-      STRATA_TRY(CheckRatio());
+      consumed += progress.consumed;
+      produced += progress.produced;
+      STRATA_TRY(CheckRatio(consumed, produced));
       if (progress.consumed > 0 || progress.produced > 0) continue;
       if (!input.empty()) return Fail(EBADMSG, "decompress", "the data is corrupt");
       break;
     }
   }
   STRATA_TRY(decompressor->Finish());
-  return Emit(output);
+  return Emit(stage, output);
 }
 
-void UnpackPipeline::Unpack() {
-  auto done = Guarded([this] { return UnpackAll(); });
-  if (!done && done.error().code() != ECANCELED) Report(std::move(done).error());
-  plain_.CloseReader();
-}
-
-Result<std::string_view> UnpackPipeline::NextPlain() {
-  current_ = plain_.Pop();
-  if (!current_) {
+Result<> UnpackPipeline::UnpackAll(Stage& stage) {
+  SharedChunk current;
+  const auto next = [&]() -> Result<std::string_view> {
+    current = Take(stage);
+    if (current) return current->view();
     // The tar ends here either because the stream does or because decompression failed; in the
     // second case that error is the one to report, not "truncated".
     STRATA_TRY(FirstError());
     return std::string_view();
-  }
-  return current_->view();
-}
-
-Result<> UnpackPipeline::UnpackAll() {
+  };
   TarReader::Framing framing;
   if (recorder_ != nullptr) {
     framing = [this](std::string_view bytes) { return recorder_->Literal(bytes); };
   }
-  TarReader reader([this] { return NextPlain(); }, std::move(framing));
+  TarReader reader(next, std::move(framing));
   Unpacker unpacker(ops_, root_, limits_, recorder_);
   STRATA_TRY_ASSIGN(summary_, unpacker.Run(reader));
   inodes_ = unpacker.TakeInodes();

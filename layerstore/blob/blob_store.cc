@@ -28,9 +28,14 @@ Result<> BlobWriter::Write(std::string_view data) {
   return {};
 }
 
+const Digest& BlobWriter::Finish() {
+  if (!digest_) digest_ = hash_.Finish();
+  return *digest_;
+}
+
 Result<BlobInfo> BlobWriter::Commit(const std::optional<Digest>& digest,
                                     const std::optional<std::uint64_t>& size) {
-  const BlobInfo info{hash_.Finish(), written_};
+  const BlobInfo info{Finish(), written_};
   if (size && *size != info.size) {
     return Mismatch("size", std::to_string(*size), std::to_string(info.size));
   }

@@ -31,6 +31,8 @@ class BlobWriter {
 
   Result<> Write(std::string_view data);
   std::uint64_t written() const { return written_; }
+  // The digest of all that was written; nothing may be written after it.
+  const Digest& Finish();
 
   // Publishes what was written. EBADMSG if its digest or size is not the expected one; then, and
   // after any other failure, nothing is published. A blob that is there already is kept.
@@ -46,6 +48,7 @@ class BlobWriter {
   StagedName staged_;
   UniqueFd fd_;
   Sha256 hash_;
+  std::optional<Digest> digest_;
   std::uint64_t written_ = 0;
 };
 

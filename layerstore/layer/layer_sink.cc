@@ -47,12 +47,11 @@ Result<> LayerSinkImpl::MakeStaging() {
 }
 
 Result<> LayerSinkImpl::Write(std::string_view data) {
-  received_hash_.Update(data);
   received_ += data.size();
   if (ingest_.blob_size && received_ > *ingest_.blob_size) {
     return Mismatch("size", std::to_string(*ingest_.blob_size), "more");
   }
-  if (pipeline_) return Pass(data);
+  if (pipeline_) return pipeline_->Write(data);
   start_.append(data);
   if (start_.size() < kMagicBytes) return {};
   return Start();
@@ -64,18 +63,20 @@ Result<> LayerSinkImpl::Start() {
     STRATA_TRY_ASSIGN(blob_writer_, blobs_.Begin(lease_));
   }
   pipeline_ = std::make_unique<UnpackPipeline>(root_.ops(), fs_.get(), compression_, ingest_.limits,
-                                               recipe_.get());
-  return Pass(std::exchange(start_, {}));
+                                               recipe_.get(), Keeper());
+  return pipeline_->Write(std::exchange(start_, {}));
 }
 
-Result<> LayerSinkImpl::Pass(std::string_view data) {
-  STRATA_TRY(pipeline_->Write(data));
-  if (blob_writer_) return blob_writer_->Write(data);
-  return {};
+UnpackPipeline::Verify LayerSinkImpl::Keeper() {
+  if (blob_writer_) return [this](std::string_view data) { return blob_writer_->Write(data); };
+  if (compression_ == Compression::kNone) return nullptr;  // its digest is the diffID
+  return [this](std::string_view data) -> Result<> {
+    received_hash_.Update(data);
+    return {};
+  };
 }
 
-Result<> LayerSinkImpl::VerifyReceived() {
-  const Digest digest = received_hash_.Finish();
+Result<> LayerSinkImpl::VerifyReceived(const Digest& digest) {
   if (ingest_.blob_size && received_ != *ingest_.blob_size) {
     return Mismatch("size", std::to_string(*ingest_.blob_size), std::to_string(received_));
   }
@@ -112,11 +113,16 @@ Result<> LayerSinkImpl::WriteIndex(const UnpackedInodes& inodes) {
 
 Result<LayerInfo> LayerSinkImpl::Commit() {
   if (!pipeline_) STRATA_TRY(Start());
-  // A wrong blob is the reason behind whatever the pipeline may have found in it.
   auto unpacked = pipeline_->Finish();
-  STRATA_TRY(VerifyReceived());
+  // A wrong blob is the reason behind whatever the pipeline may have found in it.
+  if (compression_ != Compression::kNone) {
+    STRATA_TRY(VerifyReceived(blob_writer_ ? blob_writer_->Finish() : received_hash_.Finish()));
+  }
   if (!unpacked) return std::unexpected(std::move(unpacked).error());
   const Digest diff_id = unpacked->diff_id;
+  log::Debug("layer unpacked",
+             {{"diff_id", diff_id.ToString()}, {"stages", ToString(pipeline_->stats())}});
+  if (compression_ == Compression::kNone) STRATA_TRY(VerifyReceived(diff_id));
   if (ingest_.diff_id && diff_id != *ingest_.diff_id) {
     return Mismatch("diffID", ingest_.diff_id->ToString(), diff_id.ToString());
   }

@@ -40,8 +40,9 @@ class LayerSinkImpl final : public LayerSink {
   Result<> MakeStaging();
   // Tells the compression by what came so far and starts the pipeline.
   Result<> Start();
-  Result<> Pass(std::string_view data);
-  Result<> VerifyReceived();
+  // Takes the received bytes, on the pipeline's way; null if nothing is to be done with them.
+  UnpackPipeline::Verify Keeper();
+  Result<> VerifyReceived(const Digest& digest);
   Result<> KeepBlob();
   Result<> WriteIndex(const UnpackedInodes& inodes);
   std::string MediaType() const;
@@ -58,10 +59,11 @@ class LayerSinkImpl final : public LayerSink {
   UniqueFd fs_;
   std::string start_;  // the first bytes, until there are enough to tell the compression
   Compression compression_ = Compression::kNone;
-  Sha256 received_hash_;
   std::uint64_t received_ = 0;
+  // These outlive the pipeline's threads.
+  Sha256 received_hash_;                     // of a compressed blob that is not kept
   std::unique_ptr<BlobWriter> blob_writer_;  // null if the blob is not kept
-  std::unique_ptr<RecipeWriter> recipe_;     // outlives the pipeline's threads
+  std::unique_ptr<RecipeWriter> recipe_;
   std::unique_ptr<UnpackPipeline> pipeline_;
   LayerBlob blob_;
 };

@@ -57,8 +57,8 @@ struct LayerIngest {
   UnpackLimits limits;
 };
 
-// A layer being unpacked while its bytes arrive. Hashing and writing the blob run in Write()'s
-// thread, decompression and unpacking in two threads of their own behind bounded queues, so Write()
+// A layer being unpacked while its bytes arrive. Keeping the blob, decompression, hashing and
+// unpacking have threads of their own behind bounded queues (archive/unpack_pipeline.h), so Write()
 // blocks when the disk is slower than the network. Nothing is visible before Commit() succeeded;
 // destroyed without it, nothing remains. Not thread-safe. Must not outlive store and lease.
 class LayerSink {

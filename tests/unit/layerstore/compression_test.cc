@@ -112,6 +112,22 @@ TEST(CompressionTest, WhatIsCompressedIsReadBack) {
   EXPECT_EQ(Compress(Compression::kNone, text, 777), text);
 }
 
+// A frame's header alone says how much memory it takes: of 2^(10 + the byte's upper five bits).
+TEST(CompressionTest, ZstdWindowsAreLimited) {
+  const auto run = [](int window_log) {
+    const std::string frame =
+        std::string("\x28\xb5\x2f\xfd\x00", 5) + static_cast<char>((window_log - 10) << 3);
+    return Decompress(frame + std::string(3, '\0'), 100, 4096);
+  };
+  const auto too_large = run(kZstdWindowLogMax + 1);
+  ASSERT_FALSE(too_large);
+  EXPECT_EQ(too_large.error().code(), E2BIG);
+  EXPECT_NE(too_large.error().ToString().find("more than 128 MiB"), std::string::npos);
+  const auto cut_off = run(kZstdWindowLogMax);
+  ASSERT_FALSE(cut_off);
+  EXPECT_EQ(cut_off.error().code(), EBADMSG);
+}
+
 TEST(CompressionTest, CompressorsStopWhenTheirSinkDoes) {
   const std::string noise = Zstd(Sample());
   for (const Compression compression :
