@@ -13,17 +13,27 @@ BYTES_PER_INODE = 8192
 def ext4(directory, size):
     """A fresh one below `directory`; gives its mount point."""
     with tempfile.TemporaryDirectory(prefix="strata-compare-", dir=directory) as scratch:
-        image, mountpoint = Path(scratch) / "image", Path(scratch) / "disk"
-        mountpoint.mkdir()
-        with open(image, "wb") as file:
-            file.truncate(size)
-        subprocess.run(["mkfs.ext4", "-q", "-F", "-i", str(BYTES_PER_INODE), image], check=True)
-        # Nothing but what is measured should write: inode tables are not zeroed in the background.
-        subprocess.run(["mount", "-o", "loop,noinit_itable", image, mountpoint], check=True)
-        try:
+        image = Path(scratch) / "image"
+        make(image, size)
+        with mounted(image, Path(scratch) / "disk") as mountpoint:
             yield mountpoint
-        finally:
-            detach(mountpoint)
+
+
+def make(image, size):
+    with open(image, "wb") as file:
+        file.truncate(size)
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-i", str(BYTES_PER_INODE), image], check=True)
+
+
+@contextlib.contextmanager
+def mounted(image, mountpoint):
+    mountpoint.mkdir()
+    # Nothing but what is measured should write: inode tables are not zeroed in the background.
+    subprocess.run(["mount", "-o", "loop,noinit_itable", image, mountpoint], check=True)
+    try:
+        yield mountpoint
+    finally:
+        detach(mountpoint)
 
 
 def detach(mountpoint):

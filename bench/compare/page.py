@@ -1,4 +1,6 @@
-"""The page docs/performance.md, all of it from one run."""
+"""The page docs/performance.md, all of it from one run but the part about the layer store."""
+
+from pathlib import Path
 
 import report
 
@@ -28,9 +30,20 @@ AGAIN = """\
 """
 
 
+STORE = "\n## The layer store\n"  # bench/store's, from here to the end
+
+
+def store_part(path):
+    page = Path(path)
+    _, title, text = (page.read_text(encoding="utf-8") if page.exists() else "").partition(STORE)
+    return title + text
+
+
 def write(run, base, path):
+    kept = store_part(path)
     machine = "\n".join(f"- {name}: {value}" for name, value in run.machine.items())
     with open(path, "w", encoding="utf-8") as file:
         file.write(INTRO.format(rounds=run.rounds, machine=machine))
         file.write("\n".join(report.whole(run, base)) + "\n")
         file.write(AGAIN)
+        file.write(kept)
