@@ -1,6 +1,7 @@
 // What directories of a layer being unpacked get when nothing more is made in them.
 #pragma once
 
+#include <sys/types.h>
 #include <time.h>
 
 #include <array>
@@ -16,6 +17,7 @@ namespace strata::layerstore {
 struct DirectoryEnd {
   std::array<struct timespec, 2> times = {};  // access, modification
   std::string default_acl;                    // the xattr's value; "" for none
+  gid_t group = 0;                            // that it has already
 };
 
 // The directories used last. Whoever fills it takes out what is too much, and puts a directory in

@@ -3,6 +3,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <limits>
 #include <span>
 #include <utility>
@@ -19,6 +20,25 @@ namespace {
 constexpr mode_t kImpliedDirectoryMode = 0755;
 constexpr std::int64_t kIdMax = std::numeric_limits<uid_t>::max() - 1;  // -1 means "leave"
 
+// What the kernel takes out of the modes that files are made with. Where it does not tell, it may
+// be all of them.
+mode_t ReadUmask() {
+  constexpr mode_t kAll = 0777;
+  constexpr std::size_t kStatusMax = std::size_t{1} << 16U;
+  constexpr std::string_view kField = "\nUmask:\t";
+  FileOps& ops = FileOps::System();
+  const auto file = ops.Open(AT_FDCWD, "/proc/self/status", O_RDONLY);
+  if (!file) return kAll;
+  const auto status = ReadAll(ops, file->get(), kStatusMax);
+  if (!status) return kAll;
+  const std::size_t at = status->find(kField);
+  if (at == std::string::npos) return kAll;
+  mode_t mask = kAll;
+  const char* begin = status->data() + at + kField.size();
+  const auto parsed = std::from_chars(begin, status->data() + status->size(), mask, 8);
+  return parsed.ec == std::errc() ? mask : kAll;
+}
+
 constexpr std::size_t kPendingBytes = std::size_t{4} << 20U;  // of pending directories
 
 }  // namespace
@@ -33,6 +53,8 @@ Unpacker::Unpacker(FileOps& ops, int root, const UnpackLimits& limits, UnpackRec
       limits_(limits),
       recorder_(recorder),
       privileged_(::geteuid() == 0),
+      own_group_(::getegid()),
+      umask_(ReadUmask()),
       tree_(ops, root),
       pending_(limits.pending_directories, kPendingBytes),
       closed_(limits.kept_bytes),
@@ -176,9 +198,13 @@ Result<> Unpacker::MakeFile(TarReader& reader, const Place& place) {
   constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
   constexpr mode_t kPrivate = 0600;
   const TarEntry& entry = reader.entry();
+  const mode_t mode = entry.mode & kPermissionBits;
+  // Set-id bits come after the owner.
+  const bool has_mode_at_once = (mode & (umask_ | ~mode_t{0777})) == 0;
   UniqueFd fd;
   STRATA_TRY(MakeFresh(place, [&]() -> Result<> {
-    STRATA_TRY_ASSIGN(fd, ops_.Open(place.parent, place.name, kFlags, kPrivate));
+    STRATA_TRY_ASSIGN(
+        fd, ops_.Open(place.parent, place.name, kFlags, has_mode_at_once ? mode : kPrivate));
     return {};
   }));
   std::int64_t end = 0;
@@ -199,10 +225,10 @@ Result<> Unpacker::MakeFile(TarReader& reader, const Place& place) {
   if (end < entry.size) STRATA_TRY(ops_.Truncate(fd.get(), entry.size));  // a hole at the end
 
   // The order matters: chown clears set-id bits and capabilities, everything changes times.
-  if (privileged_) {
+  if (privileged_ && !IsMadeWithOwner(entry)) {
     STRATA_TRY(ops_.Chown(fd.get(), static_cast<uid_t>(entry.uid), static_cast<gid_t>(entry.gid)));
   }
-  STRATA_TRY(ops_.Chmod(fd.get(), entry.mode & kPermissionBits));
+  if (!has_mode_at_once) STRATA_TRY(ops_.Chmod(fd.get(), mode));
   STRATA_TRY(SetXattrs(entry, fd.get()));
   return ops_.Utimes(fd.get(), TimesOf(entry).data());
 }
@@ -242,7 +268,7 @@ Result<> Unpacker::MakeDirectory(const TarEntry& entry, const Place& place, bool
 Result<> Unpacker::MakeSymlink(const TarEntry& entry, const Place& place) {
   STRATA_TRY(
       MakeFresh(place, [&] { return ops_.SymLink(entry.link.c_str(), place.parent, place.name); }));
-  STRATA_TRY(SetOwner(entry, place));
+  if (!IsMadeWithOwner(entry)) STRATA_TRY(SetOwner(entry, place));
   STRATA_TRY(SetXattrsAt(entry, place, O_PATH | O_NOFOLLOW));
   return ops_.UtimesAt(place.parent, place.name, TimesOf(entry).data(), AT_SYMLINK_NOFOLLOW);
 }

@@ -106,6 +106,8 @@ class Unpacker {
   Result<> NoteXattrs(int fd);
 
   Result<> SetRootAttributes(const TarEntry& entry);
+  // Whether what is made in the directory entered last has the entry's owner from the beginning.
+  bool IsMadeWithOwner(const TarEntry& entry) const;
   Result<> SetOwner(const TarEntry& entry, const Place& place);
   Result<> SetXattrs(const TarEntry& entry, int fd);
   Result<> SetXattrsAt(const TarEntry& entry, const Place& place, int open_flags);
@@ -131,6 +133,9 @@ class Unpacker {
   const UnpackLimits limits_;
   UnpackRecorder* const recorder_;
   const bool privileged_;
+  const gid_t own_group_;
+  const mode_t umask_;
+  gid_t entered_group_ = 0;  // of the directory entered last
   ConfinedTree tree_;
   PendingDirectories pending_;
   // Modes that would keep a plain user from making things inside; set at the end.

@@ -79,6 +79,12 @@ Result<> Unpacker::SetRootAttributes(const TarEntry& entry) {
   return EndLater(entry, "", mode);
 }
 
+// The kernel gives a new file the process's group, or that of a directory which hands down its own.
+bool Unpacker::IsMadeWithOwner(const TarEntry& entry) const {
+  const auto group = static_cast<std::int64_t>(own_group_);
+  return privileged_ && entry.uid == 0 && entry.gid == group && entered_group_ == own_group_;
+}
+
 Result<> Unpacker::SetOwner(const TarEntry& entry, const Place& place) {
   if (!privileged_) return {};
   return ops_.ChownAt(place.parent, place.name, static_cast<uid_t>(entry.uid),

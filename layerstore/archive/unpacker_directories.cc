@@ -27,9 +27,13 @@ Result<> Unpacker::DropInheritedAcls() {
 // A directory that is not pending was finished early, or only paths have named it: either way what
 // it has now is what it shall have in the end.
 Result<> Unpacker::HoldDirectory(const std::string& path, int fd) {
-  if (pending_.Use(path) != nullptr) return {};
+  if (const DirectoryEnd* pending = pending_.Use(path)) {
+    entered_group_ = pending->group;
+    return {};
+  }
   STRATA_TRY_ASSIGN(const struct stat st, ops_.Stat(fd));
-  DirectoryEnd end{{st.st_atim, st.st_mtim}, {}};
+  entered_group_ = st.st_gid;
+  DirectoryEnd end{{st.st_atim, st.st_mtim}, {}, st.st_gid};
   if (auto acl = ops_.GetXattr(fd, kAclDefaultXattr)) {
     end.default_acl = std::move(*acl);
     STRATA_TRY(ops_.RemoveXattr(fd, kAclDefaultXattr));
@@ -53,7 +57,7 @@ Result<mode_t> Unpacker::KeepOpen(const TarEntry& entry, int fd) {
 }
 
 Result<> Unpacker::EndLater(const TarEntry& entry, const std::string& path, mode_t mode) {
-  DirectoryEnd end{TimesOf(entry), {}};
+  DirectoryEnd end{TimesOf(entry), {}, static_cast<gid_t>(entry.gid)};
   for (const auto& [name, value] : entry.xattrs) {
     if (name == kAclDefaultXattr) end.default_acl = value;
   }

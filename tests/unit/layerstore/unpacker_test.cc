@@ -229,6 +229,50 @@ TEST_F(UnpackerTest, MissingParentsAndDirectoryTimes) {
   EXPECT_EQ(Lstat(fs + "/t").st_mtim.tv_sec, 77);
 }
 
+// Whether they are right from the beginning or have to be set.
+TEST_F(UnpackerTest, ModesAndOwnersOfFiles) {
+  struct Case {
+    unsigned mode;
+    unsigned uid;
+    unsigned gid;
+  };
+  constexpr Case kCases[] = {{0644, 0, 0},   {0755, 0, 0},    {0666, 0, 0},     {0000, 0, 0},
+                             {0600, 0, 50},  {0644, 1000, 0}, {0644, 0, 50},    {04755, 0, 0},
+                             {02755, 0, 50}, {01644, 0, 0},   {06711, 1000, 50}};
+  TarBuilder tar;
+  tar.Add({.name = "plain/", .type = '5'});
+  tar.Add({.name = "group/", .type = '5', .mode = 0755, .gid = 50});
+  tar.Add({.name = "set-gid/", .type = '5', .mode = 02775, .gid = 50});
+  // From one directory to the other: what is known of one is not true for the next.
+  for (std::size_t i = 0; i < std::size(kCases); ++i) {
+    for (const char* dir : {"plain/", "set-gid/", "group/", ""}) {
+      const auto& [mode, uid, gid] = kCases[i];
+      const std::string name = dir + std::to_string(i);
+      tar.Add({.name = name, .content = "x", .mode = mode, .uid = uid, .gid = gid});
+      tar.Add({.name = name + "-link", .type = '2', .link = "x", .uid = uid, .gid = gid});
+    }
+  }
+  for (const mode_t mask : {0022U, 0U, 0277U}) {
+    const mode_t before = ::umask(mask);
+    auto layer = PutLayer(tar.Finish());
+    ::umask(before);
+    const std::string fs = Must(std::move(layer)).path;
+    for (std::size_t i = 0; i < std::size(kCases); ++i) {
+      for (const char* dir : {"/plain/", "/set-gid/", "/group/", "/"}) {
+        const std::string name = fs + dir + std::to_string(i);
+        EXPECT_EQ(Lstat(name).st_mode & 07777U, kCases[i].mode) << name << " umask " << mask;
+        for (const std::string& path : {name, name + "-link"}) {
+          EXPECT_EQ(Lstat(path).st_uid, kCases[i].uid) << path;
+          EXPECT_EQ(Lstat(path).st_gid, kCases[i].gid) << path;
+        }
+      }
+    }
+    store_.reset();  // the next shall be unpacked again
+    Must(support::RemoveTree(root_));
+    Reopen();
+  }
+}
+
 TEST_F(UnpackerTest, OverlayXattrsAreEscaped) {
   TarBuilder tar;
   tar.Add({.name = "d/",
