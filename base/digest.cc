@@ -1,11 +1,13 @@
 #include "base/digest.h"
-#include "base/hex.h"
 
 #include <openssl/evp.h>
 
 #include <cstring>
 #include <new>
 #include <utility>
+
+#include "base/hex.h"
+#include "base/utf8.h"
 
 namespace strata {
 namespace {
@@ -25,13 +27,13 @@ EVP_MD_CTX* Context(void* context) { return static_cast<EVP_MD_CTX*>(context); }
 Result<Digest> Digest::FromHex(std::string_view hex) {
   Bytes bytes;
   if (hex.size() != 2 * kBytes) {
-    return Fail(EINVAL, "digest", "'" + std::string(hex.substr(0, 100)) + "' is not 64 hex digits");
+    return Fail(EINVAL, "digest", "'" + ShownText(hex) + "' is not 64 hex digits");
   }
   for (std::size_t i = 0; i < kBytes; ++i) {
     const int high = HexValue(hex[2 * i]);
     const int low = HexValue(hex[2 * i + 1]);
     if (high < 0 || low < 0) {
-      return Fail(EINVAL, "digest", "'" + std::string(hex) + "' is not 64 lower-case hex digits");
+      return Fail(EINVAL, "digest", "'" + ShownText(hex) + "' is not 64 lower-case hex digits");
     }
     bytes[i] = static_cast<std::uint8_t>(high * 16 + low);
   }
@@ -40,8 +42,7 @@ Result<Digest> Digest::FromHex(std::string_view hex) {
 
 Result<Digest> Digest::Parse(std::string_view text) {
   if (!text.starts_with(kPrefix)) {
-    return Fail(EINVAL, "digest",
-                "'" + std::string(text.substr(0, 100)) + "' does not start with sha256:");
+    return Fail(EINVAL, "digest", "'" + ShownText(text) + "' does not start with sha256:");
   }
   return FromHex(text.substr(kPrefix.size()));
 }

@@ -53,6 +53,13 @@ std::string EscapeControls(std::string_view bytes) {
   return text;
 }
 
+std::string ShownText(std::string_view bytes) {
+  constexpr std::size_t kShownBytes = 200;
+  std::string text = EscapeControls(bytes.substr(0, kShownBytes));
+  if (bytes.size() > kShownBytes) text += "...";
+  return text;
+}
+
 void AppendJsonString(std::string& out, std::string_view bytes) {
   out.push_back('"');
   while (!bytes.empty()) {

@@ -12,6 +12,9 @@ void AppendJsonString(std::string& out, std::string_view bytes);
 // `bytes` with control characters (below 0x20, and 0x7f) as "\x0a", for one line on a terminal.
 std::string EscapeControls(std::string_view bytes);
 
+// What somebody else wrote, as an error may show it: EscapeControls() of the first 200 bytes.
+std::string ShownText(std::string_view bytes);
+
 // Length in bytes of the well-formed UTF-8 sequence at the start of `bytes` (RFC 3629), 0 if there
 // is none.
 std::size_t Utf8SequenceLength(std::string_view bytes);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/try.h"
+#include "base/utf8.h"
 #include "layerstore/oci/image_config.h"
 #include "layerstore/oci/json_reader.h"
 #include "layerstore/oci/manifest.h"
@@ -85,7 +86,7 @@ Result<> CheckOciLayout(std::string_view json) {
   const std::string version = reader.String("imageLayoutVersion");
   STRATA_TRY(reader.status());
   if (!version.starts_with("1.")) {
-    return Fail(ENOTSUP, kOp, "version '" + version + "' is not supported");
+    return Fail(ENOTSUP, kOp, "version '" + ShownText(version) + "' is not supported");
   }
   return {};
 }

@@ -1,53 +1,68 @@
 #include "layerstore/oci/json_reader.h"
 
 #include <array>
+#include <set>
 #include <utility>
+
+#include "base/utf8.h"
 
 namespace strata::layerstore {
 
 namespace {
 
-// Looks through a document without keeping any of it, and stops at what is beyond the limits.
+// Looks through a document, keeping only the keys of the objects around, and stops at what is
+// beyond the limits. A key that comes twice means one thing to us and another to somebody else.
 class LimitCheck final : public nlohmann::json_sax<Json> {
  public:
-  const char* problem() const { return problem_; }
+  const std::string& problem() const { return problem_; }
 
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
-  bool string(string_t&) override { return true; }
-  bool binary(binary_t&) override { return true; }
+  bool null() override { return Count(); }
+  bool boolean(bool) override { return Count(); }
+  bool number_integer(number_integer_t) override { return Count(); }
+  bool number_unsigned(number_unsigned_t) override { return Count(); }
+  bool number_float(number_float_t, const string_t&) override { return Count(); }
+  bool string(string_t&) override { return Count(); }
+  bool binary(binary_t&) override { return Count(); }
   bool start_object(std::size_t) override { return Enter(); }
   bool end_object() override { return Leave(); }
   bool start_array(std::size_t) override { return Enter(); }
   bool end_array() override { return Leave(); }
-  bool key(string_t&) override {
-    if (++keys_[depth_ - 1] > kJsonKeysMax) problem_ = "has an object with too many keys";
-    return problem_ == nullptr;
+  bool key(string_t& name) override {
+    auto& keys = keys_[depth_ - 1];
+    if (keys.size() == kJsonKeysMax) {
+      problem_ = "has an object with too many keys";
+    } else if (const auto [at, added] = keys.insert(std::move(name)); !added) {
+      problem_ = "has '" + ShownText(*at) + "' twice in one object";
+    }
+    return problem_.empty();
   }
   bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception&) override {
     return false;
   }
 
  private:
+  bool Count() {
+    if (++values_ > kJsonValuesMax) problem_ = "has too many values";
+    return problem_.empty();
+  }
   bool Enter() {
+    if (!Count()) return false;
     if (depth_ == kJsonDepthMax) {
       problem_ = "is nested too deeply";
       return false;
     }
-    keys_[depth_++] = 0;
+    ++depth_;
     return true;
   }
   bool Leave() {
-    --depth_;
+    keys_[--depth_].clear();
     return true;
   }
 
-  std::array<std::size_t, kJsonDepthMax> keys_ = {};  // of the objects around
+  std::array<std::set<std::string>, kJsonDepthMax> keys_;  // of the objects around
   std::size_t depth_ = 0;
-  const char* problem_ = nullptr;
+  std::size_t values_ = 0;
+  std::string problem_;
 };
 
 Result<Json> ParseJson(std::string_view text, std::size_t limit, const char* what) {
@@ -56,7 +71,7 @@ Result<Json> ParseJson(std::string_view text, std::size_t limit, const char* wha
   }
   LimitCheck check;
   if (!Json::sax_parse(text, &check)) {
-    return Fail(EINVAL, what, check.problem() != nullptr ? check.problem() : "is not JSON");
+    return Fail(EINVAL, what, check.problem().empty() ? "is not JSON" : check.problem());
   }
   Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) return Fail(EINVAL, what, "is not JSON");

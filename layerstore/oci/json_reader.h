@@ -21,11 +21,12 @@ using Json = nlohmann::json;
 using OrderedJson = nlohmann::ordered_json;
 
 // No document that means something has more, or goes deeper.
-inline constexpr std::size_t kJsonKeysMax = 100'000;  // of one object
+inline constexpr std::size_t kJsonKeysMax = 100'000;    // of one object
+inline constexpr std::size_t kJsonValuesMax = 250'000;  // 100 bytes and more in memory each
 inline constexpr std::size_t kJsonDepthMax = 64;
 
-// EINVAL unless `text` is one JSON object of at most `limit` bytes and within the limits above;
-// `what` starts the message.
+// EINVAL unless `text` is one JSON object of at most `limit` bytes and within the limits above, and
+// no object in it has a key twice; `what` starts the message.
 Result<Json> ParseJsonObject(std::string_view text, std::size_t limit, const char* what);
 
 // The same for a list.

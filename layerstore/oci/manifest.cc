@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/try.h"
+#include "base/utf8.h"
 #include "layerstore/oci/json_reader.h"
 #include "layerstore/oci/media_types.h"
 
@@ -87,7 +88,7 @@ Result<std::string> DocumentType(JsonReader& reader, std::string_view content_ty
   if (!media_type::IsIndex(told) && !media_type::IsManifest(told)) told = {};
   if (!own.empty() && !told.empty() && own != told) {
     return Fail(EINVAL, kManifestOp,
-                "says it is '" + own + "' but was sent as '" + std::string(told) + "'");
+                "says it is '" + ShownText(own) + "' but was sent as '" + std::string(told) + "'");
   }
   return own.empty() ? std::string(told) : own;
 }
@@ -149,10 +150,11 @@ Result<ManifestOrIndex> ParseManifestOrIndex(std::string_view json, std::string_
     return Fail(EINVAL, kManifestOp, "has fields of schema version 1");
   }
   if (!type.empty() && !media_type::IsIndex(type) && !media_type::IsManifest(type)) {
-    return Fail(EINVAL, kManifestOp, "media type '" + type + "' is not an image");
+    return Fail(EINVAL, kManifestOp, "media type '" + ShownText(type) + "' is not an image");
   }
   if (media_type::IsIndex(type) ? !index_fields : media_type::IsManifest(type) && index_fields) {
-    return Fail(EINVAL, kManifestOp, "its fields do not fit its media type '" + type + "'");
+    return Fail(EINVAL, kManifestOp,
+                "its fields do not fit its media type '" + ShownText(type) + "'");
   }
   if (index_fields) {
     STRATA_TRY_ASSIGN(Index index, ReadIndex(reader, std::move(type)));
@@ -193,7 +195,7 @@ Result<Descriptor> SelectPlatform(const Index& index, const Platform& want) {
   if (unspecified != nullptr) return *unspecified;
   return Fail(ENOENT, "select platform",
               "no image for " + want.ToString() + "; there is " +
-                  (offer.empty() ? std::string("none at all") : offer));
+                  (offer.empty() ? std::string("none at all") : ShownText(offer)));
 }
 
 Result<> VerifyBytes(const Descriptor& descriptor, std::string_view body) {

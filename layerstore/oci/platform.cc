@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/utf8.h"
 #include "layerstore/oci/manifest.h"
 
 namespace strata::layerstore {
@@ -62,7 +63,7 @@ Platform HostPlatform() {
 
 Result<Platform> ParsePlatform(std::string_view text) {
   const auto bad = [&] {
-    return Fail(EINVAL, "platform", "'" + std::string(text) + "' is not os/architecture[/variant]");
+    return Fail(EINVAL, "platform", "'" + ShownText(text) + "' is not os/architecture[/variant]");
   };
   std::vector<std::string_view> parts;
   for (std::string_view rest = text;;) {

@@ -3,13 +3,13 @@
 #include <algorithm>
 
 #include "base/try.h"
+#include "base/utf8.h"
 
 namespace strata::layerstore {
 namespace {
 
 constexpr std::string_view kDefaultPrefix = "library/";
 constexpr std::string_view kLegacyRegistry = "index.docker.io";
-constexpr std::size_t kShownMax = 300;  // of a bad reference, in messages
 constexpr std::size_t kImageIdDigits = 2 * Digest::kBytes;
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
@@ -19,8 +19,7 @@ bool IsAlnum(char c) { return IsDigit(c) || IsLower(c) || IsUpper(c); }
 bool IsHexLower(char c) { return IsDigit(c) || (c >= 'a' && c <= 'f'); }
 
 std::unexpected<Error> Bad(std::string_view text, std::string_view why) {
-  return Fail(EINVAL, "image reference",
-              "'" + std::string(text.substr(0, kShownMax)) + "': " + std::string(why));
+  return Fail(EINVAL, "image reference", "'" + ShownText(text) + "': " + std::string(why));
 }
 
 // Length of the separator of path components at the start of `text`: ".", "_", "__" or dashes.

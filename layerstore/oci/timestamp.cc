@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <optional>
 
+#include "base/utf8.h"
+
 namespace strata::layerstore {
 namespace {
 
@@ -85,7 +87,7 @@ Result<std::int64_t> ParseRfc3339(std::string_view text) {
   const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(month),
                                          std::chrono::day(day)};
   if (!scanner.ok() || !date.ok() || hour > 23 || minute > 59 || second > 60) {
-    return Fail(EINVAL, "timestamp", "'" + std::string(text.substr(0, 100)) + "' is not RFC 3339");
+    return Fail(EINVAL, "timestamp", "'" + ShownText(text) + "' is not RFC 3339");
   }
   const auto days = std::chrono::sys_days(date).time_since_epoch().count();
   return days * kSecondsPerDay + hour * kSecondsPerHour + minute * kSecondsPerMinute + second -
