@@ -129,6 +129,10 @@ std::string ReadAcl(archive_entry* entry, int want, std::uint32_t& unresolved) {
 // Knows which bytes of the stream libarchive made an entry's content of: its position counts those
 // it is done with, and when it returns a block, it stands at the block's start.
 struct TarReader::Impl {
+  // Of one entry, the list of a sparse file's parts included, which libarchive keeps in memory
+  // whatever its length: up to twelve times as much.
+  static constexpr std::uint64_t kHeadersMax = std::uint64_t{2} << 20U;
+
   static la_ssize_t Read(archive* a, void* self, const void** buffer) {
     auto* impl = static_cast<Impl*>(self);
     auto data = impl->NextChunk();
@@ -146,6 +150,11 @@ struct TarReader::Impl {
   }
 
   Result<std::string_view> NextChunk() {
+    if (in_header && Position() - header_at > kHeadersMax) {
+      return Fail(
+          E2BIG, "tar",
+          "the headers of an entry have more than " + std::to_string(kHeadersMax) + " bytes");
+    }
     STRATA_TRY(Tell(Position()));
     // libarchive has a copy of its own of what it has not used yet.
     held.append(chunk.substr(static_cast<std::size_t>(std::max(told, chunk_at) - chunk_at)));
@@ -213,6 +222,8 @@ struct TarReader::Impl {
   std::unique_ptr<archive, ArchiveDeleter> reader{archive_read_new()};
   bool opened = false;
   bool in_entry = false;
+  bool in_header = false;
+  std::uint64_t header_at = 0;  // where it began
   SpecialHeaders special_headers;
 
   std::string_view chunk;      // the last that the source gave
@@ -231,7 +242,7 @@ TarReader::TarReader(Source source, Framing framing) : impl_(std::make_unique<Im
 
 TarReader::~TarReader() = default;
 
-std::unexpected<Error> TarReader::Failure(const char* doing) {
+std::unexpected<Error> TarReader::Failure(const std::string& doing) {
   if (impl_->error) {
     Error error = std::move(*impl_->error);
     impl_->error.reset();
@@ -239,7 +250,7 @@ std::unexpected<Error> TarReader::Failure(const char* doing) {
   }
   const char* why = archive_error_string(impl_->reader.get());
   const int code = archive_errno(impl_->reader.get()) == ENOMEM ? ENOMEM : EBADMSG;
-  return Fail(code, "tar", std::string(doing) + (why != nullptr ? std::string(": ") + why : ""));
+  return Fail(code, "tar", doing + (why != nullptr ? std::string(": ") + why : ""));
 }
 
 Result<> TarReader::GoToHeader() {
@@ -265,10 +276,15 @@ Result<bool> TarReader::Next() {
   STRATA_TRY(GoToHeader());
   archive* reader = impl_->reader.get();
   archive_entry* entry = nullptr;
+  impl_->header_at = impl_->Position();
+  impl_->in_header = true;
   const int status = archive_read_next_header(reader, &entry);
+  impl_->in_header = false;
   if (status == ARCHIVE_EOF) return false;
   // Warnings are about names in another character set or odd pax records; the entry is usable.
-  if (status != ARCHIVE_OK && status != ARCHIVE_WARN) return Failure("header");
+  if (status != ARCHIVE_OK && status != ARCHIVE_WARN) {
+    return Failure("header at byte " + std::to_string(impl_->header_at));
+  }
   if (status == ARCHIVE_WARN) {
     log::Debug("tar: oddity", {{"message", OrEmpty(archive_error_string(reader))}});
   }

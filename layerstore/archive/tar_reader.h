@@ -85,7 +85,7 @@ class TarReader {
   // To the start of the next entry's headers.
   Result<> GoToHeader();
   Result<> FillEntry(void* archive_entry);
-  std::unexpected<Error> Failure(const char* doing);
+  std::unexpected<Error> Failure(const std::string& doing);
 
   std::unique_ptr<Impl> impl_;
   TarEntry entry_;

@@ -44,9 +44,15 @@ Result<> ImageFiles::Stream(const std::string& name,
 }
 
 Result<UniqueFd> DirectoryFiles::Open(const std::string& name) {
+  if (name.find('\0') != std::string::npos) {
+    return Fail(EINVAL, "image layout", ShownName(name) + " is no name of a file");
+  }
   // O_NONBLOCK: a fifo in the layout must not make us wait.
   auto fd = ops_.OpenConfined(dir_.get(), name.c_str(), O_RDONLY | O_NONBLOCK, 0,
                               RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
+  if (!fd && fd.error().code() == EXDEV) {
+    return Fail(EXDEV, "image layout", ShownName(name) + " leads out of the layout");
+  }
   if (!fd) return std::unexpected(std::move(fd).error().WithContext(ShownName(name)));
   STRATA_TRY_ASSIGN(const struct stat st, ops_.Stat(fd->get()));
   if (!S_ISREG(st.st_mode))
@@ -74,14 +80,17 @@ Result<std::unique_ptr<SpooledFiles>> SpooledFiles::Spool(StoreRoot& root, TarRe
 
 Result<> SpooledFiles::AddMember(TarReader& reader, const UnpackLimits& limits) {
   const TarEntry& entry = reader.entry();
-  if (++members_ > limits.entries) return Fail(E2BIG, "import", "too many entries");
+  if (++members_ > limits.entries) {
+    return OverLimit(limits, "import", "entries", limits.entries, "entries");
+  }
   STRATA_TRY_ASSIGN(std::string name, NormalizeEntryPath(entry.path, limits));
   switch (entry.type) {
     case TarEntry::Type::kFile: {
       bytes_ += static_cast<std::uint64_t>(entry.size);
       if (entry.size < 0 || bytes_ > limits.total_bytes) {
-        return Fail(E2BIG, "import", "more than " + std::to_string(limits.total_bytes) + " bytes");
+        return OverLimit(limits, "import", "total-bytes", limits.total_bytes, "bytes of files");
       }
+      STRATA_TRY(CountNames(name, {}, limits));
       const std::string file = std::to_string(members_);
       STRATA_TRY(WriteMember(reader, file));
       links_.erase(name);
@@ -92,17 +101,28 @@ Result<> SpooledFiles::AddMember(TarReader& reader, const UnpackLimits& limits) 
       // docker save writes a layer once and links to it: "../<id>/layer.tar".
       STRATA_TRY_ASSIGN(std::string target,
                         NormalizeEntryPath(JoinPath(DirName(name), entry.link), limits));
+      STRATA_TRY(CountNames(name, target, limits));
       links_[std::move(name)] = std::move(target);
       return {};
     }
     case TarEntry::Type::kHardLink: {
       STRATA_TRY_ASSIGN(std::string target, NormalizeEntryPath(entry.link, limits));
+      STRATA_TRY(CountNames(name, target, limits));
       links_[std::move(name)] = std::move(target);
       return {};
     }
     default:
       return {};  // directories are in the names; others are no part of any archive format
   }
+}
+
+Result<> SpooledFiles::CountNames(const std::string& name, const std::string& target,
+                                  const UnpackLimits& limits) {
+  constexpr std::uint64_t kNode = 160;  // of the table, and the name of the spooled file
+  name_bytes_ += kNode + name.size() + target.size();
+  if (name_bytes_ <= limits.kept_bytes) return {};
+  return OverLimit(limits, "import", "kept-bytes", limits.kept_bytes,
+                   "bytes of names of members of the archive");
 }
 
 Result<> SpooledFiles::WriteMember(TarReader& reader, const std::string& file) {

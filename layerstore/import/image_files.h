@@ -63,11 +63,16 @@ class SpooledFiles final : public ImageFiles {
   Result<> AddMember(TarReader& reader, const UnpackLimits& limits);
   Result<> WriteMember(TarReader& reader, const std::string& file);
 
+  // What the tables of members take in memory.
+  Result<> CountNames(const std::string& name, const std::string& target,
+                      const UnpackLimits& limits);
+
   StagedName staged_;
   UniqueFd dir_;
   std::map<std::string, std::string> files_;  // member -> name in dir_
   std::map<std::string, std::string> links_;  // member -> member it stands for
   std::uint64_t members_ = 0;
+  std::uint64_t name_bytes_ = 0;
   std::uint64_t bytes_ = 0;
 };
 
