@@ -51,6 +51,8 @@ if(TARGET stratad)
   set(STRATA_BINDIR ${CMAKE_INSTALL_FULL_BINDIR})
   configure_file(packaging/systemd/stratad.service ${CMAKE_BINARY_DIR}/stratad.service @ONLY)
   install(FILES ${CMAKE_BINARY_DIR}/stratad.service DESTINATION lib/systemd/system)
+  install(FILES packaging/systemd/stratad.default RENAME stratad
+    DESTINATION ${CMAKE_INSTALL_FULL_SYSCONFDIR}/default)
 endif()
 
 install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})

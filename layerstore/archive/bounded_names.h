@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "layerstore/archive/subtree.h"
+#include "layerstore/archive/unpack_options.h"
 
 namespace strata::layerstore {
 
@@ -18,16 +19,16 @@ namespace strata::layerstore {
 template <class Value>
 class BoundedNames {
  public:
-  explicit BoundedNames(std::uint64_t bytes_max) : bytes_max_(bytes_max) {}
+  // Up to `limits.kept_bytes`.
+  explicit BoundedNames(const UnpackLimits& limits) : limits_(limits) {}
 
   // Adds or replaces; E2BIG for more bytes than are allowed.
   Result<> Put(const std::string& path, Value value) {
     Erase(path);
     const std::uint64_t bytes = Bytes(path, value);
-    if (bytes > bytes_max_ - bytes_) {
-      return Fail(E2BIG, "unpack",
-                  "more than " + std::to_string(bytes_max_) +
-                      " bytes of names to keep until the archive's end");
+    if (bytes > limits_.kept_bytes - bytes_) {
+      return OverLimit(limits_, "unpack", "kept-bytes", limits_.kept_bytes,
+                       "bytes of names to keep until the archive's end");
     }
     bytes_ += bytes;
     names_.emplace(path, std::move(value));
@@ -68,7 +69,7 @@ class BoundedNames {
     return names_.erase(it);
   }
 
-  const std::uint64_t bytes_max_;
+  const UnpackLimits limits_;
   std::uint64_t bytes_ = 0;
   Map names_;
 };

@@ -5,22 +5,12 @@
 #include "base/utf8.h"
 
 namespace strata::layerstore {
-namespace {
-
-constexpr std::size_t kShownBytes = 200;
-
-}  // namespace
-
-std::string ShownName(std::string_view name) {
-  std::string text = EscapeControls(name.substr(0, kShownBytes));
-  if (name.size() > kShownBytes) text += "...";
-  return text;
-}
+std::string ShownName(std::string_view name) { return ShownText(name); }
 
 Result<std::string> NormalizeEntryPath(std::string_view raw, const UnpackLimits& limits) {
   if (raw.empty()) return Fail(EINVAL, "unpack", "an entry without a name");
   if (raw.size() > limits.path_bytes) {
-    return Fail(E2BIG, "unpack", "a path is longer than " + std::to_string(limits.path_bytes));
+    return OverLimit(limits, "unpack", "path-bytes", limits.path_bytes, "bytes of path");
   }
   std::string path;
   path.reserve(raw.size());
@@ -42,8 +32,7 @@ Result<std::string> NormalizeEntryPath(std::string_view raw, const UnpackLimits&
     }
     if (!PathComponent::Valid(component)) return Fail(EINVAL, "unpack", "invalid name");
     if (++depth > limits.path_depth) {
-      return Fail(E2BIG, "unpack",
-                  "path is deeper than " + std::to_string(limits.path_depth) + " directories");
+      return OverLimit(limits, "unpack", "path-depth", limits.path_depth, "directories deep");
     }
     // In place: a new string for each component would take time by the square of the length.
     if (!path.empty()) path += '/';

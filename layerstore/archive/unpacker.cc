@@ -57,8 +57,8 @@ Unpacker::Unpacker(FileOps& ops, int root, const UnpackLimits& limits, UnpackRec
       umask_(ReadUmask()),
       tree_(ops, root),
       pending_(limits.pending_directories, kPendingBytes),
-      closed_(limits.kept_bytes),
-      late_links_(limits.kept_bytes) {}
+      closed_(limits),
+      late_links_(limits) {}
 
 UnpackedInodes Unpacker::TakeInodes() {
   inodes_.linked.Seal();
@@ -84,21 +84,20 @@ Result<UnpackSummary> Unpacker::Run(TarReader& reader) {
 
 Result<> Unpacker::CheckLimits(const TarEntry& entry) {
   if (++summary_.entries > limits_.entries) {
-    return Fail(E2BIG, "unpack", "more than " + std::to_string(limits_.entries) + " entries");
+    return OverLimit(limits_, "unpack", "entries", limits_.entries, "entries");
   }
   if (entry.uid < 0 || entry.uid > kIdMax || entry.gid < 0 || entry.gid > kIdMax) {
     return Fail(EINVAL, "unpack", "owner out of range");
   }
   name_bytes_ += entry.path.size() + entry.link.size();
   if (name_bytes_ > limits_.name_bytes) {
-    return Fail(E2BIG, "unpack",
-                "more than " + std::to_string(limits_.name_bytes) + " bytes of names");
+    return OverLimit(limits_, "unpack", "name-bytes", limits_.name_bytes, "bytes of names");
   }
   STRATA_TRY(CheckXattrs(entry));
   if (entry.type != TarEntry::Type::kFile) return {};
   if (entry.size < 0 ||
       static_cast<std::uint64_t>(entry.size) > limits_.total_bytes - summary_.size) {
-    return Fail(E2BIG, "unpack", "more than " + std::to_string(limits_.total_bytes) + " bytes");
+    return OverLimit(limits_, "unpack", "total-bytes", limits_.total_bytes, "bytes of files");
   }
   summary_.size += static_cast<std::uint64_t>(entry.size);
   return {};
@@ -106,15 +105,13 @@ Result<> Unpacker::CheckLimits(const TarEntry& entry) {
 
 Result<> Unpacker::CheckXattrs(const TarEntry& entry) const {
   if (entry.xattrs.size() > limits_.xattrs) {
-    return Fail(E2BIG, "unpack",
-                "more than " + std::to_string(limits_.xattrs) + " extended attributes");
+    return OverLimit(limits_, "unpack", "xattrs", limits_.xattrs, "extended attributes");
   }
   std::size_t bytes = 0;
   for (const auto& [name, value] : entry.xattrs) bytes += name.size() + value.size();
   if (bytes > limits_.xattr_bytes) {
-    return Fail(
-        E2BIG, "unpack",
-        "more than " + std::to_string(limits_.xattr_bytes) + " bytes of extended attributes");
+    return OverLimit(limits_, "unpack", "xattr-bytes", limits_.xattr_bytes,
+                     "bytes of extended attributes");
   }
   return {};
 }
@@ -300,9 +297,8 @@ Result<> Unpacker::MakeMissingDirectory(int parent, const std::string& name,
                                         const std::string& path, int why) {
   // An archive's every path may imply as many directories as it has names.
   if (++implied_directories_ > limits_.entries - summary_.entries) {
-    return Fail(
-        E2BIG, "unpack",
-        "more than " + std::to_string(limits_.entries) + " entries and missing directories");
+    return OverLimit(limits_, "unpack", "entries", limits_.entries,
+                     "entries and missing directories");
   }
   if (late_links_.Find(path) != nullptr) {
     return Fail(ENOTDIR, "unpack", "'" + ShownName(path) + "' is not a directory");

@@ -460,7 +460,7 @@ class LayerCheck {
   const Digest diff_id_;
   const LayerCheckOptions& options_;
   const FindingSink& found_;
-  const UnpackLimits limits_;
+  const UnpackLimits limits_ = UnpackLimits::None();
   UniqueFd fs_;
   std::optional<ConfinedTree> tree_;
   ExpectedNames names_;

@@ -114,6 +114,7 @@ class StoreRepair {
     LayerIngest ingest;
     ingest.diff_id = diff_id;
     ingest.keep_blob = false;
+    ingest.limits = UnpackLimits::None();
     STRATA_TRY_ASSIGN(const auto sink, store_.layers().Begin(std::move(ingest), *lease_));
     if (!sink) return {};  // another process was faster
     STRATA_TRY(LayerTar::Write(root_.ops(), dir.get(),

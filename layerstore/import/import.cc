@@ -66,7 +66,8 @@ class PlainSource {
       consumed_ += progress.consumed;
       produced_ += progress.produced;
       if (produced_ > limits_.ratio_floor && produced_ / limits_.expansion_ratio > consumed_) {
-        return Fail(E2BIG, "decompress", "the archive expands too much");
+        return OverLimit(limits_, "decompress", "expansion-ratio", limits_.expansion_ratio,
+                         "times its size: the archive expands too much");
       }
       if (progress.produced > 0) return std::string_view(output_.data(), progress.produced);
       if (!input_.empty() && progress.consumed == 0) {

@@ -42,7 +42,7 @@ Result<> LayerSinkImpl::MakeStaging() {
   STRATA_TRY(ops.MakeDir(dir_.get(), "fs", kRootMode));
   STRATA_TRY_ASSIGN(fs_, ops.Open(dir_.get(), "fs", kFlags));
   STRATA_TRY(ops.Chmod(fs_.get(), kRootMode));  // whatever the umask
-  STRATA_TRY_ASSIGN(recipe_, RecipeWriter::Create(ops, dir_.get(), ingest_.limits.kept_bytes));
+  STRATA_TRY_ASSIGN(recipe_, RecipeWriter::Create(ops, dir_.get(), ingest_.limits));
   return {};
 }
 

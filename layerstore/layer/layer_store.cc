@@ -139,6 +139,7 @@ Result<LayerInfo> LayerStore::Unpack(const Digest& blob, const Digest& diff_id,
   ingest.diff_id = diff_id;
   ingest.media_type = std::string(media_type);
   ingest.keep_blob = false;  // it is there already
+  ingest.limits = UnpackLimits::None();
   STRATA_TRY_ASSIGN(const auto sink, Begin(std::move(ingest), lease));
   if (!sink) return Find(diff_id);
   STRATA_TRY_ASSIGN(const UniqueFd fd, blobs_.OpenBlob(blob));

@@ -90,7 +90,8 @@ class LayerStore {
   // must not hold two sinks of the same diff_id.
   Result<std::unique_ptr<LayerSink>> Begin(LayerIngest ingest, Lease& lease);
 
-  // Unpacks a blob of the blob store; no work if the layer is there.
+  // Unpacks a blob of the blob store; no work if the layer is there. No limits: it has been taken
+  // once.
   Result<LayerInfo> Unpack(const Digest& blob, const Digest& diff_id, std::string_view media_type,
                            Lease& lease);
 

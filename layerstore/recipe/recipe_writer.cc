@@ -59,16 +59,16 @@ struct RecipeWriter::Compressor {
 };
 
 Result<std::unique_ptr<RecipeWriter>> RecipeWriter::Create(FileOps& ops, int layer_dir,
-                                                           std::uint64_t replaced_max) {
-  std::unique_ptr<RecipeWriter> writer(new RecipeWriter(ops, layer_dir, replaced_max));
+                                                           const UnpackLimits& limits) {
+  std::unique_ptr<RecipeWriter> writer(new RecipeWriter(ops, layer_dir, limits));
   STRATA_TRY_ASSIGN(writer->file_, ops.Open(layer_dir, recipe::kFileName,
                                             O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, kPrivate));
   return writer;
 }
 
-RecipeWriter::RecipeWriter(FileOps& ops, int layer_dir, std::uint64_t replaced_max)
+RecipeWriter::RecipeWriter(FileOps& ops, int layer_dir, const UnpackLimits& limits)
     : ops_(ops),
-      replaced_max_(replaced_max),
+      limits_(limits),
       compressor_(std::make_unique<Compressor>()),
       replaced_files_(ops, layer_dir) {
   records_.reserve(kFlushBytes + recipe::kLiteralMax);
@@ -174,10 +174,9 @@ Result<> RecipeWriter::EndContent() {
 Result<> RecipeWriter::Replace(int parent, const char* name, const std::string& path) {
   constexpr std::uint64_t kNode = 128;  // of the reader's table
   replaced_bytes_ += path.size() + kNode;
-  if (replaced_bytes_ > replaced_max_) {
-    return Fail(E2BIG, "unpack",
-                "more than " + std::to_string(replaced_max_) +
-                    " bytes of names that later entries replace");
+  if (replaced_bytes_ > limits_.kept_bytes) {
+    return OverLimit(limits_, "unpack", "kept-bytes", limits_.kept_bytes,
+                     "bytes of names that later entries replace");
   }
   STRATA_TRY(EndContent());
   STRATA_TRY(EndLiteral());

@@ -12,6 +12,7 @@
 #include "base/file_ops.h"
 #include "base/unique_fd.h"
 #include "base/xxh128.h"
+#include "layerstore/archive/unpack_options.h"
 #include "layerstore/archive/unpack_recorder.h"
 #include "layerstore/recipe/replaced_files.h"
 
@@ -22,10 +23,10 @@ namespace strata::layerstore {
 // thread-safe.
 class RecipeWriter final : public UnpackRecorder {
  public:
-  // Borrows `layer_dir`. A reader has to hold the paths of what was replaced: above `replaced_max`
-  // bytes of them Replace() fails with E2BIG.
+  // Borrows `layer_dir`. A reader has to hold the paths of what was replaced: above
+  // `limits.kept_bytes` of them Replace() fails with E2BIG.
   static Result<std::unique_ptr<RecipeWriter>> Create(FileOps& ops, int layer_dir,
-                                                      std::uint64_t replaced_max);
+                                                      const UnpackLimits& limits);
   ~RecipeWriter() override;
 
   Result<> Literal(std::string_view bytes) override;
@@ -43,7 +44,7 @@ class RecipeWriter final : public UnpackRecorder {
   };
   struct Compressor;
 
-  RecipeWriter(FileOps& ops, int layer_dir, std::uint64_t replaced_max);
+  RecipeWriter(FileOps& ops, int layer_dir, const UnpackLimits& limits);
 
   Result<> EndLiteral();
   Result<> EndContent();
@@ -55,7 +56,7 @@ class RecipeWriter final : public UnpackRecorder {
   Result<> Flush(bool last);
 
   FileOps& ops_;
-  const std::uint64_t replaced_max_;
+  const UnpackLimits limits_;
   UniqueFd file_;
   std::unique_ptr<Compressor> compressor_;
   ReplacedFiles replaced_files_;

@@ -130,6 +130,7 @@ Result<> RunDaemon(const DaemonOptions& options) {
                                                                .delete_in_background = true}));
   ImageServiceOptions image_options;
   image_options.insecure_registries = options.insecure_registries;
+  image_options.layer_limits = options.layer_limits;
   ImageService images(*store, image_options);
   STRATA_TRY_ASSIGN(const auto volumes, VolumeStore::Open(JoinPath(options.data_root, "volumes")));
   EventBus events;

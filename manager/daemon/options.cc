@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <utility>
 
 #include "base/path.h"
 #include "base/try.h"
@@ -17,6 +18,16 @@ Result<std::string> TakeValue(const std::vector<std::string>& arguments, std::si
     return Fail(EINVAL, "options", arguments[at] + " needs a value");
   }
   return arguments[++at];
+}
+
+Result<> TakeLimit(std::string_view value, layerstore::UnpackLimits& limits) {
+  const std::size_t equals = value.find('=');
+  if (equals == std::string_view::npos) {
+    return Fail(EINVAL, "options", "--layer-limit needs NAME=VALUE");
+  }
+  auto set = layerstore::SetLimit(limits, value.substr(0, equals), value.substr(equals + 1));
+  if (!set) return std::unexpected(std::move(set).error().WithContext("--layer-limit"));
+  return {};
 }
 
 Result<std::string> Absolute(const std::string& path, const char* option) {
@@ -61,6 +72,7 @@ const char* DaemonHelp() {
          "  --runtime PROGRAM         OCI runtime (runc or crun, whichever works)\n"
          "  --stratafs PROGRAM        union filesystem (beside stratad, then in PATH)\n"
          "  --insecure-registry HOST  registry that may speak plain http; repeatable\n"
+         "  --layer-limit NAME=VALUE  what a layer may ask for, see stratad(8); repeatable\n"
          "  --pid-file FILE           write the process id there\n"
          "  --log-level LEVEL         trace, debug, info, warn, error, off\n"
          "  --log-format FORMAT       text, json\n"
@@ -87,7 +99,7 @@ Result<DaemonOptions> ParseDaemonOptions(const std::vector<std::string>& argumen
     const bool known = name == "--data-root" || name == "--run-root" || name == "--host" ||
                        name == "-H" || name == "--runtime" || name == "--stratafs" ||
                        name == "--pid-file" || name == "--insecure-registry" ||
-                       name == "--log-level" || name == "--log-format";
+                       name == "--layer-limit" || name == "--log-level" || name == "--log-format";
     if (!known) return Fail(EINVAL, "options", "unknown option '" + arguments[at] + "'");
     STRATA_TRY_ASSIGN(std::string value, TakeValue(arguments, at, equals));
     if (name == "--data-root") options.data_root = value;
@@ -97,6 +109,9 @@ Result<DaemonOptions> ParseDaemonOptions(const std::vector<std::string>& argumen
     if (name == "--stratafs") options.stratafs = value;
     if (name == "--pid-file") options.pid_file = value;
     if (name == "--insecure-registry") options.insecure_registries.push_back(value);
+    if (name == "--layer-limit") {
+      STRATA_TRY(TakeLimit(value, options.layer_limits));
+    }
     if (name == "--log-level") {
       STRATA_TRY_ASSIGN(options.log_level, log::ParseLevel(value));
     }

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/logging.h"
+#include "layerstore/archive/unpack_options.h"
 
 namespace strata::manager {
 
@@ -17,6 +18,7 @@ struct DaemonOptions {
   std::string stratafs;            // "": beside stratad, then PATH
   std::string pid_file;
   std::vector<std::string> insecure_registries;
+  layerstore::UnpackLimits layer_limits{.setting = "stratad --layer-limit"};
   log::Level log_level = log::Level::kInfo;
   log::Format log_format = log::Format::kText;
   bool help = false;

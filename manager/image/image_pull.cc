@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/try.h"
+#include "base/utf8.h"
 #include "layerstore/oci/media_types.h"
 #include "manager/image/parallel.h"
 #include "manager/image/progress_reporter.h"
@@ -43,10 +44,12 @@ Error NotFound(const Reference& reference, Error error) {
 class Pull {
  public:
   Pull(layerstore::Store& store, const Reference& reference, const PullOptions& options,
-       RegistryClient& client, const ProgressSink& progress, Cancellation& stop)
+       const layerstore::UnpackLimits& limits, RegistryClient& client, const ProgressSink& progress,
+       Cancellation& stop)
       : store_(store),
         reference_(reference),
         options_(options),
+        limits_(limits),
         client_(client),
         reporter_(progress),
         stop_(stop) {}
@@ -71,6 +74,7 @@ class Pull {
   layerstore::Store& store_;
   const Reference& reference_;
   const PullOptions& options_;
+  const layerstore::UnpackLimits& limits_;
   RegistryClient& client_;
   ProgressReporter reporter_;
   Cancellation& stop_;
@@ -105,14 +109,15 @@ Result<> Pull::FetchManifest() {
 Result<> Pull::CheckKinds() const {
   const std::string& type = manifest_.config.media_type;
   if (type != media_type::kOciConfig && type != media_type::kDockerConfig) {
-    return Fail(EINVAL, "pull",
-                "it is not a container image: its configuration is of type \"" + type + "\"");
+    return Fail(
+        EINVAL, "pull",
+        "it is not a container image: its configuration is of type \"" + ShownText(type) + "\"");
   }
   for (const Descriptor& layer : manifest_.layers) {
     if (!IsLayerType(layer.media_type)) {
       return Fail(EINVAL, "pull",
-                  "layer " + layer.digest.ToString() + " is of type \"" + layer.media_type +
-                      "\", which is no file system layer");
+                  "layer " + layer.digest.ToString() + " is of type \"" +
+                      ShownText(layer.media_type) + "\", which is no file system layer");
     }
   }
   return {};
@@ -135,7 +140,7 @@ Result<> Pull::CheckPlatform() const {
   if (options_.platform && !config_.platform.os.empty() &&
       !layerstore::PlatformMatches(*options_.platform, config_.platform)) {
     return Fail(ENOENT, "pull",
-                "the image is for " + config_.platform.ToString() + ", not for " +
+                "the image is for " + ShownText(config_.platform.ToString()) + ", not for " +
                     options_.platform->ToString());
   }
   return {};
@@ -167,6 +172,7 @@ Result<> Pull::FetchLayer(std::size_t index, layerstore::Lease& lease) {
   ingest.blob_size = layer.size;
   ingest.diff_id = config_.diff_ids[index];
   ingest.media_type = layer.media_type;
+  ingest.limits = limits_;
   auto sink = store_.layers().Begin(std::move(ingest), lease);
   Result<> done;
   if (!sink) {
@@ -267,13 +273,14 @@ Result<PullOutcome> Pull::Run() {
 
 Result<PullOutcome> PullImage(layerstore::Store& store, const Reference& reference,
                               const PullOptions& options, const RegistryOptions& registry,
-                              const ProgressSink& progress, Cancellation* cancel) {
+                              const layerstore::UnpackLimits& limits, const ProgressSink& progress,
+                              Cancellation* cancel) {
   Cancellation stop(cancel);
   auto client = RegistryClient::Open(reference.registry(), options.credentials, registry, &stop);
   if (!client) {
     return std::unexpected(std::move(client.error()).WithContext("pull " + reference.Familiar()));
   }
-  Pull pull(store, reference, options, **client, progress, stop);
+  Pull pull(store, reference, options, limits, **client, progress, stop);
   auto outcome = pull.Run();
   if (!outcome) {
     return std::unexpected(std::move(outcome.error()).WithContext("pull " + reference.Familiar()));

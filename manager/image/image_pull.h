@@ -17,6 +17,7 @@ inline constexpr std::size_t kParallelDownloads = 3;
 // What ImageService::Pull() promises; `reference` has a tag or a digest.
 Result<PullOutcome> PullImage(layerstore::Store& store, const layerstore::Reference& reference,
                               const PullOptions& options, const RegistryOptions& registry,
-                              const ProgressSink& progress, Cancellation* cancel);
+                              const layerstore::UnpackLimits& limits, const ProgressSink& progress,
+                              Cancellation* cancel);
 
 }  // namespace strata::manager

@@ -74,7 +74,8 @@ RegistryOptions ImageService::OptionsFor(const Reference& reference, bool insecu
 Result<PullOutcome> ImageService::Pull(const Reference& reference, const PullOptions& options,
                                        const ProgressSink& progress, Cancellation* cancel) {
   return PullImage(store_, reference.WithDefaultTag(), options,
-                   OptionsFor(reference, options.insecure), progress, cancel);
+                   OptionsFor(reference, options.insecure), options_.layer_limits, progress,
+                   cancel);
 }
 
 Result<PushOutcome> ImageService::Push(const Reference& reference, const PushOptions& options,
@@ -86,7 +87,9 @@ Result<PushOutcome> ImageService::Push(const Reference& reference, const PushOpt
 
 Result<std::vector<layerstore::ImportedImage>> ImageService::Import(
     const layerstore::ByteSource& source, const layerstore::ImportOptions& options) {
-  return layerstore::ImportStream(store_, source, options);
+  layerstore::ImportOptions limited = options;
+  limited.limits = options_.layer_limits;
+  return layerstore::ImportStream(store_, source, limited);
 }
 
 Result<std::unique_ptr<layerstore::SavedImages>> ImageService::Save(

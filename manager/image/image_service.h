@@ -35,6 +35,8 @@ struct ImageServiceOptions {
   RegistryOptions registry;
   // Registries ("host" or "host:port") that may speak plain http or show any certificate.
   std::vector<std::string> insecure_registries;
+  // Of what is pulled and imported.
+  layerstore::UnpackLimits layer_limits;
 };
 
 struct PullOptions {
@@ -119,7 +121,8 @@ class ImageService {
   Result<PushOutcome> Push(const layerstore::Reference& reference, const PushOptions& options,
                            const ProgressSink& progress, Cancellation* cancel);
 
-  // Image archives and root filesystems, see layerstore/import/import.h.
+  // Image archives and root filesystems, see layerstore/import/import.h; the limits are the
+  // service's.
   Result<std::vector<layerstore::ImportedImage>> Import(const layerstore::ByteSource& source,
                                                         const layerstore::ImportOptions& options);
 

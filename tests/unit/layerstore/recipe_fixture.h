@@ -29,7 +29,7 @@ class RecipeTest : public ::testing::Test {
     support::Must(support::RemoveTree(layer_));
     support::MakeDir(layer_, 0700);
     const UniqueFd dir = OpenLayer();
-    auto recipe = support::Must(RecipeWriter::Create(ops_, dir.get(), limits.kept_bytes));
+    auto recipe = support::Must(RecipeWriter::Create(ops_, dir.get(), limits));
     auto done = UnpackTo(layer_ + "/fs", tar, chunk, limits, recipe.get());
     if (!done) return done;
     return recipe->Finish(Digest::Of(tar));

@@ -267,7 +267,7 @@ TEST_F(ChangedLayerTest, PathsThatLeadOut) {
        {"../../outside", "..", "../fs", "/outside", "d/../../../outside", "d//f", "d/", "./g"}) {
     SCOPED_TRACE(path);
     ASSERT_EQ(::unlink((layer_ + "/recipe").c_str()), 0);
-    auto recipe = Must(RecipeWriter::Create(ops_, OpenLayer().get(), 0));
+    auto recipe = Must(RecipeWriter::Create(ops_, OpenLayer().get(), {}));
     Must(recipe->Content(path, 5, 0, "hello"));
     Must(recipe->Finish(Digest::Of("hello")));
     recipe.reset();

@@ -370,8 +370,9 @@ TEST_F(UnpackerTest, RefusesNonsense) {
 TEST_F(UnpackerTest, Limits) {
   const TarBuilder three = TarBuilder().AddFile("a", "").AddFile("b", "").AddFile("c", "");
   ExpectRefused(three, E2BIG, "entry 'c'", {.entries = 2});
-  ExpectRefused(TarBuilder().AddFile("a", "12345678901"), E2BIG, "10 bytes", {.total_bytes = 10});
-  ExpectRefused(TarBuilder().AddFile("a/b/c/d", ""), E2BIG, "deeper", {.path_depth = 3});
+  ExpectRefused(TarBuilder().AddFile("a", "12345678901"), E2BIG, "total-bytes=10",
+                {.total_bytes = 10});
+  ExpectRefused(TarBuilder().AddFile("a/b/c/d", ""), E2BIG, "path-depth=3", {.path_depth = 3});
   // Directories that only a path names count, too.
   ExpectRefused(TarBuilder().AddFile("a/b/c/d", ""), E2BIG, "missing directories", {.entries = 3});
   Unpacked(TarBuilder().AddFile("a/b/c/d", ""), {.entries = 4});
@@ -387,7 +388,7 @@ TEST_F(UnpackerTest, Limits) {
 TEST_F(UnpackerTest, LimitsOfNamesAndAttributes) {
   std::string path;
   while (path.size() < 16384) path += std::string(100, 'n') + '/';
-  ExpectRefused(TarBuilder().AddFile(path + "f", ""), E2BIG, "path is longer than 16384");
+  ExpectRefused(TarBuilder().AddFile(path + "f", ""), E2BIG, "path-bytes=16384");
   ExpectRefused(TarBuilder().AddFile("abcd", "").Add({.name = "s", .type = '2', .link = "12345"}),
                 E2BIG, "entry 's': more than 9 bytes of names", {.name_bytes = 9});
 
