@@ -37,6 +37,10 @@ if(STRATA_SANITIZE)
   target_link_options(strata_flags INTERFACE -fsanitize=${STRATA_SANITIZE})
 endif()
 
+if(STRATA_FUZZ)
+  target_compile_options(strata_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 # strata_pkg(NAME MODULE): imported target pkg::NAME for a pkg-config module, headers SYSTEM.
 function(strata_pkg name module)
   if(NOT TARGET PkgConfig::${name})

@@ -132,8 +132,14 @@ Result<> RemoveTree(const std::string& path) {
   return {};
 }
 
-Result<TempRoot> TempRoot::Create() {
-  const std::string base = BaseDirectory();
+Result<TempRoot> TempRoot::Create() { return CreateIn(BaseDirectory()); }
+
+Result<TempRoot> TempRoot::CreateInMemory() {
+  constexpr const char* kMemory = "/dev/shm";
+  return CreateIn(::access(kMemory, W_OK) == 0 ? kMemory : BaseDirectory());
+}
+
+Result<TempRoot> TempRoot::CreateIn(const std::string& base) {
   STRATA_TRY(SweepLeftovers(base));
   std::string path = base + "/" + std::string(kPrefix) + std::to_string(::getpid()) + "-XXXXXX";
   if (::mkdtemp(path.data()) == nullptr) return FailErrno("mkdtemp", path);

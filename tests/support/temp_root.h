@@ -17,6 +17,8 @@ class TempRoot {
  public:
   // First removes the directories of this pattern whose process is gone.
   static Result<TempRoot> Create();
+  // The same under /dev/shm where there is one, for tests that write much and measure no disk.
+  static Result<TempRoot> CreateInMemory();
   TempRoot(TempRoot&& other) noexcept : path_(std::move(other.path_)) { other.path_.clear(); }
   TempRoot& operator=(TempRoot&& other) noexcept;
   ~TempRoot();
@@ -28,6 +30,7 @@ class TempRoot {
   Result<std::string> MakeDir(std::string_view name) const;
 
  private:
+  static Result<TempRoot> CreateIn(const std::string& base);
   explicit TempRoot(std::string path) : path_(std::move(path)) {}
   std::string path_;
 };
