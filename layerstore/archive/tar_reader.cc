@@ -257,12 +257,13 @@ Result<> TarReader::GoToHeader() {
   archive* reader = impl_->reader.get();
   if (!impl_->opened) {
     if (archive_read_open(reader, impl_.get(), nullptr, Impl::Read, nullptr) != ARCHIVE_OK) {
-      return Failure("open");
+      return Failure("no tar archive");
     }
     impl_->opened = true;
     return {};  // what was read to tell the format has been looked at
   }
-  if (impl_->in_entry && archive_read_data_skip(reader) != ARCHIVE_OK) return Failure("content");
+  if (impl_->in_entry && archive_read_data_skip(reader) != ARCHIVE_OK)
+    return Failure("tar content");
   impl_->in_entry = false;
   STRATA_TRY(impl_->Tell(impl_->Position()));
   impl_->special_headers = SpecialHeaders();
@@ -283,7 +284,7 @@ Result<bool> TarReader::Next() {
   if (status == ARCHIVE_EOF) return false;
   // Warnings are about names in another character set or odd pax records; the entry is usable.
   if (status != ARCHIVE_OK && status != ARCHIVE_WARN) {
-    return Failure("header at byte " + std::to_string(impl_->header_at));
+    return Failure("tar header at byte " + std::to_string(impl_->header_at));
   }
   if (status == ARCHIVE_WARN) {
     log::Debug("tar: oddity", {{"message", OrEmpty(archive_error_string(reader))}});
@@ -352,7 +353,7 @@ Result<std::optional<TarReader::Block>> TarReader::ReadBlock() {
   la_int64_t offset = 0;
   const int status = archive_read_data_block(impl_->reader.get(), &data, &size, &offset);
   if (status == ARCHIVE_EOF) return std::nullopt;
-  if (status != ARCHIVE_OK && status != ARCHIVE_WARN) return Failure("content");
+  if (status != ARCHIVE_OK && status != ARCHIVE_WARN) return Failure("tar content");
   const std::string_view block(static_cast<const char*>(data), size);
   STRATA_TRY(impl_->TakeBlock(block));
   return Block{block, offset};

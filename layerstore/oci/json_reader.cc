@@ -65,16 +65,21 @@ class LimitCheck final : public nlohmann::json_sax<Json> {
   std::string problem_;
 };
 
+// The detail is all that a client is shown, so it says what the document is.
+std::unexpected<Error> Is(const char* what, const std::string& problem) {
+  return Fail(EINVAL, what, std::string(what) + " " + problem);
+}
+
 Result<Json> ParseJson(std::string_view text, std::size_t limit, const char* what) {
   if (text.size() > limit) {
-    return Fail(EINVAL, what, "is larger than " + std::to_string(limit) + " bytes");
+    return Is(what, "is larger than " + std::to_string(limit) + " bytes");
   }
   LimitCheck check;
   if (!Json::sax_parse(text, &check)) {
-    return Fail(EINVAL, what, check.problem().empty() ? "is not JSON" : check.problem());
+    return Is(what, check.problem().empty() ? "is not JSON" : check.problem());
   }
   Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return Fail(EINVAL, what, "is not JSON");
+  if (json.is_discarded()) return Is(what, "is not JSON");
   return json;
 }
 
@@ -82,13 +87,13 @@ Result<Json> ParseJson(std::string_view text, std::size_t limit, const char* wha
 
 Result<Json> ParseJsonObject(std::string_view text, std::size_t limit, const char* what) {
   auto json = ParseJson(text, limit, what);
-  if (json && !json->is_object()) return Fail(EINVAL, what, "is not a JSON object");
+  if (json && !json->is_object()) return Is(what, "is not a JSON object");
   return json;
 }
 
 Result<Json> ParseJsonArray(std::string_view text, std::size_t limit, const char* what) {
   auto json = ParseJson(text, limit, what);
-  if (json && !json->is_array()) return Fail(EINVAL, what, "is not a JSON list");
+  if (json && !json->is_array()) return Is(what, "is not a JSON list");
   return json;
 }
 
@@ -101,7 +106,7 @@ void JsonReader::WrongType(const char* key, const char* wanted) {
 }
 
 Result<> JsonReader::status() {
-  if (problem_) return strata::Fail(EINVAL, what_, *problem_);
+  if (problem_) return strata::Fail(EINVAL, what_, std::string(what_) + ": " + *problem_);
   return {};
 }
 

@@ -68,6 +68,8 @@ class Collector {
            const layerstore::UnpackLimits& limits = {}) {
     archives_.push_back({name, std::move(members), tar, directory, {}, limits});
   }
+  // What a registry's client says of the last one instead.
+  void WhenPulled(const Refusal& pull) { archives_.back().pull = pull; }
   std::vector<HostileArchive> Take() { return std::move(archives_); }
 
  private:
@@ -173,6 +175,7 @@ void AddDigests(Collector& out) {
   out.Add("oci-config-of-other-bytes",
           With(OciIndex(nullptr), File("blobs/sha256/" + Hex(image.config), image.config + " ")),
           {EBADMSG, "expected"});
+  out.WhenPulled({EBADMSG, "longer than"});
   out.Add("oci-manifest-of-other-bytes",
           With(OciIndex(nullptr), File("blobs/sha256/" + Hex(image.manifest), "{}")),
           {EBADMSG, manifest});
@@ -181,6 +184,7 @@ void AddDigests(Collector& out) {
           {EBADMSG, "layer " + layer});
   out.Add("oci-layer-smaller-than-told", OciManifest(Put(size, R"("size":100000)")),
           {EBADMSG, "layer " + layer});
+  out.WhenPulled({ECONNRESET, "the content ended after"});
   out.Add("oci-layer-of-negative-size", OciManifest(Put(size, R"("size":-1)")),
           {EINVAL, "out of range"});
   out.Add("oci-layer-of-2-TiB", OciManifest(Put(size, R"("size":2199023255552)")),
@@ -215,10 +219,11 @@ void AddDocuments(Collector& out) {
           {EINVAL, "'Layers' twice"});
   out.Add("oci-index-without-images", OciIndex(Become(R"({"schemaVersion":2,"manifests":[]})")),
           {EINVAL, "has no images"});
+  out.WhenPulled({ENOENT, "none at all"});
   out.Add("docker-without-images", Docker(Become("[]")), {EINVAL, "has no images"});
   out.Add("docker-fewer-layers", Docker(Put(R"(["layer.tar"])", "[]")),
           {EINVAL, "disagree about the number of layers"});
-  out.Add("docker-no-json", Docker(Become("\x7f\x45LF")), {EINVAL, "is not JSON: manifest.json"});
+  out.Add("docker-no-json", Docker(Become("\x7f\x45LF")), {EINVAL, "manifest.json is not JSON"});
   out.Add("docker-config-no-json", DockerConfig(Become("[1,")), {EINVAL, "image config"});
   out.Add("docker-name-control", Docker(Put("hostile:1", R"(host\u001b[31m:1)")),
           {EINVAL, "\\x1b[31m"});
@@ -306,12 +311,14 @@ void AddBombs(Collector& out) {
   out.Add("member-names", many, {E2BIG, "limit is kept-bytes=5000"}, {}, {.kept_bytes = 5000});
   out.Add("member-bytes", Docker(nullptr), {E2BIG, "limit is total-bytes=100"}, {},
           {.total_bytes = 100});
-  Members links = Without(Docker(nullptr), "layer.tar");
+  // Of its own, for a layer that is in the store is not read.
+  const std::string linked = TarBuilder().AddFile("f", "linked").Finish();
+  Members links = Without(DockerArchive(ImageSpec::Of(linked)), "layer.tar");
   links.push_back(Link("layer.tar", "l0"));
   for (int i = 0; i < 20; ++i) {
     links.push_back(Link("l" + std::to_string(i), "l" + std::to_string(i + 1)));
   }
-  links.push_back(File("l20", Layer()));
+  links.push_back(File("l20", linked));
   out.Add("docker-chain-of-20-links", links, {ELOOP, "layer.tar"}, {});
   // An index cannot hold its own digest, but it can go on for long.
   Members nested = OciIndex(nullptr);
@@ -324,6 +331,7 @@ void AddBombs(Collector& out) {
   }
   out.Add("oci-indexes-nested", With(nested, File("index.json", index)),
           {EINVAL, "nested too deeply"});
+  out.WhenPulled({ENOENT, "none at all"});
 }
 
 }  // namespace
