@@ -235,14 +235,15 @@ void AddDocuments(Collector& out) {
   out.Add("oci-layout-2",
           With(OciIndex(nullptr), File("oci-layout", R"({"imageLayoutVersion":"2.0.0"})")),
           {ENOTSUP, "version '2.0.0'"}, {ENOTSUP, "version '2.0.0'"});
-  // A layer that is to be fetched from elsewhere and is not here: nobody is asked for it.
-  ImageSpec foreign = Spec();
+  // A layer that is to be fetched from elsewhere and is not here: nobody is asked for it. It is no
+  // other case's, for one that is in the store is not read.
+  const std::string elsewhere = TarBuilder().AddFile("f", "elsewhere").Finish();
+  ImageSpec foreign = ImageSpec::Of(elsewhere);
   foreign.layer_type = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
-  foreign.manifest =
-      Put(R"("size":)" + std::to_string(Layer().size()),
-          R"("urls":["http://127.0.0.1:1/layer"],"size":)" + std::to_string(Layer().size()));
-  out.Add("oci-foreign-layer", Without(OciLayout(foreign), "blobs/sha256/" + Hex(Layer())),
-          {ENOENT, "layer " + Digest::Of(Layer()).ToString()});
+  const std::string size = R"("size":)" + std::to_string(elsewhere.size());
+  foreign.manifest = Put(size, R"("urls":["http://127.0.0.1:1/layer"],)" + size);
+  out.Add("oci-foreign-layer", Without(OciLayout(foreign), "blobs/sha256/" + Hex(elsewhere)),
+          {ENOENT, "layer " + Digest::Of(elsewhere).ToString()});
 }
 
 Members Legacy(const std::string& repositories, const std::string& parent_of_a,
