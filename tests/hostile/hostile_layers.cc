@@ -149,7 +149,7 @@ void AddBroken(Collector& out) {
   const std::string zstd = Zstd(tar);
   out.AddBytes("zstd-cut-off", zstd.substr(0, zstd.size() - 3), EBADMSG, "");
   // A frame that wants a window of 1.75 TiB.
-  out.AddBytes("zstd-window", std::string("\x28\xb5\x2f\xfd\x00\xf7\x01\x00\x00rest", 13), EBADMSG,
+  out.AddBytes("zstd-window", std::string("\x28\xb5\x2f\xfd\x00\xf7\x01\x00\x00rest", 13), E2BIG,
                "zstd");
   out.AddBytes("zstd-dictionary", std::string("\x28\xb5\x2f\xfd\x03\x58\x01\x02\x03\x04rest", 14),
                EBADMSG, "zstd");
