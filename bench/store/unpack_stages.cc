@@ -81,7 +81,7 @@ class Layer {
   PipelineStats Unpack(const std::string& blob) {
     Sha256 received;
     UnpackPipeline pipeline(ops_, fs_.get(), Must(DetectCompression(blob)), {}, recipe_.get(),
-                            [&](std::string_view piece) -> Result<> {
+                            nullptr, [&](std::string_view piece) -> Result<> {
                               received.Update(piece);
                               return {};
                             });

@@ -56,12 +56,14 @@ std::string ToString(const PipelineStats& stats) {
 }
 
 UnpackPipeline::UnpackPipeline(FileOps& ops, int root, Compression compression,
-                               const UnpackLimits& limits, UnpackRecorder* recorder, Verify verify)
+                               const UnpackLimits& limits, UnpackRecorder* recorder,
+                               SharedFiles* shared, Verify verify)
     : ops_(ops),
       root_(root),
       compression_(compression),
       limits_(limits),
       recorder_(recorder),
+      shared_(shared),
       verify_(std::move(verify)) {
   Stage& receive = Add("receive", nullptr);
   if (verify_) {
@@ -241,7 +243,7 @@ Result<> UnpackPipeline::UnpackAll(Stage& stage) {
     framing = [this](std::string_view bytes) { return recorder_->Literal(bytes); };
   }
   TarReader reader(next, std::move(framing));
-  Unpacker unpacker(ops_, root_, limits_, recorder_);
+  Unpacker unpacker(ops_, root_, limits_, recorder_, shared_);
   STRATA_TRY_ASSIGN(summary_, unpacker.Run(reader));
   inodes_ = unpacker.TakeInodes();
   // What follows the archive's end belongs to the diffID, too.

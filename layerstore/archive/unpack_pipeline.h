@@ -26,6 +26,7 @@
 #include "base/mutex.h"
 #include "layerstore/archive/byte_channel.h"
 #include "layerstore/archive/compression.h"
+#include "layerstore/archive/shared_files.h"
 #include "layerstore/archive/unpack_options.h"
 #include "layerstore/archive/unpack_recorder.h"
 #include "layerstore/archive/unpacker.h"
@@ -60,11 +61,11 @@ class UnpackPipeline {
   // Is given all the bytes that arrive, in the verify stage's thread.
   using Verify = std::function<Result<>(std::string_view)>;
 
-  // `root`, borrowed for the pipeline's life, is the empty directory to fill. So is `recorder`,
-  // which may be null; it is called by the unpacking thread. Without `verify` there is no such
-  // stage.
+  // `root`, borrowed for the pipeline's life, is the empty directory to fill. So are `recorder` and
+  // `shared`, which may be null; they are called by the unpacking thread. Without `verify` there is
+  // no such stage.
   UnpackPipeline(FileOps& ops, int root, Compression compression, const UnpackLimits& limits,
-                 UnpackRecorder* recorder, Verify verify = nullptr);
+                 UnpackRecorder* recorder, SharedFiles* shared, Verify verify = nullptr);
   ~UnpackPipeline();
   UnpackPipeline(const UnpackPipeline&) = delete;
   UnpackPipeline& operator=(const UnpackPipeline&) = delete;
@@ -108,6 +109,7 @@ class UnpackPipeline {
   const Compression compression_;
   const UnpackLimits limits_;
   UnpackRecorder* const recorder_;
+  SharedFiles* const shared_;
   const Verify verify_;
   Chunk pending_{kChunkBytes};  // Write() collects small pieces here
   ByteChannel to_verify_{kQueuedChunks};

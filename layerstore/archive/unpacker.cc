@@ -5,7 +5,6 @@
 
 #include <charconv>
 #include <limits>
-#include <span>
 #include <utility>
 
 #include "base/logging.h"
@@ -38,6 +37,7 @@ mode_t ReadUmask() {
   const auto parsed = std::from_chars(begin, status->data() + status->size(), mask, 8);
   return parsed.ec == std::errc() ? mask : kAll;
 }
+constexpr std::uint64_t kDirectoryRoom = 4096;  // of one with few names
 
 constexpr std::size_t kPendingBytes = std::size_t{4} << 20U;  // of pending directories
 
@@ -47,11 +47,13 @@ std::array<struct timespec, 2> Unpacker::TimesOf(const TarEntry& entry) {
   return {entry.atime.value_or(entry.mtime), entry.mtime};
 }
 
-Unpacker::Unpacker(FileOps& ops, int root, const UnpackLimits& limits, UnpackRecorder* recorder)
+Unpacker::Unpacker(FileOps& ops, int root, const UnpackLimits& limits, UnpackRecorder* recorder,
+                   SharedFiles* shared)
     : ops_(ops),
       root_(root),
       limits_(limits),
       recorder_(recorder),
+      shared_(shared),
       privileged_(::geteuid() == 0),
       own_group_(::getegid()),
       umask_(ReadUmask()),
@@ -191,45 +193,6 @@ Result<> Unpacker::MakeFresh(const Place& place, const std::function<Result<>()>
   return make();
 }
 
-Result<> Unpacker::MakeFile(TarReader& reader, const Place& place) {
-  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
-  constexpr mode_t kPrivate = 0600;
-  const TarEntry& entry = reader.entry();
-  const mode_t mode = entry.mode & kPermissionBits;
-  // Set-id bits come after the owner.
-  const bool has_mode_at_once = (mode & (umask_ | ~mode_t{0777})) == 0;
-  UniqueFd fd;
-  STRATA_TRY(MakeFresh(place, [&]() -> Result<> {
-    STRATA_TRY_ASSIGN(
-        fd, ops_.Open(place.parent, place.name, kFlags, has_mode_at_once ? mode : kPrivate));
-    return {};
-  }));
-  std::int64_t end = 0;
-  for (;;) {
-    STRATA_TRY_ASSIGN(const auto block, reader.ReadBlock());
-    if (!block) break;
-    if (block->offset < 0 || block->offset > entry.size ||
-        block->data.size() > static_cast<std::uint64_t>(entry.size - block->offset)) {
-      return Fail(EBADMSG, "unpack", "content is longer than the entry says");
-    }
-    if (block->offset < end) return Fail(EBADMSG, "unpack", "parts of the content overlap");
-    STRATA_TRY(WriteAllAt(ops_, fd.get(), std::as_bytes(std::span(block->data)), block->offset));
-    if (recorder_ != nullptr) {
-      STRATA_TRY(recorder_->Content(place.path, entry.size, block->offset, block->data));
-    }
-    end = block->offset + static_cast<std::int64_t>(block->data.size());
-  }
-  if (end < entry.size) STRATA_TRY(ops_.Truncate(fd.get(), entry.size));  // a hole at the end
-
-  // The order matters: chown clears set-id bits and capabilities, everything changes times.
-  if (privileged_ && !IsMadeWithOwner(entry)) {
-    STRATA_TRY(ops_.Chown(fd.get(), static_cast<uid_t>(entry.uid), static_cast<gid_t>(entry.gid)));
-  }
-  if (!has_mode_at_once) STRATA_TRY(ops_.Chmod(fd.get(), mode));
-  STRATA_TRY(SetXattrs(entry, fd.get()));
-  return ops_.Utimes(fd.get(), TimesOf(entry).data());
-}
-
 Result<> Unpacker::MakeDirectory(const TarEntry& entry, const Place& place, bool hides_lower) {
   constexpr mode_t kPrivate = 0700;
   STRATA_TRY_ASSIGN(const bool had_whiteout_file, ClearWhiteoutFile(place));
@@ -248,6 +211,7 @@ Result<> Unpacker::MakeDirectory(const TarEntry& entry, const Place& place, bool
     }
   }
   STRATA_TRY(std::move(made));
+  if (!existed) summary_.room += kDirectoryRoom;
   STRATA_TRY(SetOwner(entry, place));
   STRATA_TRY(ops_.ChmodAt(place.parent, place.name, InitialMode(entry)));
   mode_t mode = entry.mode & kPermissionBits;
@@ -317,6 +281,7 @@ Result<> Unpacker::MakeMissingDirectory(int parent, const std::string& name,
     STRATA_TRY_ASSIGN(hidden, ClearWhiteoutFile(place));
   }
   STRATA_TRY(ops_.MakeDir(parent, name.c_str(), kImpliedDirectoryMode));
+  summary_.room += kDirectoryRoom;
   // Whatever the umask, and a set-group-id bit of the parent.
   if (privileged_) STRATA_TRY(ops_.ChownAt(parent, name.c_str(), 0, 0, AT_SYMLINK_NOFOLLOW));
   STRATA_TRY(ops_.ChmodAt(parent, name.c_str(), kImpliedDirectoryMode));

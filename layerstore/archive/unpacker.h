@@ -4,10 +4,13 @@
 #include <sys/stat.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
 #include "base/file_ops.h"
@@ -17,16 +20,20 @@
 #include "layerstore/archive/entry_path.h"
 #include "layerstore/archive/inode_set.h"
 #include "layerstore/archive/pending_directories.h"
+#include "layerstore/archive/shared_files.h"
 #include "layerstore/archive/tar_reader.h"
 #include "layerstore/archive/unpack_options.h"
 #include "layerstore/archive/unpack_recorder.h"
 
 namespace strata::layerstore {
 
+class FileBlocks;
+
 struct UnpackSummary {
   std::uint64_t entries = 0;
   std::uint64_t size = 0;             // bytes of file content, holes included
   std::uint64_t skipped_devices = 0;  // that this process may not make
+  std::uint64_t room = 0;             // of files and directories, in whole blocks (RoomOf)
 };
 
 // Trusts nothing in the archive: every path stays beneath the root and never goes through a
@@ -46,8 +53,10 @@ struct UnpackSummary {
 class Unpacker {
  public:
   // `root`, borrowed, is a descriptor (not O_PATH) of an empty directory. `recorder`, which may be
-  // null, is told of contents; the literal bytes are the reader's to tell.
-  Unpacker(FileOps& ops, int root, const UnpackLimits& limits, UnpackRecorder* recorder = nullptr);
+  // null, is told of contents; the literal bytes are the reader's to tell. `shared`, which may be
+  // null, is asked for files that are stored already.
+  Unpacker(FileOps& ops, int root, const UnpackLimits& limits, UnpackRecorder* recorder = nullptr,
+           SharedFiles* shared = nullptr);
 
   // Reads the archive to its end.
   Result<UnpackSummary> Run(TarReader& reader);
@@ -80,6 +89,18 @@ class Unpacker {
   Result<bool> ClearWhiteoutFile(const Place& place);
 
   Result<> MakeFile(TarReader& reader, const Place& place);
+  Result<bool> FindStored(const TarEntry& entry, FileBlocks& blocks, UniqueFd& stored);
+  // Drops it if it is another file after all, or can have no more links.
+  Result<> LinkStored(const Place& place, UniqueFd& stored);
+  Result<bool> IsNext(const std::optional<TarReader::Block>& block, std::int64_t compared,
+                      const TarEntry& entry, int stored);
+  Result<bool> HasBytes(int file, std::string_view data, std::int64_t offset);
+  Result<UniqueFd> WriteInstead(const TarEntry& entry, const Place& place, UniqueFd stored,
+                                std::int64_t length);
+  // Whether open(2) can give a new file the entry's mode.
+  bool IsMadeWithMode(const TarEntry& entry) const;
+  Result<UniqueFd> MakeEmptyFile(const TarEntry& entry, const Place& place);
+  Result<> FinishFile(const TarEntry& entry, int fd);
   // Opaque if something else was in its place, or if `hides_lower`.
   Result<> MakeDirectory(const TarEntry& entry, const Place& place, bool hides_lower);
   Result<> MakeSymlink(const TarEntry& entry, const Place& place);
@@ -132,6 +153,7 @@ class Unpacker {
   const int root_;
   const UnpackLimits limits_;
   UnpackRecorder* const recorder_;
+  SharedFiles* const shared_;
   const bool privileged_;
   const gid_t own_group_;
   const mode_t umask_;
@@ -148,6 +170,8 @@ class Unpacker {
   bool whiteouts_as_files_ = false;
   bool user_opaque_ = false;
   UnpackedInodes inodes_;
+  std::string start_;                // of the content of a file that may be stored already
+  std::vector<std::byte> compared_;  // what such a file has
   UnpackSummary summary_;
 };
 

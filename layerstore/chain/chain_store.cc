@@ -94,11 +94,14 @@ Result<ChainStore::IndexRef> ChainStore::OpenOrMakeLayer(const Digest& diff_id) 
   auto index = OpenLayer(diff_id);
   if (index) return index;
   TellWhy("layer", diff_id, index.error());
-  const std::string fs_name = diff_id.Hex() + "/fs";
-  STRATA_TRY_ASSIGN(const UniqueFd fs, root_.ops().Open(root_.layers(), fs_name.c_str(),
-                                                        O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+  FileOps& ops = root_.ops();
+  STRATA_TRY_ASSIGN(const UniqueFd layer, ops.Open(root_.layers(), diff_id.Hex().c_str(), kFlags));
+  STRATA_TRY_ASSIGN(const UniqueFd fs, ops.Open(layer.get(), "fs", kFlags));
+  ScanHints hints;
+  STRATA_TRY_ASSIGN(hints.will_share, SharesFiles(ops, layer.get()));
   STRATA_TRY(Publish(root_.layers(), diff_id.Hex(), [&](const IndexFile& to) {
-    return ScanLayer(root_.ops(), fs.get(), "fs", HasUserMarks(diff_id), to);
+    return ScanLayer(ops, fs.get(), "fs", HasUserMarks(diff_id), to, hints);
   }));
   return OpenLayer(diff_id);
 }

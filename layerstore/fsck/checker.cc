@@ -102,6 +102,7 @@ class StoreCheck {
     STRATA_TRY(CheckLayers());
     STRATA_TRY(CheckBlobs());
     STRATA_TRY(CheckChains());
+    STRATA_TRY(CheckObjects());
     STRATA_TRY(CheckQuarantine());
     return summary_;
   }
@@ -315,6 +316,20 @@ class StoreCheck {
       Find(FindingKind::kBadIndex, "chains/sha256/" + name, whole.error().ToString());
     }
     return {};
+  }
+
+  // Their contents are those of the layers that have them.
+  Result<> CheckObjects() {
+    if (root_.objects() == nullptr || options_.depth == Depth::kQuick) return {};
+    return root_.objects()->ForEach(
+        [&](const std::string& path, const struct stat& st) -> Result<> {
+          if (!ObjectKey::FromPath(path) || !S_ISREG(st.st_mode)) {
+            Find(FindingKind::kStray, "objects/" + path, "it is not the store's");
+          } else if (!ObjectDirectory::InUse(st)) {
+            Find(FindingKind::kGarbage, "objects/" + path, "no layer has it");
+          }
+          return {};
+        });
   }
 
   Result<> CheckQuarantine() {

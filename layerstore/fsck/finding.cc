@@ -26,6 +26,8 @@ std::string_view FindingName(FindingKind kind) {
       return "blob-digest";
     case FindingKind::kBadRecipe:
       return "bad-recipe";
+    case FindingKind::kBadObjectList:
+      return "bad-object-list";
     case FindingKind::kBadIndex:
       return "bad-index";
     case FindingKind::kMissingEntry:

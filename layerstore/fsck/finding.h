@@ -25,9 +25,10 @@ enum class FindingKind : std::uint8_t {
   kBlobDigest,
   // Of a layer.
   kBadRecipe,
-  kBadIndex,      // of a layer or a chain
-  kMissingEntry,  // the tar has it, the directory has not
-  kExtraEntry,    // the reverse
+  kBadObjectList,  // which of its files are objects is not known
+  kBadIndex,       // of a layer or a chain
+  kMissingEntry,   // the tar has it, the directory has not
+  kExtraEntry,     // the reverse
   kWrongType,
   kWrongMode,
   kWrongOwner,

@@ -23,6 +23,7 @@
 #include "layerstore/archive/xattr_policy.h"
 #include "layerstore/fsck/expected_names.h"
 #include "layerstore/index/marks.h"
+#include "layerstore/objects/object_list.h"
 #include "layerstore/recipe/layer_tar.h"
 #include "layerstore/recipe/recipe_reader.h"
 
@@ -34,7 +35,8 @@ constexpr mode_t kGroupBits = 070;
 // What every filesystem keeps as it is; beyond, some clamp.
 constexpr std::int64_t kTimeMin = -(std::int64_t{1} << 31U);
 constexpr std::int64_t kTimeMax = (std::int64_t{1} << 31U) * 7;
-constexpr std::array<std::string_view, 4> kOfALayer = {"fs", "index", "recipe", "replaced"};
+constexpr std::array<std::string_view, 5> kOfALayer = {"fs", "index", "objects", "recipe",
+                                                       "replaced"};
 
 std::string Octal(mode_t mode) {
   std::array<char, 16> digits{};
@@ -123,6 +125,11 @@ class LayerCheck {
     }
     fs_ = std::move(*fs);
     tree_.emplace(ops_, fs_.get());
+    auto objects = ForEachObject(ops_, dir_, [](const ObjectKey&) -> Result<> { return {}; });
+    if (!objects) {
+      if (IsOurs(objects.error().code())) return objects;
+      Find(FindingKind::kBadObjectList, "", objects.error().ToString());
+    }
 
     auto recipe = RecipeReader::Open(ops_, dir_);
     if (!recipe) {

@@ -29,6 +29,7 @@ class StoreRepair {
     for (const auto& [diff_id, kinds] : DamagedLayers(findings))
       STRATA_TRY(MendLayer(diff_id, kinds));
     for (const Finding& finding : findings) STRATA_TRY(Mend(finding));
+    if (!findings.empty()) STRATA_TRY(root_.SweepObjects());
     return std::move(steps_);
   }
 

@@ -96,7 +96,7 @@ class Scan {
   struct Link {
     ino_t ino;
     MetadataIndex::Number number;
-    std::uint32_t links;
+    std::uint32_t links;  // 0: it may get names elsewhere any time
   };
   struct Child {
     std::uint32_t name;  // in the level's names
@@ -177,11 +177,12 @@ class Scan {
   void Identify(Entry& entry, MetadataIndex::Number number) {
     struct stat& st = entry.attr;
     if (S_ISDIR(st.st_mode) || entry.whiteout) return;
+    const bool may_share = hints_.will_share && S_ISREG(st.st_mode) && st.st_size > 0;
     if (st.st_nlink > 1 && (!hints_.is_link_group || hints_.is_link_group(st.st_ino))) {
-      links_.push_back({st.st_ino, number, static_cast<std::uint32_t>(st.st_nlink)});
+      links_.push_back(
+          {st.st_ino, number, may_share ? 0U : static_cast<std::uint32_t>(st.st_nlink)});
       return;
     }
-    const bool may_share = hints_.will_share && S_ISREG(st.st_mode) && st.st_size > 0;
     if (st.st_nlink > 1 || may_share) entry.identity = number;
     st.st_nlink = 1;
   }

@@ -43,7 +43,14 @@ Result<> LayerSinkImpl::MakeStaging() {
   STRATA_TRY_ASSIGN(fs_, ops.Open(dir_.get(), "fs", kFlags));
   STRATA_TRY(ops.Chmod(fs_.get(), kRootMode));  // whatever the umask
   STRATA_TRY_ASSIGN(recipe_, RecipeWriter::Create(ops, dir_.get(), ingest_.limits));
+  objects_ = std::make_unique<LayerObjects>(ops, *root_.objects(), dir_.get());
   return {};
+}
+
+LayerSinkImpl::~LayerSinkImpl() {
+  pipeline_.reset();
+  if (published_ || !objects_) return;
+  Ignore(objects_->Finish(), "objects that no list names are found at the next start");
 }
 
 Result<> LayerSinkImpl::Write(std::string_view data) {
@@ -63,7 +70,7 @@ Result<> LayerSinkImpl::Start() {
     STRATA_TRY_ASSIGN(blob_writer_, blobs_.Begin(lease_));
   }
   pipeline_ = std::make_unique<UnpackPipeline>(root_.ops(), fs_.get(), compression_, ingest_.limits,
-                                               recipe_.get(), Keeper());
+                                               recipe_.get(), objects_.get(), Keeper());
   return pipeline_->Write(std::exchange(start_, {}));
 }
 
@@ -111,6 +118,19 @@ Result<> LayerSinkImpl::WriteIndex(const UnpackedInodes& inodes) {
   return {};
 }
 
+Result<LayerRoom> LayerSinkImpl::Measure(const UnpackSummary& summary) const {
+  LayerRoom room;
+  room.found = objects_->found_room();
+  room.objects = room.found + objects_->offered_room();
+  room.own = summary.room - room.objects;
+  for (const char* file : {"recipe", "objects", "index"}) {
+    const auto st = root_.ops().StatAt(dir_.get(), file);
+    if (st) room.own += RoomOf(static_cast<std::uint64_t>(st->st_size));
+    if (!st && st.error().code() != ENOENT) return Fail(st.error().code(), "measure layer", file);
+  }
+  return room;
+}
+
 Result<LayerInfo> LayerSinkImpl::Commit() {
   if (!pipeline_) STRATA_TRY(Start());
   auto unpacked = pipeline_->Finish();
@@ -143,8 +163,12 @@ Result<LayerInfo> LayerSinkImpl::Commit() {
     if (found.error().code() != ENOENT) {
       return Fail(found.error().code(), "find layer", std::string(found.error().detail()));
     }
+    STRATA_TRY(objects_->Finish());
+    if (recipe_->has_replaced()) STRATA_TRY(objects_->DropUnused());
     STRATA_TRY(WriteIndex(unpacked->inodes));
+    STRATA_TRY_ASSIGN(info.room, Measure(unpacked->summary));
     STRATA_TRY(layers_.Publish(staged_, info));
+    published_ = true;
     info.user_marks = UserMarks();
   } else {
     STRATA_TRY(layers_.AdoptRecipe(dir_.get(), diff_id));

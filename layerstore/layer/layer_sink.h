@@ -11,6 +11,7 @@
 #include "layerstore/archive/compression.h"
 #include "layerstore/archive/unpack_pipeline.h"
 #include "layerstore/blob/blob_store.h"
+#include "layerstore/layer/layer_objects.h"
 #include "layerstore/layer/layer_store.h"
 #include "layerstore/recipe/recipe_writer.h"
 #include "layerstore/staging/store_root.h"
@@ -23,6 +24,7 @@ class LayerSinkImpl final : public LayerSink {
                                                    BlobStore& blobs, LayerIngest ingest,
                                                    Lease& lease, std::optional<LayerLock> lock);
 
+  ~LayerSinkImpl() override;
   Result<> Write(std::string_view data) override;
   Result<LayerInfo> Commit() override;
   const LayerBlob& blob() const override { return blob_; }
@@ -45,6 +47,8 @@ class LayerSinkImpl final : public LayerSink {
   Result<> VerifyReceived(const Digest& digest);
   Result<> KeepBlob();
   Result<> WriteIndex(const UnpackedInodes& inodes);
+  // What the layer takes, now that all of it is written.
+  Result<LayerRoom> Measure(const UnpackSummary& summary) const;
   std::string MediaType() const;
 
   LayerStore& layers_;
@@ -54,7 +58,7 @@ class LayerSinkImpl final : public LayerSink {
   Lease& lease_;
   std::optional<LayerLock> lock_;
 
-  StagedName staged_;  // a directory with "fs" and "recipe" in it
+  StagedName staged_;  // a directory with "fs", "recipe" and "objects" in it
   UniqueFd dir_;
   UniqueFd fs_;
   std::string start_;  // the first bytes, until there are enough to tell the compression
@@ -64,8 +68,10 @@ class LayerSinkImpl final : public LayerSink {
   Sha256 received_hash_;                     // of a compressed blob that is not kept
   std::unique_ptr<BlobWriter> blob_writer_;  // null if the blob is not kept
   std::unique_ptr<RecipeWriter> recipe_;
+  std::unique_ptr<LayerObjects> objects_;
   std::unique_ptr<UnpackPipeline> pipeline_;
   LayerBlob blob_;
+  bool published_ = false;
 };
 
 }  // namespace strata::layerstore

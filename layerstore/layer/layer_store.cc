@@ -9,6 +9,7 @@
 #include "layerstore/blob/blob_store.h"
 #include "layerstore/layer/layer_sink.h"
 #include "layerstore/meta/database.h"
+#include "layerstore/meta/object_room.h"
 #include "layerstore/recipe/recipe_reader.h"
 #include "layerstore/staging/store_root.h"
 
@@ -210,14 +211,24 @@ Result<> LayerStore::Record(const LayerInfo& info, const LayerBlob& blob) {
   return database_->Write([&](Connection& connection) -> Result<> {
     STRATA_TRY_ASSIGN(
         Statement layer,
-        connection.Prepare("INSERT INTO layers (diff_id, size, entries, added, user_marks) "
-                           "VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (diff_id) DO UPDATE SET "
-                           "size=?2, entries=?3, user_marks=COALESCE(?5, user_marks)"));
+        connection.Prepare(
+            "INSERT INTO layers (diff_id, size, entries, added, user_marks, disk, objects, shared) "
+            "VALUES (?1, ?2, ?3, ?4, ?5, ?6, IFNULL(?7, 0), IFNULL(?8, 0)) "
+            "ON CONFLICT (diff_id) DO UPDATE SET size=?2, entries=?3, "
+            "user_marks=COALESCE(?5, user_marks), disk=COALESCE(?6, disk), "
+            "objects=COALESCE(?7, objects), shared=COALESCE(?8, shared)"));
     layer.Bind(1, info.diff_id.ToString())
         .Bind(2, static_cast<std::int64_t>(info.size))
         .Bind(3, static_cast<std::int64_t>(info.entries))
         .Bind(4, std::int64_t{std::time(nullptr)});
     if (info.user_marks) layer.Bind(5, std::int64_t{*info.user_marks});
+    if (info.room) {
+      layer.Bind(6, static_cast<std::int64_t>(info.room->own))
+          .Bind(7, static_cast<std::int64_t>(info.room->objects))
+          .Bind(8, static_cast<std::int64_t>(info.room->found));
+      STRATA_TRY(ChangeObjectRoom(
+          connection, static_cast<std::int64_t>(info.room->objects - info.room->found)));
+    }
     STRATA_TRY(layer.Run());
     return InsertBlob(connection, blob);
   });

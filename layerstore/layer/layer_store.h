@@ -21,6 +21,13 @@ class Database;
 class StagedName;
 class StoreRoot;
 
+// What a layer takes on the disk, in whole blocks of 4 KiB.
+struct LayerRoom {
+  std::uint64_t own = 0;      // what only it has: directories, its index, files nobody may share
+  std::uint64_t objects = 0;  // its files that are objects, which other layers may have, too
+  std::uint64_t found = 0;    // those of them that were there before it came
+};
+
 // A layer in the store.
 struct LayerInfo {
   Digest diff_id;
@@ -30,6 +37,8 @@ struct LayerInfo {
   // Its marks are user.overlay.* instead of trusted.overlay.*; not known of those that were there
   // before this was recorded.
   std::optional<bool> user_marks;
+  // Not known of those that were there before it was recorded.
+  std::optional<LayerRoom> room = {};
 };
 
 // A form of a layer, as a registry knows it. The plain tar is one, too: its digest is the diffID.

@@ -119,7 +119,7 @@ class LiveBytes {
     STRATA_TRY_ASSIGN(
         Statement layers,
         connection.Prepare(
-            "SELECT diff_id, coalesce(disk, size) + (SELECT coalesce(sum(size), 0) "
+            "SELECT diff_id, coalesce(disk + objects, size) + (SELECT coalesce(sum(size), 0) "
             "FROM layer_blobs WHERE layer_blobs.diff_id=layers.diff_id AND kept IS NOT 0), "
             "(SELECT count(*) FROM image_layers WHERE "
             "image_layers.diff_id=layers.diff_id) + "

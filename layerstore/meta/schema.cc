@@ -89,8 +89,8 @@ CREATE TABLE lease_pins (
 ) WITHOUT ROWID;
 )sql"},
                                Migration{R"sql(
-ALTER TABLE layers ADD COLUMN tar_size INTEGER;
 ALTER TABLE layers ADD COLUMN disk INTEGER;
+ALTER TABLE layers ADD COLUMN objects INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE layers ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE layers ADD COLUMN user_marks INTEGER;
 ALTER TABLE layers ADD COLUMN verified INTEGER NOT NULL DEFAULT 0;

@@ -36,6 +36,8 @@ class RecipeWriter final : public UnpackRecorder {
 
   // After the archive's last byte. Before it, the file is no recipe.
   Result<> Finish(const Digest& diff_id);
+  // Contents of the archive that are no files of the layer were kept.
+  bool has_replaced() const { return replaced_bytes_ > 0; }
 
  private:
   struct Extent {

@@ -15,6 +15,7 @@
 #include "base/path.h"
 #include "base/remove_tree.h"
 #include "base/try.h"
+#include "layerstore/objects/object_list.h"
 
 namespace strata::layerstore {
 namespace {
@@ -101,7 +102,7 @@ Result<std::unique_ptr<StoreRoot>> StoreRoot::Open(const std::string& path, cons
     return std::unexpected(std::move(opened).error().WithContext("store " + root->path_));
   }
   if (!read_only) {
-    if (options.delete_in_background) root->emptier_.emplace(ops, root->trash_.get());
+    if (options.delete_in_background) root->emptier_.emplace();
     STRATA_TRY(root->TakeStaging());
     STRATA_TRY(root->CleanUp());
   }
@@ -133,6 +134,10 @@ Result<> StoreRoot::OpenDirectories(bool read_only) {
     chains = open(above.get(), "sha256", chains_);
   }
   if (!chains && !(read_only && chains.error().code() == ENOENT)) return chains;
+  UniqueFd objects;
+  auto has_objects = open(root_.get(), "objects", objects);
+  if (!has_objects && !(read_only && has_objects.error().code() == ENOENT)) return has_objects;
+  if (has_objects) objects_.emplace(ops_, std::move(objects));
   if (read_only) return {};  // what is being made or deleted is not for it
   STRATA_TRY(open(root_.get(), "tmp", tmp_));
   STRATA_TRY(open(root_.get(), "trash", trash_));
@@ -180,7 +185,7 @@ StoreRoot::~StoreRoot() {
   if (!trashed) {
     Ignore(std::unexpected(std::move(trashed).error()), kWhyIgnored);
   } else if (!trashed->empty()) {
-    Ignore(RemoveTree(ops_, trash_.get(), trashed->c_str()), kWhyIgnored);
+    Ignore(RemoveTrash(*trashed), kWhyIgnored);
   }
 }
 
@@ -242,10 +247,49 @@ Result<std::string> StoreRoot::MoveToTrash(int dir, const std::string& name) {
 
 Result<> StoreRoot::EmptyTrash(const std::string& name) {
   if (emptier_) {
-    emptier_->Add(name);
+    emptier_->Add([this, name] { return RemoveTrash(name); });
     return {};
   }
+  return RemoveTrash(name);
+}
+
+// The list of objects goes last: whoever goes on with this after a crash needs it.
+Result<> StoreRoot::RemoveTrash(const std::string& name) {
+  const auto list = ops_.StatAt(trash_.get(), (name + '/' + ObjectListWriter::kFileName).c_str());
+  if (list) {
+    for (const char* part : {"fs", "replaced"}) {
+      auto removed = RemoveTree(ops_, trash_.get(), (name + '/' + part).c_str());
+      if (!removed) return removed;
+    }
+    if (auto dropped = DropObjectsOf(name); !dropped) {
+      if (dropped.error().code() != EBADMSG) return dropped;
+      log::Warn("store: objects of a deleted layer may be left",
+                {{"error", dropped.error().ToString()}});
+    }
+  }
   return RemoveTree(ops_, trash_.get(), name.c_str());
+}
+
+Result<> StoreRoot::DropObjectsOf(const std::string& trashed) {
+  STRATA_TRY_ASSIGN(const UniqueFd dir, ops_.Open(trash_.get(), trashed.c_str(), kDirectory));
+  return ForEachObject(ops_, dir.get(), [&](const ObjectKey& key) -> Result<> {
+    STRATA_TRY_ASSIGN(const std::uint64_t freed, objects_->Drop(key));
+    MutexLock lock(mu_);
+    object_room_.freed += freed;
+    return {};
+  });
+}
+
+Result<> StoreRoot::SweepObjects() {
+  STRATA_TRY_ASSIGN(const std::uint64_t room, objects_->Sweep());
+  MutexLock lock(mu_);
+  object_room_ = {0, room};
+  return {};
+}
+
+StoreRoot::ObjectRoom StoreRoot::TakeObjectRoom() {
+  MutexLock lock(mu_);
+  return std::exchange(object_room_, {});
 }
 
 void StoreRoot::WaitForTrash() {
@@ -292,33 +336,43 @@ Result<LayerLock> StoreRoot::LockLayer(const Digest& diff_id) {
   }
 }
 
-Result<> StoreRoot::CleanUpEntry(const std::string& name) {
+Result<bool> StoreRoot::CleanUpEntry(const std::string& name) {
   auto fd = ops_.Open(tmp_.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   if (!fd) {
     // Gone meanwhile; or a kind of file we never make, which nobody can hold locked.
-    if (fd.error().code() == ENOENT) return {};
-    return Discard(tmp_.get(), name);
+    if (fd.error().code() == ENOENT) return false;
+    STRATA_TRY(Discard(tmp_.get(), name));
+    return true;
   }
   auto lock = FileLock::TryAcquire(std::move(*fd));
   if (!lock) {
-    if (lock.error().code() == EWOULDBLOCK) return {};
+    if (lock.error().code() == EWOULDBLOCK) return false;
     return std::unexpected(std::move(lock).error());
   }
   // The lock may be on something that has been renamed away since.
   STRATA_TRY_ASSIGN(const bool current, SameObject(ops_, lock->fd(), tmp_.get(), name));
-  if (!current) return {};
-  return Discard(tmp_.get(), name);
+  if (!current) return false;
+  STRATA_TRY(Discard(tmp_.get(), name));
+  return true;
 }
 
-Result<> StoreRoot::CleanUp() {
+Result<bool> StoreRoot::CleanUpStaging() {
+  bool found = false;
   STRATA_TRY_ASSIGN(const auto staged, NamesOf(tmp_.get()));
   for (const std::string& name : staged) {
     if (name == owner_) continue;
-    if (auto cleaned = CleanUpEntry(name); !cleaned) {
+    auto cleaned = CleanUpEntry(name);
+    if (!cleaned) {
       log::Warn("store: left-over staging could not be removed",
                 {{"name", name}, {"error", cleaned.error().ToString()}});
     }
+    found = found || cleaned.value_or(true);
   }
+  return found;
+}
+
+Result<> StoreRoot::CleanUp() {
+  STRATA_TRY_ASSIGN(const bool crashed, CleanUpStaging());
   STRATA_TRY_ASSIGN(const auto trashed, NamesOf(trash_.get()));
   for (const std::string& name : trashed) {
     if (auto removed = EmptyTrash(name); !removed) {
@@ -326,7 +380,9 @@ Result<> StoreRoot::CleanUp() {
                 {{"name", name}, {"error", removed.error().ToString()}});
     }
   }
-  return {};
+  // No list names the objects of files that were being unpacked.
+  if (crashed && emptier_) emptier_->Add([this] { return SweepObjects(); });
+  return crashed && !emptier_ ? SweepObjects() : Result<>();
 }
 
 }  // namespace strata::layerstore

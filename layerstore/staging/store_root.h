@@ -14,7 +14,9 @@
 #include "base/error.h"
 #include "base/file_lock.h"
 #include "base/file_ops.h"
+#include "base/mutex.h"
 #include "base/unique_fd.h"
+#include "layerstore/objects/object_directory.h"
 #include "layerstore/staging/trash_emptier.h"
 
 namespace strata::layerstore {
@@ -58,6 +60,7 @@ class LayerLock {
 //   tmp/<owner>/     staging of one process, flock(2)ed while it lives
 //   tmp/lock-<hex>   one flight per layer
 //   trash/           renamed here, deleted later
+//   objects/         files that layers have in common
 //   quarantine/      what a repair put aside; made when it is needed
 class StoreRoot {
  public:
@@ -80,6 +83,18 @@ class StoreRoot {
   int layers() const { return layers_.get(); }  // layers/sha256
   // chains/sha256; -1 for a read-only store that has none.
   int chains() const { return chains_.get(); }
+  // Null for a read-only store that has none.
+  ObjectDirectory* objects() { return objects_ ? &*objects_ : nullptr; }
+  // What became of their room (RoomOf) since the last call. `counted` is how much there was when
+  // all were looked at, as after a crash, and `freed` what was freed since then.
+  struct ObjectRoom {
+    std::uint64_t freed = 0;
+    std::optional<std::uint64_t> counted;
+  };
+  ObjectRoom TakeObjectRoom();
+  // Removes all that no layer has, and counts the rest.
+  Result<> SweepObjects();
+
   // The staging directory; EROFS for a read-only store.
   Result<int> staging() const;
   // Its name in tmp/: who holds a lease. Empty if read-only.
@@ -123,7 +138,12 @@ class StoreRoot {
   Result<> OpenDirectories(bool read_only);
   Result<> TakeStaging();
   Result<> CleanUp();
-  Result<> CleanUpEntry(const std::string& name);
+  // Whether something was left over.
+  Result<bool> CleanUpStaging();
+  Result<bool> CleanUpEntry(const std::string& name);
+  // Deletes it, and the objects that then no layer has.
+  Result<> RemoveTrash(const std::string& name);
+  Result<> DropObjectsOf(const std::string& trashed);
   std::string UniqueName(const char* prefix);
 
   const std::string path_;
@@ -137,6 +157,9 @@ class StoreRoot {
   std::string owner_;
   std::optional<FileLock> staging_;
   std::atomic<std::uint64_t> next_ = 0;
+  std::optional<ObjectDirectory> objects_;
+  Mutex mu_;  // rank: leaf
+  ObjectRoom object_room_ STRATA_GUARDED_BY(mu_);
   std::optional<TrashEmptier> emptier_;  // if in the background
 };
 

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "base/logging.h"
-#include "base/remove_tree.h"
 
 namespace strata::layerstore {
 namespace {
@@ -31,34 +30,33 @@ TrashEmptier::~TrashEmptier() {
   if (thread.joinable()) thread.join();
 }
 
-void TrashEmptier::Add(std::string name) {
+void TrashEmptier::Add(Work work) {
   MutexLock lock(mu_);
-  names_.push_back(std::move(name));
+  works_.push_back(std::move(work));
   if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
   changed_.NotifyAll();
 }
 
 void TrashEmptier::Wait() {
   MutexLock lock(mu_);
-  changed_.Wait(mu_, [&]() STRATA_REQUIRES(mu_) { return names_.empty(); });
+  changed_.Wait(mu_, [&]() STRATA_REQUIRES(mu_) { return works_.empty(); });
 }
 
 void TrashEmptier::Run() {
   YieldTheDisk();
   for (;;) {
-    std::string name;
+    Work work;
     {
       MutexLock lock(mu_);
-      changed_.Wait(mu_, [&]() STRATA_REQUIRES(mu_) { return stop_ || !names_.empty(); });
+      changed_.Wait(mu_, [&]() STRATA_REQUIRES(mu_) { return stop_ || !works_.empty(); });
       if (stop_) return;
-      name = names_.front();
+      work = works_.front();
     }
-    if (auto removed = RemoveTree(ops_, trash_, name.c_str()); !removed) {
-      log::Warn("store: trash could not be removed",
-                {{"name", name}, {"error", removed.error().ToString()}});
+    if (auto done = work(); !done) {
+      log::Warn("store: trash could not be removed", {{"error", done.error().ToString()}});
     }
     MutexLock lock(mu_);
-    names_.pop_front();
+    works_.pop_front();
     changed_.NotifyAll();
   }
 }

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <deque>
-#include <string>
+#include <functional>
 #include <thread>
 
-#include "base/file_ops.h"
+#include "base/error.h"
 #include "base/mutex.h"
 
 namespace strata::layerstore {
@@ -14,26 +14,26 @@ namespace strata::layerstore {
 // one trash: what another has deleted is done.
 class TrashEmptier {
  public:
-  // Borrows `trash`, an open directory.
-  TrashEmptier(FileOps& ops, int trash) : ops_(ops), trash_(trash) {}
-  // Ends after the tree that is being deleted; the rest is left to the next start.
+  // Deletes something; called in the thread.
+  using Work = std::function<Result<>()>;
+
+  TrashEmptier() = default;
+  // Ends after the work that is being done; the rest is left to the next start.
   ~TrashEmptier();
   TrashEmptier(const TrashEmptier&) = delete;
   TrashEmptier& operator=(const TrashEmptier&) = delete;
 
-  // What can not be deleted is told to the log.
-  void Add(std::string name);
-  // Until all that was added is deleted.
+  // After what was added before. Failures are told to the log.
+  void Add(Work work);
+  // Until all that was added is done.
   void Wait();
 
  private:
   void Run();
 
-  FileOps& ops_;
-  const int trash_;
   Mutex mu_;  // rank: leaf
   CondVar changed_;
-  std::deque<std::string> names_ STRATA_GUARDED_BY(mu_);  // the first is being deleted
+  std::deque<Work> works_ STRATA_GUARDED_BY(mu_);  // the first is being done
   bool stop_ STRATA_GUARDED_BY(mu_) = false;
   std::thread thread_ STRATA_GUARDED_BY(mu_);
 };

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/try.h"
+#include "layerstore/meta/object_room.h"
 #include "layerstore/meta/schema.h"
 #include "layerstore/staging/store_root.h"
 
@@ -19,7 +20,18 @@ struct Store::Parts {
 };
 
 Store::Store(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
-Store::~Store() = default;
+
+Store::~Store() { Ignore(SettleObjectRoom(), "a sum that is only shown"); }
+
+Result<> Store::SettleObjectRoom() {
+  if (parts_->root->read_only()) return {};
+  const StoreRoot::ObjectRoom room = parts_->root->TakeObjectRoom();
+  if (room.freed == 0 && !room.counted) return {};
+  return parts_->database->WriteRelaxed([&](Connection& connection) -> Result<> {
+    if (room.counted) STRATA_TRY(SetObjectRoom(connection, *room.counted));
+    return ChangeObjectRoom(connection, -static_cast<std::int64_t>(room.freed));
+  });
+}
 
 Result<std::unique_ptr<Store>> Store::Open(const StoreOptions& options) {
   FileOps& ops = options.ops != nullptr ? *options.ops : FileOps::System();

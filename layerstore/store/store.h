@@ -55,6 +55,8 @@ class Store {
   // The directories of an image's layers, top first: what stratafs takes as lowerdir=.
   Result<std::vector<std::string>> LowerDirs(const Image& image);
 
+  // Internal: brings the sum of what objects take up to date (layerstore/meta/object_room.h).
+  Result<> SettleObjectRoom();
   // Internal: for the collector and import.
   StoreRoot& store_root();
 

@@ -211,8 +211,9 @@ Result<> Networks(Exchange& exchange) {
 
 Result<> DiskUsage(Exchange& exchange, const ApiContext& context) {
   json images = json::array();
-  std::uint64_t layers = 0;
   STRATA_TRY_ASSIGN(const auto list, context.images.List({}));
+  STRATA_TRY_ASSIGN(const layerstore::StoreUsage usage, context.images.Usage());
+  STRATA_TRY_ASSIGN(auto shared, context.images.SharedSizes());
   std::map<std::string, int> users;
   json containers = json::array();
   for (const auto& record : context.containers.List()) {
@@ -230,14 +231,13 @@ Result<> DiskUsage(Exchange& exchange, const ApiContext& context) {
                           {"Mounts", json::array()}});
   }
   for (const auto& image : list) {
-    layers += image.size;
     json tags = json::array();
     for (const auto& tag : image.tags) tags.push_back(tag.Familiar());
     images.push_back({{"Id", image.id.ToString()},
                       {"RepoTags", tags},
                       {"Created", image.created},
                       {"Size", image.size},
-                      {"SharedSize", 0},
+                      {"SharedSize", shared[image.id]},
                       {"Containers", users[image.id.ToString()]}});
   }
   json volumes = json::array();
@@ -250,7 +250,13 @@ Result<> DiskUsage(Exchange& exchange, const ApiContext& context) {
                        {"UsageData", {{"Size", -1}, {"RefCount", -1}}}});
   }
   return ReplyJson(exchange, 200,
-                   {{"LayersSize", layers},
+                   {{"LayersSize", usage.content},
+                    {"Store",
+                     {{"Layers", usage.layers},
+                      {"Logical", usage.logical},
+                      {"Physical", usage.physical},
+                      {"Shared", usage.shared()},
+                      {"Blobs", usage.blobs}}},
                     {"Images", images},
                     {"Containers", containers},
                     {"Volumes", volumes},

@@ -172,6 +172,16 @@ Json VolumesUsage(const Json& usage) {
   return UsageRow("Local Volumes", volumes.size(), active, size, reclaimable);
 }
 
+// The line below the table, if the daemon tells; docker's does not.
+std::string StoreUsage(const Json& usage) {
+  if (AtPath(usage, "Store").is_null()) return {};
+  const auto size = [&](const char* of) { return HumanSize(NumberAt(usage, of)); };
+  return "\nLayers: " + std::to_string(NumberAt(usage, "Store.Layers")) + ", " +
+         size("Store.Logical") + " of files and directories, " + size("Store.Shared") +
+         " of it stored once for several layers: " + size("Store.Physical") +
+         " on disk. Compressed forms: " + size("Store.Blobs") + "\n";
+}
+
 Result<int> RunDf(Context& context, const Flags& flags) {
   STRATA_TRY_ASSIGN(Client * client, context.client());
   STRATA_TRY_ASSIGN(const Json usage, client->Get("/system/df"));
@@ -185,7 +195,7 @@ Result<int> RunDf(Context& context, const Flags& flags) {
       .quiet_field = "Type"};
   const std::vector<Json> rows{ImagesUsage(usage), ContainersUsage(usage), VolumesUsage(usage)};
   STRATA_TRY_ASSIGN(const std::string text, RenderRows(look, rows, flags.Value("format"), false));
-  Print(text);
+  Print(text + (flags.Value("format").empty() ? StoreUsage(usage) : ""));
   return 0;
 }
 

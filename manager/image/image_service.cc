@@ -195,6 +195,12 @@ Result<ImagePruneOutcome> ImageService::CollectGarbage(bool dry_run) {
   return OutcomeOf(report);
 }
 
+Result<layerstore::StoreUsage> ImageService::Usage() { return layerstore::MeasureStore(store_); }
+
+Result<std::map<Digest, std::uint64_t>> ImageService::SharedSizes() {
+  return layerstore::SharedSizes(store_);
+}
+
 Result<ContainerDefaults> ImageService::Defaults(std::string_view name_or_id) {
   STRATA_TRY_ASSIGN(layerstore::ImageDetail detail, store_.images().Inspect(name_or_id));
   layerstore::ImageConfig& config = detail.config;

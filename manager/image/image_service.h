@@ -23,6 +23,7 @@
 #include "layerstore/save/convert.h"
 #include "layerstore/save/save.h"
 #include "layerstore/store/store.h"
+#include "layerstore/usage/usage.h"
 #include "manager/image/progress.h"
 #include "manager/registry/cancellation.h"
 #include "manager/registry/credentials.h"
@@ -144,6 +145,11 @@ class ImageService {
   Result<ImagePruneOutcome> Prune(const layerstore::PruneOptions& options);
   // The second half alone: layers, blobs and indexes that nothing needs.
   Result<ImagePruneOutcome> CollectGarbage(bool dry_run);
+
+  // What the store takes on the disk, and how much of each image others have, too: see
+  // layerstore/usage/usage.h.
+  Result<layerstore::StoreUsage> Usage();
+  Result<std::map<Digest, std::uint64_t>> SharedSizes();
 
   Result<ContainerDefaults> Defaults(std::string_view name_or_id);
 

@@ -156,7 +156,16 @@ Result<TreeSnapshot> TreeSnapshot::Take(const std::string& root, const SnapshotO
   UniqueFd dir(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!dir) return FailErrno("open", root);
   STRATA_TRY(Walker(options, snapshot.nodes_).Visit(dir.get(), ".", ""));
+  if (options.links_within) snapshot.CountLinksWithin();
   return snapshot;
+}
+
+void TreeSnapshot::CountLinksWithin() {
+  std::map<ino_t, nlink_t> names;
+  for (const auto& [path, node] : nodes_) ++names[node.stat.st_ino];
+  for (auto& [path, node] : nodes_) {
+    if (!S_ISDIR(node.stat.st_mode)) node.stat.st_nlink = names[node.stat.st_ino];
+  }
 }
 
 std::map<std::string, std::string> TreeSnapshot::HardLinkGroups() const {

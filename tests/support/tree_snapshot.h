@@ -34,6 +34,8 @@ struct SnapshotOptions {
   // Kernel overlayfs lists whiteouts that hide nothing (in directories of one layer only), but does
   // not find them.
   bool skip_unfindable = false;
+  // st_nlink of files counts their names in the tree, whatever others they have.
+  bool links_within = false;
 };
 
 // Paths (bytes, relative, "" for the root itself) to what is there, sorted. Symbolic links are
@@ -50,6 +52,8 @@ class TreeSnapshot {
   std::string ToString() const;
 
  private:
+  void CountLinksWithin();
+
   std::map<std::string, NodeRecord> nodes_;
 };
 

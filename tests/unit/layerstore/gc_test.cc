@@ -88,13 +88,13 @@ TEST_F(PruneTest, ByTheTimeOfCreation) {
 }
 
 TEST_F(PruneTest, DownToASize) {
-  const Image first = Make("first", 100, 50'000);
-  const Image second = Make("second", 200, 50'000);
-  const Image third = Make("third", 300, 50'000);
+  const Image first = Make("first", 100, 500'000);
+  const Image second = Make("second", 200, 500'000);
+  const Image third = Make("third", 300, 500'000);
   Must(store_->images().AddUser(first.id, "container:1"));  // not used longest, but in use
-  PrunePolicy policy{.all = true, .keep_bytes = 160'000};
+  PrunePolicy policy{.all = true, .keep_bytes = 1'600'000};
   EXPECT_TRUE(Must(Prune(*store_, {.images = policy})).images.empty());
-  policy.keep_bytes = 110'000;
+  policy.keep_bytes = 1'100'000;
   EXPECT_EQ(Must(Prune(*store_, {.images = policy})).images, std::vector<Digest>{second.id});
   policy.keep_bytes = 0;
   EXPECT_EQ(Must(Prune(*store_, {.images = policy})).images, std::vector<Digest>{third.id});
@@ -106,12 +106,12 @@ TEST_F(PruneTest, LayersOfSeveralImagesCountOnce) {
   LayerIngest ingest;
   ingest.keep_blob = false;
   const LayerInfo big =
-      Must(PutLayer(TarBuilder().AddFile("big", std::string(90'000, 'b')).Finish(), ingest));
+      Must(PutLayer(TarBuilder().AddFile("big", std::string(900'000, 'b')).Finish(), ingest));
   PutImage({big.diff_id}, "one", "one");
   PutImage({big.diff_id}, "two", "two");
-  PrunePolicy policy{.all = true, .keep_bytes = 100'000};
+  PrunePolicy policy{.all = true, .keep_bytes = 1'000'000};
   EXPECT_TRUE(Must(Prune(*store_, {.images = policy})).images.empty());
-  policy.keep_bytes = 50'000;
+  policy.keep_bytes = 500'000;
   EXPECT_EQ(Must(Prune(*store_, {.images = policy})).images.size(), 2U);
 }
 

@@ -34,7 +34,7 @@ class UnpackPipelineTest : public ::testing::Test {
   Result<PipelineResult> Run(const std::string& stream, UnpackPipeline::Verify verify = nullptr) {
     const std::string path = Must(temp_.MakeDir("layer-" + std::to_string(layers_++)));
     const UniqueFd root = Must(ops_.Open(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY));
-    UnpackPipeline pipeline(ops_, root.get(), Must(DetectCompression(stream)), {}, nullptr,
+    UnpackPipeline pipeline(ops_, root.get(), Must(DetectCompression(stream)), {}, nullptr, nullptr,
                             std::move(verify));
     Result<> written;
     for (std::size_t at = 0; written && at < stream.size(); at += kPiece) {
@@ -116,7 +116,7 @@ TEST_F(UnpackPipelineTest, AStageThatWaitsHoldsUpTheReceiver) {
   std::atomic<std::uint64_t> received = 0;
   const std::string path = Must(temp_.MakeDir("held"));
   const UniqueFd root = Must(ops_.Open(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY));
-  UnpackPipeline pipeline(ops_, root.get(), Compression::kGzip, {}, nullptr,
+  UnpackPipeline pipeline(ops_, root.get(), Compression::kGzip, {}, nullptr, nullptr,
                           [may_go_on](std::string_view) -> Result<> {
                             may_go_on.wait();
                             return {};

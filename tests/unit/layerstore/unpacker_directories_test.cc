@@ -36,7 +36,7 @@ class UnpackerDirectoriesTest : public UnpackerTest {
   }
 
   static support::TreeSnapshot Snapshot(const std::string& path) {
-    return Must(support::TreeSnapshot::Take(path));
+    return Must(support::TreeSnapshot::Take(path, {.links_within = true}));
   }
 };
 

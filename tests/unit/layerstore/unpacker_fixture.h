@@ -19,6 +19,9 @@ class UnpackerTest : public StoreTest {
     return support::Must(PutLayer(tar.Finish(), std::move(ingest))).path;
   }
 
+  // How many names a file has in its layer. As an object it has one more.
+  static nlink_t LinksInLayer(const std::string& path) { return Lstat(path).st_nlink - 1; }
+
   void ExpectRefused(const support::TarBuilder& tar, int code, const std::string& message,
                      const UnpackLimits& limits = {}) {
     LayerIngest ingest;

@@ -1,0 +1,156 @@
+// The part of Unpacker that makes regular files, or finds them.
+#include <algorithm>
+#include <cstring>
+#include <span>
+#include <utility>
+
+#include "base/try.h"
+#include "layerstore/archive/file_blocks.h"
+#include "layerstore/archive/unpacker.h"
+#include "layerstore/objects/object_key.h"
+
+namespace strata::layerstore {
+namespace {
+
+constexpr std::size_t kCompareBytes = std::size_t{128} * 1024;
+
+// Files with extended attributes are few, and most filesystems keep those outside of the inode.
+bool MayBeShared(const TarEntry& entry) { return entry.size > 0 && entry.xattrs.empty(); }
+
+}  // namespace
+
+// A file that may be stored already is compared while it comes in; it is written only from where it
+// turns out to be another.
+Result<> Unpacker::MakeFile(TarReader& reader, const Place& place) {
+  const TarEntry& entry = reader.entry();
+  FileBlocks blocks(reader);
+  UniqueFd stored;
+  bool asked = false;
+  if (shared_ != nullptr && MayBeShared(entry)) {
+    STRATA_TRY_ASSIGN(asked, FindStored(entry, blocks, stored));
+  }
+  if (stored) STRATA_TRY(LinkStored(place, stored));
+  UniqueFd file;
+  if (!stored) {
+    STRATA_TRY_ASSIGN(file, MakeEmptyFile(entry, place));
+  }
+
+  for (std::int64_t compared = 0;; compared = blocks.end()) {
+    STRATA_TRY_ASSIGN(const auto block, blocks.Next());
+    if (stored) {
+      STRATA_TRY_ASSIGN(const bool same, IsNext(block, compared, entry, stored.get()));
+      if (!same) {
+        STRATA_TRY_ASSIGN(file,
+                          WriteInstead(entry, place, std::exchange(stored, UniqueFd()), compared));
+        asked = false;  // the place is taken by what it was compared with
+      }
+    }
+    if (!block) break;
+    if (file) {
+      const auto data = std::as_bytes(std::span(block->data));
+      STRATA_TRY(WriteAllAt(ops_, file.get(), data, block->offset));
+    }
+    if (recorder_ != nullptr) {
+      STRATA_TRY(recorder_->Content(place.path, entry.size, block->offset, block->data));
+    }
+  }
+  summary_.room += RoomOf(static_cast<std::uint64_t>(entry.size));
+  if (stored) return {};
+  if (blocks.end() < entry.size) {
+    STRATA_TRY(ops_.Truncate(file.get(), entry.size));  // a hole at the end
+  }
+  STRATA_TRY(FinishFile(entry, file.get()));
+  return asked && blocks.gapless() ? shared_->Offer(place.parent, place.name) : Result<>();
+}
+
+// Whether it was asked for; its beginning has been compared then.
+Result<bool> Unpacker::FindStored(const TarEntry& entry, FileBlocks& blocks, UniqueFd& stored) {
+  const std::size_t wanted = std::min(shared_->StartBytes(), static_cast<std::size_t>(entry.size));
+  STRATA_TRY(blocks.ReadStart(wanted, start_));
+  const std::string_view start = std::string_view(start_).substr(0, wanted);
+  if (start.size() < wanted) return false;  // with a hole, or cut off
+  STRATA_TRY_ASSIGN(stored, shared_->Find(entry, start));
+  return true;
+}
+
+Result<> Unpacker::LinkStored(const Place& place, UniqueFd& stored) {
+  // Looked at once more as the first block; but what is not the same from the start is not linked.
+  STRATA_TRY_ASSIGN(bool linked, HasBytes(stored.get(), start_, 0));
+  if (linked) {
+    STRATA_TRY(MakeFresh(place, [&]() -> Result<> {
+      STRATA_TRY_ASSIGN(linked, shared_->Link(stored.get(), place.parent, place.name));
+      return {};
+    }));
+  }
+  if (!linked) stored.reset();
+  return {};
+}
+
+Result<bool> Unpacker::HasBytes(int file, std::string_view data, std::int64_t offset) {
+  compared_.resize(kCompareBytes);
+  while (!data.empty()) {
+    const auto buffer = std::span(compared_).first(std::min(data.size(), kCompareBytes));
+    STRATA_TRY_ASSIGN(const std::size_t got, ops_.ReadAt(file, buffer, offset));
+    if (got == 0 || std::memcmp(buffer.data(), data.data(), got) != 0) return false;
+    data.remove_prefix(got);
+    offset += static_cast<std::int64_t>(got);
+  }
+  return true;
+}
+
+// Whether the stored file goes on, or ends, like the archive's.
+Result<bool> Unpacker::IsNext(const std::optional<TarReader::Block>& block, std::int64_t compared,
+                              const TarEntry& entry, int stored) {
+  if (!block) return compared == entry.size;
+  if (block->offset != compared) return false;
+  if (block->offset == 0) return true;  // LinkStored() has seen it
+  return HasBytes(stored, block->data, block->offset);
+}
+
+// In place of the link to `stored`, of which the first `length` bytes were right.
+Result<UniqueFd> Unpacker::WriteInstead(const TarEntry& entry, const Place& place, UniqueFd stored,
+                                        std::int64_t length) {
+  STRATA_TRY(ops_.Unlink(place.parent, place.name));
+  STRATA_TRY_ASSIGN(UniqueFd file, MakeEmptyFile(entry, place));
+  compared_.resize(kCompareBytes);
+  for (std::int64_t at = 0; at < length;) {
+    const auto wanted = static_cast<std::size_t>(
+        std::min<std::int64_t>(static_cast<std::int64_t>(kCompareBytes), length - at));
+    STRATA_TRY_ASSIGN(const std::size_t got,
+                      ops_.ReadAt(stored.get(), std::span(compared_).first(wanted), at));
+    if (got == 0) return Fail(EIO, "unpack", "a stored file became shorter");
+    STRATA_TRY(WriteAllAt(ops_, file.get(), std::span(compared_).first(got), at));
+    at += static_cast<std::int64_t>(got);
+  }
+  return file;
+}
+
+// Set-id bits come after the owner.
+bool Unpacker::IsMadeWithMode(const TarEntry& entry) const {
+  constexpr mode_t kPlainBits = 0777;
+  return (entry.mode & kPermissionBits & (umask_ | ~kPlainBits)) == 0;
+}
+
+Result<UniqueFd> Unpacker::MakeEmptyFile(const TarEntry& entry, const Place& place) {
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
+  constexpr mode_t kPrivate = 0600;
+  const mode_t mode = IsMadeWithMode(entry) ? entry.mode & kPermissionBits : kPrivate;
+  UniqueFd file;
+  STRATA_TRY(MakeFresh(place, [&]() -> Result<> {
+    STRATA_TRY_ASSIGN(file, ops_.Open(place.parent, place.name, kFlags, mode));
+    return {};
+  }));
+  return file;
+}
+
+// The order matters: chown clears set-id bits and capabilities, everything changes times.
+Result<> Unpacker::FinishFile(const TarEntry& entry, int fd) {
+  if (privileged_ && !IsMadeWithOwner(entry)) {
+    STRATA_TRY(ops_.Chown(fd, static_cast<uid_t>(entry.uid), static_cast<gid_t>(entry.gid)));
+  }
+  if (!IsMadeWithMode(entry)) STRATA_TRY(ops_.Chmod(fd, entry.mode & kPermissionBits));
+  STRATA_TRY(SetXattrs(entry, fd));
+  return ops_.Utimes(fd, TimesOf(entry).data());
+}
+
+}  // namespace strata::layerstore

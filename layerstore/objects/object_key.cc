@@ -1,0 +1,78 @@
+#include "layerstore/objects/object_key.h"
+
+#include <charconv>
+#include <system_error>
+
+#include "base/hex.h"
+#include "base/little.h"
+
+namespace strata::layerstore {
+namespace {
+
+constexpr mode_t kPermissionBits = 07777;
+constexpr std::size_t kFanOutDigits = 2;
+
+// The bytes that are hashed are the same on every machine: a store may be moved.
+struct Hashed {
+  Xxh128::Bytes start;
+  Little<std::uint64_t> size;
+  Little<std::uint32_t> mode;
+  Little<std::uint32_t> uid;
+  Little<std::uint32_t> gid;
+  Little<std::int64_t> mtime_sec;
+  Little<std::uint32_t> mtime_nsec;
+};
+static_assert(sizeof(Hashed) == 48 && alignof(Hashed) == 1);
+
+}  // namespace
+
+bool ObjectTraits::Fit(const struct stat& st) const {
+  return S_ISREG(st.st_mode) && static_cast<std::uint64_t>(st.st_size) == size &&
+         (st.st_mode & kPermissionBits) == mode && st.st_uid == uid && st.st_gid == gid &&
+         st.st_mtim.tv_sec == mtime.tv_sec && st.st_mtim.tv_nsec == mtime.tv_nsec;
+}
+
+ObjectKey ObjectKey::Of(const ObjectTraits& traits, std::string_view start) {
+  Hashed hashed;
+  hashed.start = Xxh128::Of(start).bytes();
+  hashed.size = traits.size;
+  hashed.mode = traits.mode;
+  hashed.uid = traits.uid;
+  hashed.gid = traits.gid;
+  hashed.mtime_sec = traits.mtime.tv_sec;
+  hashed.mtime_nsec = static_cast<std::uint32_t>(traits.mtime.tv_nsec);
+  return ObjectKey(Xxh128::Of({reinterpret_cast<const char*>(&hashed), sizeof hashed}));
+}
+
+ObjectKey ObjectKey::Next() const {
+  const auto& bytes = value_.bytes();
+  return ObjectKey(Xxh128::Of({reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
+}
+
+std::string ObjectKey::Path() const {
+  std::string path = HexEncode(value_.bytes());
+  path.insert(kFanOutDigits, 1, '/');
+  return path;
+}
+
+std::optional<ObjectKey> ObjectKey::FromPath(std::string_view path) {
+  if (path.size() != 2 * Xxh128::kBytes + 1 || path[kFanOutDigits] != '/') return std::nullopt;
+  std::string digits(path);
+  digits.erase(kFanOutDigits, 1);
+  Xxh128::Bytes bytes{};
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const char* const end = digits.data() + 2 * i + 2;
+    const auto read = std::from_chars(end - 2, end, bytes[i], 16);
+    if (read.ec != std::errc() || read.ptr != end) return std::nullopt;
+  }
+  const ObjectKey key{Xxh128(bytes)};
+  if (key.Path() != path) return std::nullopt;  // in capitals, for instance
+  return key;
+}
+
+std::uint64_t RoomOf(std::uint64_t size) {
+  constexpr std::uint64_t kBlock = 4096;
+  return (size + kBlock - 1) / kBlock * kBlock;
+}
+
+}  // namespace strata::layerstore

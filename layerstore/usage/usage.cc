@@ -1,0 +1,59 @@
+#include "layerstore/usage/usage.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "base/try.h"
+#include "layerstore/meta/database.h"
+#include "layerstore/meta/object_room.h"
+#include "layerstore/store/store.h"
+
+namespace strata::layerstore {
+
+Result<StoreUsage> MeasureStore(Store& store) {
+  STRATA_TRY(store.SettleObjectRoom());
+  StoreUsage usage;
+  STRATA_TRY(store.database()->Read([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(
+        Statement sums,
+        connection.Prepare("SELECT COUNT(*), IFNULL(SUM(size), 0), "
+                           "IFNULL(SUM(IFNULL(disk, size)), 0), IFNULL(SUM(objects), 0), "
+                           "(SELECT IFNULL(SUM(size), 0) FROM layer_blobs WHERE IFNULL(kept, 1)) "
+                           "FROM layers"));
+    STRATA_TRY_ASSIGN(const bool row, sums.Step());
+    if (!row) return Fail(EIO, "store usage", "no sums");
+    const auto sum = [&](int column) { return static_cast<std::uint64_t>(sums.Integer(column)); };
+    usage.layers = sum(0);
+    usage.content = sum(1);
+    const std::uint64_t own = sum(2);
+    const std::uint64_t named = sum(3);
+    usage.blobs = sum(4);
+    STRATA_TRY_ASSIGN(const std::uint64_t objects, ObjectRoom(connection));
+    usage.logical = own + named;
+    usage.physical = own + std::min(named, objects);
+    return {};
+  }));
+  return usage;
+}
+
+Result<std::map<Digest, std::uint64_t>> SharedSizes(Store& store) {
+  std::map<Digest, std::uint64_t> sizes;
+  STRATA_TRY(store.database()->Read([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(
+        Statement rows,
+        connection.Prepare(
+            "WITH pairs AS (SELECT DISTINCT image, diff_id FROM image_layers) "
+            "SELECT image, SUM(size) FROM pairs JOIN layers USING (diff_id) WHERE diff_id IN "
+            "(SELECT diff_id FROM pairs GROUP BY diff_id HAVING COUNT(*) > 1) GROUP BY image"));
+    for (;;) {
+      STRATA_TRY_ASSIGN(const bool row, rows.Step());
+      if (!row) return {};
+      STRATA_TRY_ASSIGN(const Digest image, Digest::Parse(rows.Text(0)));
+      sizes.emplace(image, static_cast<std::uint64_t>(rows.Integer(1)));
+    }
+  }));
+  return sizes;
+}
+
+}  // namespace strata::layerstore

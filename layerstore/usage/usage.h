@@ -1,0 +1,31 @@
+// What a store takes on the disk, from sums that are kept up to date: no file is looked at.
+#pragma once
+
+#include <cstdint>
+#include <map>
+
+#include "base/digest.h"
+#include "base/error.h"
+
+namespace strata::layerstore {
+
+class Store;
+
+// Bytes, in whole blocks of 4 KiB where files are meant (RoomOf). Of layers that an earlier program
+// unpacked, the bytes of their files.
+struct StoreUsage {
+  std::uint64_t layers = 0;    // how many
+  std::uint64_t content = 0;   // bytes of their files, each layer for itself
+  std::uint64_t logical = 0;   // what they would take if no file were shared
+  std::uint64_t physical = 0;  // what they take
+  std::uint64_t blobs = 0;     // of compressed forms that are kept
+
+  std::uint64_t shared() const { return logical - physical; }
+};
+
+// After a crash the sums may be off until the next start has looked at what it left. Thread-safe.
+Result<StoreUsage> MeasureStore(Store& store);
+// Bytes of files in those layers of each image that other images have, too.
+Result<std::map<Digest, std::uint64_t>> SharedSizes(Store& store);
+
+}  // namespace strata::layerstore
