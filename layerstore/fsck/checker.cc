@@ -321,15 +321,31 @@ class StoreCheck {
   // Their contents are those of the layers that have them.
   Result<> CheckObjects() {
     if (root_.objects() == nullptr || options_.depth == Depth::kQuick) return {};
-    return root_.objects()->ForEach(
-        [&](const std::string& path, const struct stat& st) -> Result<> {
-          if (!ObjectKey::FromPath(path) || !S_ISREG(st.st_mode)) {
+    STRATA_TRY_ASSIGN(const std::set<std::string> unused, UnusedObjects(/*tell_strays=*/true));
+    if (unused.empty()) return {};
+    // They go just after the layers that had them.
+    std::this_thread::sleep_for(kCollectionTime);
+    STRATA_TRY_ASSIGN(const std::set<std::string> now, UnusedObjects(/*tell_strays=*/false));
+    for (const std::string& path : now) {
+      if (!unused.contains(path)) continue;
+      Find(FindingKind::kGarbage, "objects/" + path, "no layer has it");
+    }
+    return {};
+  }
+
+  // Tells of what is no object if asked to.
+  Result<std::set<std::string>> UnusedObjects(bool tell_strays) {
+    std::set<std::string> unused;
+    STRATA_TRY(
+        root_.objects()->ForEach([&](const std::string& path, const struct stat& st) -> Result<> {
+          const bool is_object = ObjectKey::FromPath(path) && S_ISREG(st.st_mode);
+          if (is_object && !ObjectDirectory::InUse(st)) unused.insert(path);
+          if (!is_object && tell_strays) {
             Find(FindingKind::kStray, "objects/" + path, "it is not the store's");
-          } else if (!ObjectDirectory::InUse(st)) {
-            Find(FindingKind::kGarbage, "objects/" + path, "no layer has it");
           }
           return {};
-        });
+        }));
+    return unused;
   }
 
   Result<> CheckQuarantine() {

@@ -6,12 +6,13 @@ The client against its own stratad, and a registry on loopback. Needs STRATA_BIN
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
 import unittest
 
-from harness import STRATA, Daemon, strata
+from harness import STRATA, Daemon, strata, until
 from pull_check import Registry
 
 
@@ -33,13 +34,17 @@ def findings(*options, check=0):
     return [json.loads(line) for line in fsck("--format", "json", *options, check=check).splitlines()]
 
 
+def layer_files(path):
+    """The files of that path in all layers."""
+    layers = f"{DAEMON.work}/data/layers/sha256"
+    return [os.path.join(layers, layer, "fs", path) for layer in os.listdir(layers)
+            if os.path.lexists(os.path.join(layers, layer, "fs", path))]
+
+
 def layer_file(path):
     """The one file of that path in any layer."""
-    layers = f"{DAEMON.work}/data/layers/sha256"
-    found = [os.path.join(layers, layer, "fs", path) for layer in os.listdir(layers)
-             if os.path.lexists(os.path.join(layers, layer, "fs", path))]
-    assert len(found) == 1, found
-    return found[0]
+    [found] = layer_files(path)
+    return found
 
 
 def rot(path):
@@ -105,12 +110,35 @@ class StoreTest(unittest.TestCase):
         blob = registry.image.layer_digest.removeprefix("sha256:")
         os.unlink(f"{DAEMON.work}/data/blobs/sha256/{blob}")
         kinds = {finding["kind"] for finding in findings(check=1)}
-        self.assertEqual(kinds, {"missing-layer", "missing-blob"})
+        # What only the layer had is left among the objects.
+        self.assertEqual(kinds, {"missing-layer", "missing-blob", "garbage"})
         told = fsck("--repair", "--insecure-registry", registry.address)
         self.assertIn("fetched again", told)
         with open(layer_file("file"), encoding="utf-8") as file:
             self.assertEqual(file.read(), "content")
         strata("rmi", name)
+
+    def test_df_tells_what_is_stored_once(self):
+        content = os.urandom(1 << 20)
+        for name in ("one", "two"):
+            tar = os.path.join(DAEMON.work, f"{name}.tar")
+            with tarfile.open(tar, "w") as archive:
+                for path, data in (("shared", content), (name, name.encode())):
+                    member = tarfile.TarInfo(path)
+                    member.size = len(data)
+                    archive.addfile(member, io.BytesIO(data))
+            strata("image", "import", "-q", tar, name)
+        one, two = (os.stat(path) for path in layer_files("shared"))
+        self.assertEqual(one.st_ino, two.st_ino)
+
+        def stored_once():
+            return re.search(r"\n(Layers: .*), (\S+) of it stored once", strata("system", "df"))[2]
+
+        self.assertEqual(stored_once(), "1.049MB")
+        strata("rmi", "one")
+        until(lambda: stored_once() == "0B", "the sums follow")
+        self.assertEqual(findings("--deep"), [])
+        strata("rmi", "two")
 
     def test_gc_tells_before_it_takes(self):
         strata("tag", "box", "other:1")
