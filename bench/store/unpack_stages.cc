@@ -72,7 +72,7 @@ class Layer {
     dir_ = Must(ops_.Open(parent_, name_.c_str(), O_RDONLY | O_DIRECTORY));
     Must(ops_.MakeDir(dir_.get(), "fs", 0755));
     fs_ = Must(ops_.Open(dir_.get(), "fs", O_RDONLY | O_DIRECTORY));
-    recipe_ = Must(RecipeWriter::Create(ops_, dir_.get(), std::size_t{16} << 20U));
+    recipe_ = Must(RecipeWriter::Create(ops_, dir_.get(), UnpackLimits()));
   }
   ~Layer() { Must(RemoveTree(ops_, parent_, name_.c_str())); }
   Layer(const Layer&) = delete;
