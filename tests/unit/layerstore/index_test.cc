@@ -262,8 +262,13 @@ TEST_F(IndexTest, TellsLinkGroupsFromFilesThatShareAnInode) {
   found = scan({.is_link_group = hints.is_link_group, .will_share = true});
   EXPECT_EQ(found.at("shared").identity, found.at("shared").number);
   EXPECT_EQ(found.at("single").identity, found.at("single").number);
-  EXPECT_FALSE(found.at("group").identity);
+  EXPECT_EQ(found.at("d/group").identity, found.at("group").identity);
   EXPECT_FALSE(found.at("empty").identity);
+  std::filesystem::create_hard_link(layer + "/group", At("object"));
+  const auto sharing = scan({.is_link_group = hints.is_link_group, .will_share = true});
+  EXPECT_EQ(sharing.at("group").attr.st_nlink, 2U);
+  EXPECT_EQ(sharing.at("group").identity, found.at("group").identity);
+  std::filesystem::remove(At("object"));
 
   // Names that are elsewhere count for nothing.
   std::filesystem::create_hard_link(layer + "/group", At("elsewhere"));

@@ -294,7 +294,7 @@ TEST_F(StoredRecipeTest, ComesWithEveryLayer) {
     EXPECT_TRUE(FailsWith(LayerTar::Verify(ops, LayerDir(layer.diff_id).get(), Digest::Of("x")),
                           EBADMSG, "the recipe is that of"));
     EXPECT_EQ(Names(root_ + "/layers/sha256/" + layer.diff_id.Hex()),
-              (std::set<std::string>{"fs", "index", "recipe", "replaced"}));
+              (std::set<std::string>{"fs", "index", "objects", "recipe", "replaced"}));
     ExpectNoLeftovers();
   }
 }
