@@ -183,17 +183,19 @@ def look_after(bench, store):
 def commit(bench):
     """Of a container that changed ten files of many."""
     os.environ.setdefault("STRATA_BIN_DIR", str(bench.binaries))
+    from harness import Daemon, strata  # pylint: disable=import-outside-toplevel
     before = tempfile.tempdir
-    tempfile.tempdir = str(bench.scratch)
-    try:
-        from harness import Daemon, strata  # pylint: disable=import-outside-toplevel
-        daemon = Daemon()
+    # A socket's name is short, that of the scratch directory need not be.
+    with tempfile.TemporaryDirectory(prefix="s.") as short:
+        tempfile.tempdir = str(bench.scratch)
         try:
-            time_commits(bench, daemon, strata)
+            daemon = Daemon(socket=os.path.join(short, "s"))
+            try:
+                time_commits(bench, daemon, strata)
+            finally:
+                daemon.stop()
         finally:
-            daemon.stop()
-    finally:
-        tempfile.tempdir = before
+            tempfile.tempdir = before
 
 
 def time_commits(bench, daemon, strata):

@@ -46,7 +46,7 @@ def until(holds, what):
 class Daemon:
     """A stratad with a root of its own, and the image "box"."""
 
-    def __init__(self, *options):
+    def __init__(self, *options, socket=None):
         self.work = tempfile.mkdtemp(prefix="strata-cli.")
         self.gate = os.path.join(self.work, "gate")
         runtime = os.path.join(self.work, "runtime.sh")
@@ -54,7 +54,7 @@ class Daemon:
             script.write(SLOW_RUNTIME.format(gate=self.gate, runc=shutil.which("runc")))
         os.chmod(runtime, 0o755)
         self.open_gate()
-        os.environ["STRATA_HOST"] = f"unix://{self.work}/run/strata.sock"
+        os.environ["STRATA_HOST"] = "unix://" + (socket or f"{self.work}/run/strata.sock")
         self.command = [STRATAD, "--data-root", f"{self.work}/data",
                         "--run-root", f"{self.work}/run", "--host", os.environ["STRATA_HOST"],
                         "--runtime", runtime, *options]

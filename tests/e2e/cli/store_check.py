@@ -134,7 +134,7 @@ class StoreTest(unittest.TestCase):
         def stored_once():
             return re.search(r"\n(Layers: .*), (\S+) of it stored once", strata("system", "df"))[2]
 
-        self.assertEqual(stored_once(), "1.049MB")
+        self.assertEqual(stored_once(), "1.05MB")
         strata("rmi", "one")
         until(lambda: stored_once() == "0B", "the sums follow")
         self.assertEqual(findings("--deep"), [])
