@@ -157,8 +157,13 @@ class LayerCheck {
   }
 
   Result<> CheckSurroundings() {
-    STRATA_TRY_ASSIGN(const auto names, NamesIn(ops_, dir_));
-    for (const std::string& name : names) {
+    auto names = NamesIn(ops_, dir_);
+    if (!names) {
+      if (IsOurs(names.error().code())) return std::unexpected(std::move(names).error());
+      Find(FindingKind::kUnreadable, "", names.error().ToString());
+      return {};
+    }
+    for (const std::string& name : *names) {
       if (std::ranges::find(kOfALayer, name) == kOfALayer.end()) {
         Find(FindingKind::kStray, name, "beside the layer's own files");
       }
@@ -240,7 +245,7 @@ class LayerCheck {
       Find(FindingKind::kUnreadable, path, error.ToString());
       return {};
     }
-    return ops_.ReadDir(own->get(), [&](std::string_view name, ino_t, unsigned char type) {
+    auto listed = ops_.ReadDir(own->get(), [&](std::string_view name, ino_t, unsigned char type) {
       std::string entry = JoinPath(path, name);
       if (!names_.Contains(entry) && !IsWhiteoutFile(path, name)) {
         Find(FindingKind::kExtraEntry, entry, "");
@@ -254,6 +259,9 @@ class LayerCheck {
       if (is_directory) todo.push_back(std::move(entry));
       return true;
     });
+    if (listed || IsOurs(listed.error().code())) return listed;
+    Find(FindingKind::kUnreadable, path, listed.error().ToString());
+    return {};
   }
 
   // The form a whiteout has where devices can not be made.
