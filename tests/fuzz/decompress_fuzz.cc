@@ -100,7 +100,7 @@ std::vector<Input> Seeds() {
   std::string gzip = support::Gzip(text);
   std::string named = gzip.substr(0, 10);
   named[3] = 0x1E;  // FHCRC, FEXTRA, FNAME, FCOMMENT: the checksum of the header is wrong
-  named += std::string("\x04\0abcdname\0comment\0\x12\x34", 24) + gzip.substr(10);
+  named += std::string("\x04\0abcdname\0comment\0\x12\x34", 21) + gzip.substr(10);
   const std::string skippable("\x50\x2a\x4d\x18\x04\0\0\0skip", 12);
   return {{"gzip", gzip},
           {"gzip-two-members", gzip + support::Gzip("second")},
