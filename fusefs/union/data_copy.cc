@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <span>
-#include <vector>
 
+#include "base/copy_bytes.h"
 #include "base/try.h"
 
 namespace strata::fusefs {
@@ -12,23 +12,15 @@ namespace {
 constexpr std::size_t kSmallCopy =
     std::size_t{128} * 1024;  // below, one read and one write are fastest
 constexpr std::size_t kCopyChunk = std::size_t{64} << 20U;  // bytes handed to the kernel at a time
-constexpr std::size_t kFallbackChunk = std::size_t{1} << 20U;
 
 // Where copy_file_range(2) cannot help: other filesystems, special ones.
 bool NeedsPlainCopy(int code) {
   return code == EXDEV || code == EINVAL || code == EOPNOTSUPP || code == ENOSYS || code == EBADF;
 }
 
+// The rest of a file that is shorter than its stat said stays a hole.
 Result<> PlainCopy(FileOps& files, int from, int to, off_t offset, off_t end) {
-  std::vector<std::byte> buffer(std::min(kFallbackChunk, static_cast<std::size_t>(end - offset)));
-  while (offset < end) {
-    const std::size_t want = std::min(buffer.size(), static_cast<std::size_t>(end - offset));
-    STRATA_TRY_ASSIGN(const std::size_t got,
-                      files.ReadAt(from, std::span(buffer).first(want), offset));
-    if (got == 0) return {};  // shorter than its stat said: the rest stays a hole
-    STRATA_TRY(WriteAllAt(files, to, std::span(buffer).first(got), offset));
-    offset += static_cast<off_t>(got);
-  }
+  STRATA_TRY(CopyBytes(files, from, to, offset, end));
   return {};
 }
 

@@ -4,6 +4,7 @@
 #include <span>
 #include <utility>
 
+#include "base/copy_bytes.h"
 #include "base/try.h"
 #include "layerstore/archive/file_blocks.h"
 #include "layerstore/archive/unpacker.h"
@@ -112,16 +113,8 @@ Result<UniqueFd> Unpacker::WriteInstead(const TarEntry& entry, const Place& plac
                                         std::int64_t length) {
   STRATA_TRY(ops_.Unlink(place.parent, place.name));
   STRATA_TRY_ASSIGN(UniqueFd file, MakeEmptyFile(entry, place));
-  compared_.resize(kCompareBytes);
-  for (std::int64_t at = 0; at < length;) {
-    const auto wanted = static_cast<std::size_t>(
-        std::min<std::int64_t>(static_cast<std::int64_t>(kCompareBytes), length - at));
-    STRATA_TRY_ASSIGN(const std::size_t got,
-                      ops_.ReadAt(stored.get(), std::span(compared_).first(wanted), at));
-    if (got == 0) return Fail(EIO, "unpack", "a stored file became shorter");
-    STRATA_TRY(WriteAllAt(ops_, file.get(), std::span(compared_).first(got), at));
-    at += static_cast<std::int64_t>(got);
-  }
+  STRATA_TRY_ASSIGN(const off_t copied, CopyBytes(ops_, stored.get(), file.get(), 0, length));
+  if (copied < length) return Fail(EIO, "unpack", "a stored file became shorter");
   return file;
 }
 

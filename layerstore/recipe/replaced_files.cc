@@ -3,11 +3,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <span>
 #include <utility>
 #include <vector>
 
+#include "base/copy_bytes.h"
 #include "base/path.h"
 #include "base/remove_tree.h"
 #include "base/try.h"
@@ -80,7 +79,6 @@ Result<> ReplacedFiles::Copy(int dir, const std::string& name, off_t size, int c
   STRATA_TRY_ASSIGN(const UniqueFd to,
                     ops_.Open(copies, copy.c_str(), O_WRONLY | O_CREAT | O_EXCL, kPrivateFile));
   if (ops_.Clone(from.get(), to.get())) return {};
-  std::vector<std::byte> buffer(std::size_t{128} * 1024);
   off_t end = 0;
   for (;;) {
     auto data = ops_.Seek(from.get(), end, SEEK_DATA);
@@ -89,14 +87,8 @@ Result<> ReplacedFiles::Copy(int dir, const std::string& name, off_t size, int c
       return std::unexpected(std::move(data).error());
     }
     STRATA_TRY_ASSIGN(end, ops_.Seek(from.get(), *data, SEEK_HOLE));
-    for (off_t at = *data; at < end;) {
-      const std::size_t wanted = std::min(buffer.size(), static_cast<std::size_t>(end - at));
-      STRATA_TRY_ASSIGN(const std::size_t got,
-                        ops_.ReadAt(from.get(), std::span(buffer).first(wanted), at));
-      if (got == 0) return Fail(EIO, "copy a replaced file", name);
-      STRATA_TRY(WriteAllAt(ops_, to.get(), std::span(buffer).first(got), at));
-      at += static_cast<off_t>(got);
-    }
+    STRATA_TRY_ASSIGN(const off_t copied, CopyBytes(ops_, from.get(), to.get(), *data, end));
+    if (copied < end) return Fail(EIO, "copy a replaced file", name);
   }
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/copy_bytes.h"
 #include "base/file_ops.h"
 #include "base/try.h"
 
@@ -81,22 +82,8 @@ class Copier {
         return std::unexpected(std::move(data).error());
       }
       STRATA_TRY_ASSIGN(const off_t hole, ops_.Seek(in.get(), *data, SEEK_HOLE));
-      STRATA_TRY(CopyExtent(in.get(), out.get(), *data, hole));
+      STRATA_TRY(CopyBytes(ops_, in.get(), out.get(), *data, hole));  // or less: it shrank
       at = hole;
-    }
-    return {};
-  }
-
-  Result<> CopyExtent(int in, int out, off_t at, off_t end) {
-    constexpr std::size_t kBuffer = std::size_t{256} * 1024;
-    buffer_.resize(kBuffer);
-    while (at < end) {
-      const auto want = std::min<off_t>(end - at, kBuffer);
-      const std::span<std::byte> space(buffer_.data(), static_cast<std::size_t>(want));
-      STRATA_TRY_ASSIGN(const std::size_t got, ops_.ReadAt(in, space, at));
-      if (got == 0) return {};  // it shrank meanwhile
-      STRATA_TRY(WriteAllAt(ops_, out, space.first(got), at));
-      at += static_cast<off_t>(got);
     }
     return {};
   }
@@ -123,7 +110,6 @@ class Copier {
   FileOps& ops_ = FileOps::System();
   int root_;
   std::map<std::pair<dev_t, ino_t>, std::string> links_;
-  std::vector<std::byte> buffer_;
 };
 
 }  // namespace
