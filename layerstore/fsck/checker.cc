@@ -321,31 +321,23 @@ class StoreCheck {
   // Their contents are those of the layers that have them.
   Result<> CheckObjects() {
     if (root_.objects() == nullptr || options_.depth == Depth::kQuick) return {};
-    STRATA_TRY_ASSIGN(const std::set<std::string> unused, UnusedObjects(/*tell_strays=*/true));
-    if (unused.empty()) return {};
-    // They go just after the layers that had them.
-    std::this_thread::sleep_for(kCollectionTime);
-    STRATA_TRY_ASSIGN(const std::set<std::string> now, UnusedObjects(/*tell_strays=*/false));
-    for (const std::string& path : now) {
-      if (!unused.contains(path)) continue;
-      Find(FindingKind::kGarbage, "objects/" + path, "no layer has it");
-    }
-    return {};
-  }
-
-  // Tells of what is no object if asked to.
-  Result<std::set<std::string>> UnusedObjects(bool tell_strays) {
-    std::set<std::string> unused;
+    std::vector<std::string> unused;
     STRATA_TRY(
         root_.objects()->ForEach([&](const std::string& path, const struct stat& st) -> Result<> {
-          const bool is_object = ObjectKey::FromPath(path) && S_ISREG(st.st_mode);
-          if (is_object && !ObjectDirectory::InUse(st)) unused.insert(path);
-          if (!is_object && tell_strays) {
+          if (!ObjectKey::FromPath(path) || !S_ISREG(st.st_mode)) {
             Find(FindingKind::kStray, "objects/" + path, "it is not the store's");
+          } else if (!ObjectDirectory::InUse(st)) {
+            unused.push_back(path);
           }
           return {};
         }));
-    return unused;
+    // They go just after the layers that had them.
+    if (!unused.empty()) std::this_thread::sleep_for(kCollectionTime);
+    for (const std::string& path : unused) {
+      STRATA_TRY_ASSIGN(const auto still, root_.objects()->FindUnused(path));
+      if (still) Find(FindingKind::kGarbage, "objects/" + path, "no layer has it");
+    }
+    return {};
   }
 
   Result<> CheckQuarantine() {

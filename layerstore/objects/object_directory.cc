@@ -87,14 +87,16 @@ Result<bool> ObjectDirectory::Replace(int dir, const char* name, int scratch,
 // next one that has the same file does not find it here.
 Result<std::uint64_t> ObjectDirectory::Drop(const ObjectKey& key) {
   const std::string path = key.Path();
-  const auto st = ops_.StatAt(dir_.get(), path.c_str());
-  if (!st) {
-    if (IsMissing(st.error())) return 0;
-    return Fail(st.error().code(), "object", path);
-  }
-  if (InUse(*st)) return 0;
+  STRATA_TRY_ASSIGN(const auto unused, FindUnused(path));
+  if (!unused) return 0;
   STRATA_TRY(Remove(path));
-  return RoomOf(static_cast<std::uint64_t>(st->st_size));
+  return RoomOf(static_cast<std::uint64_t>(unused->st_size));
+}
+
+Result<std::optional<struct stat>> ObjectDirectory::FindUnused(const std::string& path) {
+  const auto st = ops_.StatAt(dir_.get(), path.c_str());
+  if (!st && !IsMissing(st.error())) return Fail(st.error().code(), "object", path);
+  return st && !InUse(*st) ? std::optional(*st) : std::nullopt;
 }
 
 Result<> ObjectDirectory::Remove(const std::string& path) {

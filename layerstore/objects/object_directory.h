@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -47,6 +48,8 @@ class ObjectDirectory {
   // Calls `each` for all that lies there, by its path from objects/, in no order.
   using Each = std::function<Result<>(const std::string& path, const struct stat& st)>;
   Result<> ForEach(const Each& each);
+  // An object, by its path from objects/, if it is there and no layer has the file.
+  Result<std::optional<struct stat>> FindUnused(const std::string& path);
   // Whether some layer has the file, too.
   static bool InUse(const struct stat& object) { return object.st_nlink > 1; }
 
