@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from typing import NamedTuple
 
 from inputs import TAG
@@ -107,8 +108,7 @@ class Podman(Unpacker):
 
     def unpack(self, image, directory):
         # A runroot of more than 50 characters is refused.
-        self.runroot = subprocess.run(["mktemp", "-d", "/tmp/run.XXXXXX"], check=True, text=True,
-                                      stdout=subprocess.PIPE).stdout.strip()
+        self.runroot = tempfile.mkdtemp(prefix="run.")
         return timed(self.binaries, ["podman", "--root", directory / "root", "--runroot", self.runroot,
                                      "--storage-driver", "overlay", "load", "-q", "-i", image.archive])
 
