@@ -5,12 +5,11 @@
 
 #include "base/privileges.h"
 #include "base/try.h"
+#include "fusefs/union/data_copy.h"
 #include "fusefs/union/union_engine.h"
 
 namespace strata::fusefs {
 namespace {
-
-constexpr std::string_view kCapability = "security.capability";
 
 // As the kernel looks at it. A process that cannot be asked, as it is not of our PID namespace or
 // has ended, is taken to be in no other group, and to have the rights its user id says.

@@ -12,16 +12,16 @@ namespace {
 
 constexpr char kVolatileName[] = "volatile";
 constexpr char kDirtyName[] = "dirty";
-constexpr int kOpenDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+constexpr int kDirectoryToMark = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
 
-Result<UniqueFd> MakeAndOpen(FileOps& files, int dir, const char* name) {
+Result<UniqueFd> MakeMarkDirectory(FileOps& files, int dir, const char* name) {
   STRATA_TRY(files.MakeDir(dir, name, 0700));
-  return files.Open(dir, name, kOpenDirectory);
+  return files.Open(dir, name, kDirectoryToMark);
 }
 
 Result<> WriteMark(FileOps& files, int work_root, int staging) {
-  STRATA_TRY_ASSIGN(const UniqueFd incompat, MakeAndOpen(files, staging, kIncompatName));
-  STRATA_TRY_ASSIGN(const UniqueFd mark, MakeAndOpen(files, incompat.get(), kVolatileName));
+  STRATA_TRY_ASSIGN(const UniqueFd incompat, MakeMarkDirectory(files, staging, kIncompatName));
+  STRATA_TRY_ASSIGN(const UniqueFd mark, MakeMarkDirectory(files, incompat.get(), kVolatileName));
   STRATA_TRY_ASSIGN(
       const UniqueFd dirty,
       files.Open(mark.get(), kDirtyName, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
@@ -34,7 +34,7 @@ Result<> WriteMark(FileOps& files, int work_root, int staging) {
 }  // namespace
 
 Result<> CheckUnmarked(FileOps& files, int staging) {
-  auto incompat = files.Open(staging, kIncompatName, kOpenDirectory);
+  auto incompat = files.Open(staging, kIncompatName, kDirectoryToMark);
   if (!incompat && incompat.error().code() == ENOENT) return {};
   if (!incompat) {
     return std::unexpected(std::move(incompat).error().WithContext("work/incompat"));

@@ -18,7 +18,7 @@ constexpr char kStagingName[] = "work";
 constexpr char kIndexName[] = "index";
 constexpr char kBlocksName[] = "blocks";
 
-Result<UniqueFd> MakeAndOpen(FileOps& files, int root, const char* name) {
+Result<UniqueFd> EnsureDirectory(FileOps& files, int root, const char* name) {
   auto made = files.MakeDir(root, name, 0700);
   if (!made && made.error().code() != EEXIST) return std::unexpected(std::move(made).error());
   return files.Open(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
@@ -116,13 +116,13 @@ Result<> WorkDir::Prepare(const Layers& layers) {
   const int root = layers.work_root();
   STRATA_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(files_, root));
   STRATA_TRY(CheckNames(names, "", IsOurs));
-  STRATA_TRY_ASSIGN(staging_, MakeAndOpen(files_, root, kStagingName));
+  STRATA_TRY_ASSIGN(staging_, EnsureDirectory(files_, root, kStagingName));
   STRATA_TRY_ASSIGN(const std::vector<std::string> leftovers, NamesIn(files_, staging_.get()));
   STRATA_TRY(CheckNames(leftovers, "work/", BelongsInWork));
   STRATA_TRY(CheckUnmarked(files_, staging_.get()));
-  STRATA_TRY_ASSIGN(index_, MakeAndOpen(files_, root, kIndexName));
+  STRATA_TRY_ASSIGN(index_, EnsureDirectory(files_, root, kIndexName));
   STRATA_TRY(ReadIndex());
-  STRATA_TRY_ASSIGN(blocks_, MakeAndOpen(files_, root, kBlocksName));
+  STRATA_TRY_ASSIGN(blocks_, EnsureDirectory(files_, root, kBlocksName));
   for (const std::string& name : leftovers) {
     STRATA_TRY(RemoveTree(files_, staging_.get(), name.c_str()));
   }

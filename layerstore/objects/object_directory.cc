@@ -11,7 +11,7 @@
 namespace strata::layerstore {
 namespace {
 
-constexpr mode_t kPrivate = 0700;
+constexpr mode_t kPrivateDirectory = 0700;
 constexpr std::string_view kSelinuxLabel = "security.selinux";
 
 bool IsMissing(const Error& error) { return error.code() == ENOENT; }
@@ -60,7 +60,7 @@ Result<bool> ObjectDirectory::Add(int dir, const char* name, const ObjectKey& ke
   const std::string path = key.Path();
   auto linked = ops_.Link(dir, name, dir_.get(), path.c_str());
   if (!linked && IsMissing(linked.error())) {
-    auto made = ops_.MakeDir(dir_.get(), std::string(DirName(path)).c_str(), kPrivate);
+    auto made = ops_.MakeDir(dir_.get(), std::string(DirName(path)).c_str(), kPrivateDirectory);
     if (!made && made.error().code() != EEXIST) return std::unexpected(std::move(made).error());
     linked = ops_.Link(dir, name, dir_.get(), path.c_str());
   }

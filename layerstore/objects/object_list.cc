@@ -15,7 +15,7 @@ namespace {
 constexpr std::array<char, 8> kMagic = {'S', 'T', 'R', 'A', 'T', 'O', 'B', 'J'};
 constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kBatch = 4096;  // keys
-constexpr mode_t kPrivate = 0600;
+constexpr mode_t kPrivateFile = 0600;
 
 struct Header {
   std::array<char, 8> magic{};
@@ -65,7 +65,7 @@ Result<> ObjectListWriter::Add(const ObjectKey& key) {
 Result<> ObjectListWriter::Flush() {
   if (!file_) {
     STRATA_TRY_ASSIGN(file_, ops_.Open(layer_dir_, kFileName,
-                                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, kPrivate));
+                                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, kPrivateFile));
   }
   std::vector<KeyBytes> bytes;
   bytes.reserve(keys_.size());
