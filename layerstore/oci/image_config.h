@@ -65,6 +65,9 @@ struct ImageConfig {
   std::string ToJson() const;
 };
 
+// The NAME of an entry of ImageConfig::env, all of it if there is no value.
+inline std::string_view EnvName(std::string_view entry) { return entry.substr(0, entry.find('=')); }
+
 // Reads OCI and docker image configurations; unknown fields are ignored. EINVAL with the reason.
 Result<ImageConfig> ParseImageConfig(std::string_view json);
 

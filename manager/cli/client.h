@@ -24,6 +24,11 @@ inline constexpr const char* kDaemonError = "daemon";
 // Error::ToString().
 std::string Explain(const Error& error);
 
+// The API's path of a container, by name or id, for Client's calls.
+inline std::string ContainerPath(const std::string& name) {
+  return "/containers/" + PercentEncode(name);
+}
+
 // Stateless but for the address: every call is its own connection. Thread-compatible.
 class Client {
  public:

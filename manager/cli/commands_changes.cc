@@ -11,8 +11,6 @@ namespace {
 
 using Kind = FlagSpec::Kind;
 
-std::string ContainerPath(const std::string& name) { return "/containers/" + PercentEncode(name); }
-
 Result<int> RunCommit(Context& context, const Flags& flags) {
   const auto& operands = flags.operands();
   const ImageName name = SplitReference(operands.size() > 1 ? operands[1] : "");

@@ -18,8 +18,6 @@ namespace {
 
 using Kind = FlagSpec::Kind;
 
-std::string ContainerPath(const std::string& name) { return "/containers/" + PercentEncode(name); }
-
 std::string JoinList(const std::vector<std::string>& items, std::string_view separator) {
   std::string text;
   for (const auto& item : items) text += (text.empty() ? "" : std::string(separator)) + item;

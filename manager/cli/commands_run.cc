@@ -67,7 +67,7 @@ Result<std::string> CreateContainer(Client& client, const Flags& flags, const Js
 }
 
 Result<> StartContainer(Client& client, const std::string& id) {
-  auto started = client.Post("/containers/" + id + "/start");
+  auto started = client.Post(ContainerPath(id) + "/start");
   if (started || started.error().code() == EALREADY) return {};
   return std::unexpected(std::move(started).error());
 }
@@ -127,8 +127,7 @@ Result<int> RunRun(Context& context, const Flags& flags) {
 }
 
 Result<int> StartAttached(Client& client, const std::string& name, const Flags& flags) {
-  STRATA_TRY_ASSIGN(const Json container,
-                    client.Get("/containers/" + PercentEncode(name) + "/json"));
+  STRATA_TRY_ASSIGN(const Json container, client.Get(ContainerPath(name) + "/json"));
   const std::string id = TextAt(container, "Id");
   AttachOptions attach;
   attach.tty = TruthAt(container, "Config.Tty");
@@ -157,8 +156,7 @@ Result<int> RunStart(Context& context, const Flags& flags) {
 Result<int> RunAttach(Context& context, const Flags& flags) {
   STRATA_TRY_ASSIGN(Client * client, context.client());
   const std::string& name = flags.operands()[0];
-  STRATA_TRY_ASSIGN(const Json container,
-                    client->Get("/containers/" + PercentEncode(name) + "/json"));
+  STRATA_TRY_ASSIGN(const Json container, client->Get(ContainerPath(name) + "/json"));
   if (!TruthAt(container, "State.Running")) {
     return Fail(EINVAL, kDaemonError, "container " + name + " is not running: start it first");
   }
@@ -203,9 +201,8 @@ Result<int> RunExec(Context& context, const Flags& flags) {
     body["ConsoleSize"] = {size->rows, size->columns};
   }
   STRATA_TRY_ASSIGN(Client * client, context.client());
-  STRATA_TRY_ASSIGN(
-      const Json created,
-      client->Post("/containers/" + PercentEncode(flags.operands()[0]) + "/exec", body));
+  STRATA_TRY_ASSIGN(const Json created,
+                    client->Post(ContainerPath(flags.operands()[0]) + "/exec", body));
   const std::string id = TextAt(created, "Id");
   if (flags.On("detach")) {
     STRATA_TRY_ASSIGN(const Json answer, client->Post("/exec/" + id + "/start",

@@ -37,9 +37,9 @@ std::function<void(WindowSize)> Resizer(Client& client, std::string path) {
 
 std::function<void(int)> SignalForwarder(Client& client, std::string id) {
   return [&client, id = std::move(id)](int signal) {
-    Ignore(Dropped(client.Post("/containers/" + id + "/kill" +
-                               Query({{"signal", SignalName(signal)}}))),
-           "the container may have ended by itself");
+    Ignore(
+        Dropped(client.Post(ContainerPath(id) + "/kill" + Query({{"signal", SignalName(signal)}}))),
+        "the container may have ended by itself");
   };
 }
 
@@ -70,7 +70,7 @@ Result<HttpExchange> StartWaiting(Client& client, const std::string& id,
                                   const std::string& condition) {
   HttpRequest request;
   request.method = "POST";
-  request.target = "/containers/" + id + "/wait" + Query({{"condition", condition}});
+  request.target = ContainerPath(id) + "/wait" + Query({{"condition", condition}});
   return client.Start(request);
 }
 
@@ -122,7 +122,7 @@ int StatusOfStartFailure(std::string_view message) {
 Result<int> AttachUntilExit(Client& client, const std::string& id, const AttachOptions& options) {
   STRATA_TRY_ASSIGN(const bool raw, WantsRawMode(options));
   STRATA_TRY_ASSIGN(SignalQueue signals, BlockSessionSignals());
-  const std::string path = "/containers/" + id;
+  const std::string path = ContainerPath(id);
   STRATA_TRY_ASSIGN(auto attached,
                     client.Hijack(path + "/attach" +
                                       Query({{"stream", "1"},

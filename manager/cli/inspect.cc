@@ -15,7 +15,7 @@ constexpr int kIndent = 4;
 std::string PathOf(ObjectKind kind, const std::string& name) {
   switch (kind) {
     case ObjectKind::kContainer:
-      return "/containers/" + PercentEncode(name) + "/json";
+      return ContainerPath(name) + "/json";
     case ObjectKind::kImage:
       return "/images/" + PercentEncode(name, "/:") + "/json";
     case ObjectKind::kVolume:

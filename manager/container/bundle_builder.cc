@@ -12,6 +12,7 @@
 #include "base/file_ops.h"
 #include "base/path.h"
 #include "base/try.h"
+#include "layerstore/oci/image_config.h"
 #include "manager/container/security_options.h"
 #include "manager/runtime/capabilities.h"
 #include "manager/runtime/user.h"
@@ -238,7 +239,7 @@ Result<ProcessSpec> BuildExecProcess(const ContainerRecord& record, const ExecCo
   if (exec.tty && !EnvHas(process.env, "TERM")) process.env.emplace_back("TERM=xterm");
   for (const auto& entry : exec.env) {
     std::erase_if(process.env, [&](const std::string& other) {
-      return other.substr(0, other.find('=')) == entry.substr(0, entry.find('='));
+      return layerstore::EnvName(other) == layerstore::EnvName(entry);
     });
     process.env.push_back(entry);
   }

@@ -9,6 +9,7 @@
 namespace strata::manager {
 namespace {
 
+using layerstore::EnvName;
 using layerstore::ImageConfig;
 
 // What both kinds of configuration say.
@@ -32,8 +33,6 @@ void AddMissing(std::vector<std::string>& into, const std::vector<std::string>& 
     if (std::ranges::find(into, item) == into.end()) into.push_back(item);
   }
 }
-
-std::string_view EnvName(std::string_view entry) { return entry.substr(0, entry.find('=')); }
 
 // Where `config` says nothing, what `container` says.
 void FillFrom(ImageConfig& config, const ImageConfig& container) {

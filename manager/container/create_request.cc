@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/try.h"
+#include "layerstore/oci/image_config.h"
 #include "manager/container/host_names.h"
 #include "manager/container/security_options.h"
 #include "manager/image/image_service.h"
@@ -17,7 +18,7 @@
 namespace strata::manager {
 namespace {
 
-std::string_view EnvName(std::string_view entry) { return entry.substr(0, entry.find('=')); }
+using layerstore::EnvName;
 
 // Later entries replace earlier ones of the same name; an entry without '=' takes the name away.
 void MergeEnv(std::vector<std::string>& env, const std::vector<std::string>& more) {
