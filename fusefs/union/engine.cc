@@ -34,6 +34,17 @@ Result<std::unique_ptr<Engine>> Engine::Open(EngineOptions options, EngineEnv en
   return engine;
 }
 
+// In a chain, the root is that of the layer which says what it is.
+Result<UnionEngine::RootInode> UnionEngine::FindRoot(LayerIndex layer) {
+  if (layers_->InChain(layer)) {
+    STRATA_TRY_ASSIGN(const ChainEntry root, layers_->index().At(0));
+    return RootInode{layers_->FromChain(root.layer), root.attr.st_ino};
+  }
+  STRATA_TRY_ASSIGN(const SharedFd root, layers_->Root(layer));
+  STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(root->get()));
+  return RootInode{layer, st.st_ino};
+}
+
 Result<> UnionEngine::Start() {
   backing_ = env_.backing;
   cache_ = env_.cache;
@@ -58,24 +69,17 @@ Result<> UnionEngine::Start() {
     all.push_back(layer);
   }
   if (layers_->first_in_chain() < layers_->end()) all.push_back(layers_->first_in_chain());
-  const LayerIndex top = all.front();
-  STRATA_TRY_ASSIGN(const SharedFd top_root, layers_->Root(top));
-  STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(top_root->get()));
-
+  STRATA_TRY_ASSIGN(const RootInode top, FindRoot(all.front()));
   NodeRecord root;
   root.lookups = 1;
   root.refs = 1;  // never freed
-  root.layer = top;
-  root.real_ino = st.st_ino;
+  root.layer = top.layer;
+  root.real_ino = top.ino;
   root.Set(kNodeDirectory);
-  if (top == kUpperLayer && all.size() > 1) {
-    // The root keeps the number of the topmost image layer's, as any directory that was copied up.
-    STRATA_TRY_ASSIGN(const SharedFd lower_root, layers_->Root(all[1]));
-    STRATA_TRY_ASSIGN(const struct stat lower, env_.files.Stat(lower_root->get()));
-    root.ino = layers_->ShownIno(all[1], lower.st_ino);
-  } else {
-    root.ino = layers_->ShownIno(top, st.st_ino);
-  }
+  // It keeps the number of the topmost image layer's, as any directory that was copied up.
+  const bool over_image = top.layer == kUpperLayer && all.size() > 1;
+  STRATA_TRY_ASSIGN(const RootInode shown, over_image ? FindRoot(all[1]) : Result<RootInode>(top));
+  root.ino = layers_->ShownIno(shown.layer, shown.ino);
   STRATA_TRY(nodes_->Add(root, {}));
 
   auto directory = std::make_shared<Directory>(static_cast<NodeIndex>(kRootNode.value), all);

@@ -204,6 +204,11 @@ class UnionEngine final : public Engine {
   Result<NamePlace> FindPlace(Directory& dir, LayerIndex layer, std::string_view name);
   // The node behind a name, made if need be. `place`: as found for the name's topmost layer.
   Result<Bound> Bind(Directory& dir, Slot slot, const NamePlace& place) STRATA_REQUIRES(dir.mu);
+  struct RootInode {
+    LayerIndex layer;
+    ino_t ino;
+  };
+  Result<RootInode> FindRoot(LayerIndex layer);
   Result<ChainEntry> FindInChain(Directory& dir, std::string_view name);
   struct FoundName {
     struct stat st = {};

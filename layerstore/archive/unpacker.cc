@@ -70,6 +70,7 @@ UnpackedInodes Unpacker::TakeInodes() {
 
 Result<UnpackSummary> Unpacker::Run(TarReader& reader) {
   STRATA_TRY(DropInheritedAcls());
+  STRATA_TRY(MarkImplied(root_));
   for (;;) {
     STRATA_TRY(FinishExcess());
     STRATA_TRY_ASSIGN(const bool more, reader.Next());
@@ -219,7 +220,10 @@ Result<> Unpacker::MakeDirectory(const TarEntry& entry, const Place& place, bool
     STRATA_TRY_ASSIGN(const UniqueFd fd,
                       ops_.Open(place.parent, place.name, O_PATH | O_DIRECTORY | O_NOFOLLOW));
     if (hides_lower) STRATA_TRY(SetOpaque(fd.get()));
-    if (existed) STRATA_TRY(HoldDirectory(place.path, fd.get()));
+    if (existed) {
+      STRATA_TRY(HoldDirectory(place.path, fd.get()));
+      STRATA_TRY(DropImplied(fd.get()));
+    }
     STRATA_TRY(SetXattrs(entry, fd.get()));
     STRATA_TRY_ASSIGN(mode, KeepOpen(entry, fd.get()));
   }
@@ -285,10 +289,9 @@ Result<> Unpacker::MakeMissingDirectory(int parent, const std::string& name,
   // Whatever the umask, and a set-group-id bit of the parent.
   if (privileged_) STRATA_TRY(ops_.ChownAt(parent, name.c_str(), 0, 0, AT_SYMLINK_NOFOLLOW));
   STRATA_TRY(ops_.ChmodAt(parent, name.c_str(), kImpliedDirectoryMode));
-  if (!hidden) return {};
   STRATA_TRY_ASSIGN(const UniqueFd fd,
                     ops_.Open(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  return SetOpaque(fd.get());
+  return hidden ? SetOpaque(fd.get()) : MarkImplied(fd.get());
 }
 
 Result<int> Unpacker::EnterDirectory(const std::string& path) {

@@ -122,7 +122,11 @@ class Unpacker {
   Result<> HideLower(const std::string& directory, std::string_view target);
   Result<> MakeWhiteout(const Place& place);
   Result<> MakeOpaque(const std::string& directory);
+  Result<> SetMark(int fd, std::string (OverlayXattrs::*mark)() const);
   Result<> SetOpaque(int fd);
+  // That only paths name the directory; until there is an entry for it.
+  Result<> MarkImplied(int fd);
+  Result<> DropImplied(int fd);
   // It has got extended attributes.
   Result<> NoteXattrs(int fd);
 
@@ -168,7 +172,7 @@ class Unpacker {
   std::uint64_t implied_directories_ = 0;
   std::uint64_t name_bytes_ = 0;
   bool whiteouts_as_files_ = false;
-  bool user_opaque_ = false;
+  bool user_marks_ = false;
   UnpackedInodes inodes_;
   std::string start_;                // of the content of a file that may be stored already
   std::vector<std::byte> compared_;  // what such a file has

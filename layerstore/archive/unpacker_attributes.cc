@@ -12,8 +12,7 @@
 namespace strata::layerstore {
 namespace {
 
-constexpr const char* kOpaque = "trusted.overlay.opaque";
-constexpr const char* kUserOpaque = "user.overlay.opaque";
+bool CannotBeMarked(const Error& error) { return error.code() == ENOTSUP; }
 
 }  // namespace
 
@@ -25,8 +24,10 @@ Result<> Unpacker::HideLower(const std::string& directory, std::string_view targ
   if (late_links_.Find(path) != nullptr) return {};
   auto st = ops_.StatAt(parent, name.c_str());
   if (st) {
-    if (S_ISDIR(st->st_mode)) return MakeOpaque(path);
-    return {};
+    if (!S_ISDIR(st->st_mode)) return {};
+    STRATA_TRY(MakeOpaque(path));
+    STRATA_TRY_ASSIGN(const int fd, OpenOrMake(path));
+    return DropImplied(fd);
   }
   if (st.error().code() != ENOENT) return std::unexpected(std::move(st).error());
   return MakeWhiteout({parent, name.c_str(), path});
@@ -58,18 +59,34 @@ Result<> Unpacker::NoteXattrs(int fd) {
   return {};
 }
 
-Result<> Unpacker::SetOpaque(int fd) {
+Result<> Unpacker::SetMark(int fd, std::string (OverlayXattrs::*mark)() const) {
   STRATA_TRY(NoteXattrs(fd));
-  if (!user_opaque_) {
-    auto set = ops_.SetXattr(fd, kOpaque, "y");
+  if (!user_marks_) {
+    auto set = ops_.SetXattr(fd, (OverlayXattrs(false).*mark)().c_str(), "y");
     if (set || set.error().code() != EPERM) return set;
-    user_opaque_ = true;
+    user_marks_ = true;
   }
-  return ops_.SetXattr(fd, kUserOpaque, "y");
+  return ops_.SetXattr(fd, (OverlayXattrs(true).*mark)().c_str(), "y");
+}
+
+Result<> Unpacker::SetOpaque(int fd) { return SetMark(fd, &OverlayXattrs::Opaque); }
+
+Result<> Unpacker::MarkImplied(int fd) {
+  auto marked = SetMark(fd, &OverlayXattrs::Implied);
+  // Its attributes hide the lower ones then.
+  if (!marked && CannotBeMarked(marked.error())) return {};
+  return marked;
+}
+
+Result<> Unpacker::DropImplied(int fd) {
+  auto removed = ops_.RemoveXattr(fd, OverlayXattrs(user_marks_).Implied().c_str());
+  if (!removed && (removed.error().code() == ENODATA || CannotBeMarked(removed.error()))) return {};
+  return removed;
 }
 
 Result<> Unpacker::SetRootAttributes(const TarEntry& entry) {
   STRATA_TRY(HoldDirectory("", root_));
+  STRATA_TRY(DropImplied(root_));
   if (privileged_) {
     STRATA_TRY(ops_.Chown(root_, static_cast<uid_t>(entry.uid), static_cast<gid_t>(entry.gid)));
   }

@@ -67,6 +67,7 @@ class ChainMerge::Merger {
     const Source& top = sources_.back();
     STRATA_TRY_ASSIGN(Entry root, top.index->At(0));
     Settle(root, top, !top.is_chain() && top.layer > 0);
+    STRATA_TRY(InheritRoot(root));
     STRATA_TRY(writer_.AddRoot(root));
 
     const auto all = static_cast<std::uint32_t>(sources_.size());
@@ -113,6 +114,38 @@ class ChainMerge::Merger {
     }
     entry.opaque = false;
     entry.alone = false;
+  }
+
+  // Gives an implied directory the attributes of the same in a source further down.
+  static void TakeAttributes(Entry& entry, const Entry& below, const Source& from) {
+    entry.attr = below.attr;
+    entry.has_xattrs = below.has_xattrs;
+    entry.implied = below.implied;
+    entry.layer = from.is_chain() ? below.layer : from.layer;
+  }
+
+  // `lower`: where the directory's name is further down. Those an opaque mark hides have been the
+  // directory's, too: it is its names that are hidden.
+  Result<> Inherit(Entry& entry, const std::vector<Part>& parts,
+                   std::span<const Found> lower) const {
+    for (const Found& each : lower) {
+      if (!entry.implied) return {};
+      const Part& part = parts[each.part];
+      STRATA_TRY_ASSIGN(const Entry below, IndexOf(part).At(each.number));
+      if (!below.directory) return {};
+      TakeAttributes(entry, below, sources_[part.source]);
+      if (below.alone) return {};
+    }
+    return {};
+  }
+
+  Result<> InheritRoot(Entry& root) const {
+    for (std::size_t source = sources_.size() - 1; root.implied && source > 0; --source) {
+      const Source& lower = sources_[source - 1];
+      STRATA_TRY_ASSIGN(const Entry below, lower.index->At(0));
+      TakeAttributes(root, below, lower);
+    }
+    return {};
   }
 
   // The root of the chain of the sources below `end`.
@@ -177,7 +210,9 @@ class ChainMerge::Merger {
       return writer_.Add(entry);
     }
     STRATA_TRY_ASSIGN(Directory below, Descend(open.directory, entry.name, found, 0));
+    const bool hides_lower = entry.alone;
     Settle(entry, sources_[part.source], below.parts.size() > 1);
+    if (!hides_lower) STRATA_TRY(Inherit(entry, open.directory.parts, found.subspan(1)));
     entry.target = {};  // a redirect that has been followed
     STRATA_TRY(writer_.Add(entry));
     open_.push_back({std::move(below), *entry.directory, open.depth + 1});

@@ -62,6 +62,7 @@ enum EntryFlag : std::uint16_t {
   kHasXattrs = 1U << 3U,  // some that users see
   kMerged = 1U << 4U,     // chain index: a directory that is in several layers
   kMetacopy = 1U << 5U,   // a file whose data kernel overlayfs left in a lower layer
+  kImplied = 1U << 6U,  // a directory that is there for the names in it: attributes come from below
 };
 
 struct EntryRecord {

@@ -25,6 +25,7 @@ std::uint16_t Flags(const MetadataIndex::Entry& entry) {
   if (entry.has_xattrs) flags |= format::kHasXattrs;
   if (entry.merged) flags |= format::kMerged;
   if (entry.metacopy) flags |= format::kMetacopy;
+  if (entry.implied) flags |= format::kImplied;
   return static_cast<std::uint16_t>(flags);
 }
 

@@ -237,6 +237,8 @@ class Scan {
       } else if (S_ISDIR(st.st_mode) && name == overlay_.Opaque()) {
         STRATA_TRY_ASSIGN(const std::string value, files_.GetXattrAt(dir, file, name.c_str()));
         entry.opaque = entry.opaque || value == "y";
+      } else if (S_ISDIR(st.st_mode) && name == overlay_.Implied()) {
+        entry.implied = true;
       } else if (S_ISDIR(st.st_mode) && name == overlay_.Redirect()) {
         STRATA_TRY_ASSIGN(target_, files_.GetXattrAt(dir, file, name.c_str()));
         if (!IsRedirect(target_)) {

@@ -34,6 +34,8 @@ class OverlayXattrs {
   std::string LinkCount() const {
     return prefix_ + "nlink";
   }  // "U+1": links shown beyond the upper inode's
+  // "y": the layer says nothing of the directory but that there are names in it.
+  std::string Implied() const { return prefix_ + "strata.implied"; }
   std::string Inode() const { return prefix_ + "strata.ino"; }      // the st_ino shown, decimal
   std::string Blocks() const { return prefix_ + "strata.blocks"; }  // names a file's block map
   std::string BlockMap() const { return prefix_ + "strata.map"; }   // a block map's header

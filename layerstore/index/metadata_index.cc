@@ -190,6 +190,7 @@ Result<MetadataIndex::Entry> MetadataIndex::Decode(const EntryRecord& record, Nu
   entry.has_xattrs = Has(record, format::kHasXattrs);
   entry.merged = Has(record, format::kMerged);
   entry.metacopy = Has(record, format::kMetacopy);
+  entry.implied = Has(record, format::kImplied);
   entry.attr.st_mode = record.mode;
   return entry;
 }

@@ -66,6 +66,7 @@ class MetadataIndex {
     bool has_xattrs = false;
     bool merged = false;
     bool metacopy = false;
+    bool implied = false;
     // Of a file whose inode other files may have, too: what stands for it instead, within its
     // layer. Its names, and nothing else, have the same.
     std::optional<std::uint32_t> identity;

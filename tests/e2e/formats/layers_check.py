@@ -219,7 +219,8 @@ NOT_FOR_DRIVERS = (
     "aufs")  # read as whiteouts where it is not at the layer's root
 DRIVER_EXCUSES = GO_EXCUSES | {
     "time before 1970", "time after 2262",  # taken for 1970
-    "directory after its whiteout"}  # it is not opaque, so lower names show in it
+    "directory after its whiteout",  # it is not opaque, so lower names show in it
+    "implied directory over a lower one"}  # it hides what the lower one is
 
 
 class PodmanOverlay(Reader):

@@ -388,8 +388,9 @@ void LayerModel::Merge(Layer layer) {
   Hide(layer);
   for (auto& [path, node] : layer.own) {
     auto& below = tree_[path];
-    if (below != nullptr && node->implied && IsDirectory(*below) && !path.empty()) {
-      oddities_.insert("implied directory over a lower one");
+    if (below != nullptr && node->implied && IsDirectory(*below)) {
+      if (!path.empty()) oddities_.insert("implied directory over a lower one");
+      if (rule_ == Rule::kLayered) continue;
     }
     if (below != nullptr && IsDirectory(*below) && !IsDirectory(*node))
       EraseTree(tree_, path, false);

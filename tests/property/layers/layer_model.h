@@ -37,16 +37,17 @@ struct ModelNode {
 // Names of one file share their node. "" is the root.
 using ModelTree = std::map<std::string, std::shared_ptr<ModelNode>, std::less<>>;
 
-// Two readings, which agree for what tools make:
-//   kLayered     each layer is a directory of its own, and they are merged: what all that keep
-//   layers
-//                apart do (strata, overlay drivers)
+// Three readings, which agree for what tools make:
+//   kLayered     each layer is a directory of its own, and they are merged (strata)
+//   kAdHoc       the same, but a directory that only paths name hides what the lower one is:
+//   whoever
+//                merges directories without asking them for that (overlay drivers)
 //   kSequential  each layer is extracted over the tree of those below it: what all do that make one
 //                tree (umoci, vfs drivers)
-// In both, whiteouts are about the layers below, wherever they stand in theirs.
+// In all, whiteouts are about the layers below, wherever they stand in theirs.
 class LayerModel {
  public:
-  enum class Rule : std::uint8_t { kLayered, kSequential };
+  enum class Rule : std::uint8_t { kLayered, kAdHoc, kSequential };
 
   explicit LayerModel(Rule rule);
 

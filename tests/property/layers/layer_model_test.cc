@@ -66,7 +66,8 @@ class LayerModelTest : public ::testing::Test {
   }
 
   // What a mount of the layers shows, by their directories and by their index.
-  void ExpectMounted(const ModelTree& model, const std::vector<std::string>& layers) {
+  void ExpectMounted(const ModelTree& model, const ModelTree& ad_hoc,
+                     const std::vector<std::string>& layers) {
     support::UnionSpec spec{.lower = layers, .mount_point = work_ + "/mount"};
     support::MakeDir(spec.mount_point);
     support::MakeDir(work_ + "/chain");
@@ -76,7 +77,7 @@ class LayerModelTest : public ::testing::Test {
         Must(support::WriteChainIndex(layers, spec.chain, 0));
       }
       auto mount = Must(support::UnionMount::Start(support::Mounter::kStratafs, spec));
-      Expect(indexed ? "mounted by the index" : "mounted", model, mount.path());
+      Expect(indexed ? "mounted by the index" : "mounted", indexed ? model : ad_hoc, mount.path());
       Must(mount.Stop());
     }
   }
@@ -87,11 +88,12 @@ class LayerModelTest : public ::testing::Test {
     support::MakeDir(work_);
     const LayerCase random = MakeRandomLayers(seed);
     LayerModel model(LayerModel::Rule::kLayered);
+    LayerModel ad_hoc(LayerModel::Rule::kAdHoc);
     std::vector<std::string> layers;
     for (const LayerEntries& entries : random.layers) {
       layers.insert(layers.begin(), work_ + '/' + std::to_string(layers.size()));
       const auto unpacked = Unpack(entries, layers.front());
-      const bool accepted = model.Apply(entries);
+      const bool accepted = model.Apply(entries) && ad_hoc.Apply(entries);
       EXPECT_EQ(unpacked.has_value(), accepted)
           << "layer " << layers.size() << ": "
           << (unpacked ? "unpacked" : unpacked.error().ToString());
@@ -100,8 +102,8 @@ class LayerModelTest : public ::testing::Test {
     const std::string merged = work_ + "/merged";
     support::MakeDir(merged);
     Must(support::Flatten(layers, merged));
-    Expect("merged", model.tree(), merged);
-    if (mounted) ExpectMounted(model.tree(), layers);
+    Expect("merged", ad_hoc.tree(), merged);
+    if (mounted) ExpectMounted(model.tree(), ad_hoc.tree(), layers);
     Count(random.oddities);
     Count(model.oddities());
     return true;

@@ -89,7 +89,7 @@ Header SpecialHeader(Form form, char type, std::string_view name, std::size_t si
   return header;
 }
 
-char TypeOf(const LayerEntry& entry) {
+char TypeFlagOf(const LayerEntry& entry) {
   switch (entry.kind) {
     case Kind::kFile:
       return entry.old_type ? '\0' : '0';
@@ -121,7 +121,7 @@ Header Attributes(const LayerEntry& entry) {
       .Number(108, 8, fit(entry.uid, kOctal8Max), base256)
       .Number(116, 8, fit(entry.gid, kOctal8Max), base256)
       .Number(136, 12, fit(entry.mtime.tv_sec, kOctal12Max), base256)
-      .Type(TypeOf(entry));
+      .Type(TypeFlagOf(entry));
   if (entry.form != Form::kV7) {
     header.Number(329, 8, entry.device_major).Number(337, 8, entry.device_minor);
   }

@@ -46,6 +46,7 @@ using support::WriteFile;
 
 constexpr char kRedirect[] = "trusted.overlay.redirect";
 constexpr char kOpaque[] = "trusted.overlay.opaque";
+constexpr char kImplied[] = "trusted.overlay.strata.implied";
 
 using IndexRef = std::shared_ptr<const MetadataIndex>;
 using Entry = MetadataIndex::Entry;
@@ -218,6 +219,52 @@ TEST_F(IndexTest, HoldsOneLayerWithItsMarks) {
   EXPECT_FALSE(found.at("plain").has_xattrs);
   EXPECT_TRUE(found.at("user").has_xattrs);
   EXPECT_TRUE(found.at("escaped").has_xattrs);
+}
+
+TEST_F(IndexTest, AnImpliedDirectoryIsWhatTheNextBelowIs) {
+  constexpr mode_t kSticky = S_IFDIR | 01777;
+  constexpr mode_t kOwn = S_IFDIR | 0755;
+  const auto make = [](const std::string& path, mode_t mode) {
+    MakeDir(path);
+    MustCall(::chmod(path.c_str(), mode & 07777U), "chmod");
+  };
+  const std::string base = MakeLayer();
+  MustCall(::chmod(base.c_str(), 0711), "chmod");
+  for (const char* name : {"/tmp", "/emptied", "/removed"}) make(base + name, kSticky);
+  SetMark(base + "/tmp", "user.a", "b");
+  WriteFile(base + "/emptied/hidden", "x");
+  WriteFile(base + "/file", "x");
+  const std::string middle = MakeLayer();
+  MakeWhiteout(middle + "/removed");
+  const std::string top = MakeLayer();
+  for (const std::string& layer : {middle, top}) {
+    SetMark(layer, kImplied, "y");
+    for (const char* name : {"/tmp", "/emptied", "/file", "/removed"}) {
+      if (support::Exists(layer + name)) continue;  // the whiteout
+      make(layer + name, kOwn);
+      SetMark(layer + name, kImplied, "y");
+      WriteFile(layer + name + "/new", "x");
+    }
+  }
+  SetMark(middle + "/emptied", kOpaque, "y");
+
+  for (const std::size_t base_layers : {0, 1, 2}) {
+    SCOPED_TRACE(base_layers);
+    const IndexRef index = Chain(base_layers);
+    std::map<std::string, Entry> found;
+    Must(Walk(*index, MetadataIndex::kRoot, "", found));
+    EXPECT_EQ(Must(index->At(0)).attr.st_mode, S_IFDIR | 0711U);
+    EXPECT_EQ(found.at("tmp").attr.st_mode, kSticky);
+    EXPECT_EQ(found.at("tmp").attr.st_ino, Lstat(base + "/tmp").st_ino);
+    EXPECT_EQ(found.at("tmp").layer, 0);
+    EXPECT_TRUE(found.at("tmp").has_xattrs);
+    EXPECT_TRUE(found.at("tmp").merged);
+    EXPECT_EQ(found.at("emptied").attr.st_mode, kSticky);
+    EXPECT_FALSE(found.contains("emptied/hidden"));
+    EXPECT_EQ(found.at("file").attr.st_mode, kOwn);     // over a file there is nothing to be
+    EXPECT_EQ(found.at("removed").attr.st_mode, kOwn);  // nor over a whiteout
+    Must(support::RemoveTree(At("chain")));
+  }
 }
 
 TEST_F(IndexTest, TellsLinkGroupsFromFilesThatShareAnInode) {

@@ -18,6 +18,7 @@ using support::TarBuilder;
 
 constexpr const char* kDefaultAcl = "system.posix_acl_default";
 constexpr const char* kAccessAcl = "system.posix_acl_access";
+constexpr const char* kImplied = "trusted.overlay.strata.implied";
 constexpr const char* kTarAcl = "user::rwx,user:1000:rwx,group::r-x,mask::rwx,other::r-x";
 
 std::string Acl() {
@@ -77,6 +78,9 @@ TEST_F(UnpackerDirectoriesTest, DefaultAclsAreNotInherited) {
   Must(support::RunTool(
       {"tar", "--acls", "--numeric-owner", "-p", "-C", other, "--exclude=.wh.*", "-xf", file}));
   support::MustCall(::unlink((fs + "/d/hidden").c_str()), "unlink");
+  for (const char* path : {"/d/implied", "/d/implied/deep"}) {
+    support::MustCall(::removexattr((fs + path).c_str(), kImplied), "removexattr");
+  }
   const struct timespec times[2] = {{4, 0}, {4, 0}};
   Must(FileOps::System().UtimesAt(AT_FDCWD, (fs + "/d").c_str(), times, 0));
   support::CompareRules rules;
@@ -93,7 +97,10 @@ TEST_F(UnpackerDirectoriesTest, NothingIsInheritedFromTheHost) {
   const std::string fs = Unpacked(FillDirectory(tar, "d"));
   const auto tree = Snapshot(fs);
   for (const auto& [path, node] : tree.nodes()) {
-    EXPECT_TRUE(node.xattrs.empty()) << path << ": " << node.xattrs.begin()->first;
+    for (const auto& [name, value] : node.xattrs) {
+      EXPECT_EQ(name, kImplied) << path;
+      EXPECT_TRUE(path.empty() || path == "d" || path.starts_with("d/implied")) << path;
+    }
   }
   EXPECT_EQ(Lstat(fs).st_mode & 07777U, 0755U);
 }

@@ -188,6 +188,27 @@ TEST_F(ChainTest, RenamedDirectoriesFindTheirPartsInAChain) {
   }
 }
 
+TEST_F(ChainTest, AnImpliedDirectoryIsCopiedUpAsTheNextBelowIs) {
+  MakeDir(Lower("tmp", 0));
+  MustCall(::chmod(Lower("tmp", 0).c_str(), 01777), "chmod");
+  MustCall(::lsetxattr(Lower("tmp", 0).c_str(), "user.a", "b", 1, 0), "lsetxattr");
+  MakeDir(Lower("tmp", 1));
+  MustCall(::lsetxattr(Lower("tmp", 1).c_str(), "trusted.overlay.strata.implied", "y", 1, 0),
+           "lsetxattr");
+  WriteFile(Lower("tmp/lower", 1), "x");
+  {
+    UnionDriver driver(Options());
+    EXPECT_EQ(driver.List("tmp"), (std::vector<std::string>{"lower"}));
+    Must(driver.MakeDir("tmp/upper"));
+    const EntryReply entry = Must(driver.Walk("tmp"));
+    EXPECT_EQ(entry.attr.st_mode, S_IFDIR | 01777U);
+    EXPECT_EQ(Must(driver.engine().GetXattr(entry.node, "user.a")), "b");
+  }
+  EXPECT_EQ(support::Lstat(At("upper/tmp")).st_mode, S_IFDIR | 01777U);
+  std::array<char, 8> value{};
+  EXPECT_EQ(::lgetxattr(At("upper/tmp").c_str(), "user.a", value.data(), value.size()), 1);
+}
+
 TEST_F(ChainTest, AWalkOpensNoLayer) {
   for (int layer = 0; layer < 40; ++layer) {
     MakeDir(Lower("d", layer));
