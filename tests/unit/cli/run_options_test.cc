@@ -22,7 +22,7 @@ Json Body(const std::vector<std::string>& words) {
   return body ? *std::move(body) : Json("body: " + std::string(body.error().detail()));
 }
 
-std::string Complaint(const std::vector<std::string>& words) { return Text(Body(words)); }
+std::string BodyComplaint(const std::vector<std::string>& words) { return Text(Body(words)); }
 
 TEST(RunOptions, TheImageAndItsCommand) {
   const Json body = Body({"--entrypoint", "/bin/x", "debian", "ls", "-l"});
@@ -65,8 +65,8 @@ TEST(RunOptions, Volumes) {
   EXPECT_EQ(Text(binds[1]), "named:/n");
   EXPECT_EQ(Text(binds[2]), (std::filesystem::current_path() / "rel").string() + ":/r");
   EXPECT_EQ(DumpJson(At(body, "Volumes")), R"({"/anon":{}})");
-  EXPECT_THAT(Complaint({"-v", "name", "x"}), HasSubstr("neither"));
-  EXPECT_THAT(Complaint({"-v", ":/x", "x"}), HasSubstr("empty"));
+  EXPECT_THAT(BodyComplaint({"-v", "name", "x"}), HasSubstr("neither"));
+  EXPECT_THAT(BodyComplaint({"-v", ":/x", "x"}), HasSubstr("empty"));
 }
 
 TEST(RunOptions, Mounts) {
@@ -105,10 +105,10 @@ TEST(RunOptions, Environment) {
 }
 
 TEST(RunOptions, Mistakes) {
-  EXPECT_THAT(Complaint({"--cpus", "many", "x"}), HasSubstr("CPUs"));
-  EXPECT_THAT(Complaint({"-m", "lots", "x"}), HasSubstr("size"));
-  EXPECT_THAT(Complaint({"--ulimit", "nofile=x", "x"}), HasSubstr("number"));
-  EXPECT_THAT(Complaint({"--copy-up", "never", "x"}), HasSubstr("write|open|read"));
+  EXPECT_THAT(BodyComplaint({"--cpus", "many", "x"}), HasSubstr("CPUs"));
+  EXPECT_THAT(BodyComplaint({"-m", "lots", "x"}), HasSubstr("size"));
+  EXPECT_THAT(BodyComplaint({"--ulimit", "nofile=x", "x"}), HasSubstr("number"));
+  EXPECT_THAT(BodyComplaint({"--copy-up", "never", "x"}), HasSubstr("write|open|read"));
 }
 
 TEST(RunOptions, ExitStatusOfAFailedStart) {

@@ -16,7 +16,7 @@ using testing::FakeEngine;
 using testing::FakeKernel;
 using testing::Reply;
 
-constexpr std::uint64_t kEverything = ~(std::uint64_t{1} << 31);
+constexpr std::uint64_t kAllCapabilities = ~(std::uint64_t{1} << 31);
 
 std::uint64_t EngineHandle(std::uint64_t handle) {
   return handle & ((std::uint64_t{1} << kHandleBits) - 1);
@@ -31,7 +31,7 @@ class FrontendTest : public ::testing::Test {
     ASSERT_TRUE(session.has_value()) << session.error().ToString();
     session_ = std::move(*session);
     ASSERT_TRUE(kernel_.Start(*session_).has_value());
-    init_ = kernel_.Init(kEverything);
+    init_ = kernel_.Init(kAllCapabilities);
     ASSERT_EQ(init_.Errno(), 0);
   }
 
@@ -67,7 +67,7 @@ TEST_F(FrontendTest, WritebackRulesOutPassthrough) {
   auto session = Session::Create(engine, kernel, options);
   ASSERT_TRUE(session.has_value());
   ASSERT_TRUE(kernel.Start(**session).has_value());
-  const auto out = kernel.Init(kEverything).As<fuse_init_out>();
+  const auto out = kernel.Init(kAllCapabilities).As<fuse_init_out>();
   EXPECT_NE(out.flags & FUSE_WRITEBACK_CACHE, 0U);
   EXPECT_EQ(engine.backing, nullptr);
 }

@@ -16,9 +16,9 @@ using support::ScriptedRequest;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr const char* kType = "application/vnd.oci.image.manifest.v1+json";
+constexpr const char* kManifestType = "application/vnd.oci.image.manifest.v1+json";
 
-ScriptedReply Manifest(const std::string& body, const std::string& type = kType) {
+ScriptedReply Manifest(const std::string& body, const std::string& type = kManifestType) {
   return {.headers = {{"Content-Type", type}}, .body = body};
 }
 
@@ -27,7 +27,7 @@ TEST(RegistryClient, GetsManifestsByTagAndDigest) {
   const Digest digest = Digest::Of(body);
   ScriptedHttpServer server(Registry([&](const ScriptedRequest& request) {
     EXPECT_THAT(request.Header("Accept"), HasSubstr("application/vnd.oci.image.index.v1+json"));
-    return Manifest(body, std::string(kType) + "; charset=utf-8");
+    return Manifest(body, std::string(kManifestType) + "; charset=utf-8");
   }));
   const auto client = OpenClient(server);
   for (const std::string& reference : {std::string("1.2"), digest.ToString()}) {
@@ -35,7 +35,7 @@ TEST(RegistryClient, GetsManifestsByTagAndDigest) {
     ASSERT_TRUE(manifest) << manifest.error().ToString();
     EXPECT_EQ(manifest->bytes, body);
     EXPECT_EQ(manifest->digest, digest);
-    EXPECT_EQ(manifest->media_type, kType);
+    EXPECT_EQ(manifest->media_type, kManifestType);
   }
   EXPECT_EQ(server.Count("GET", "/v2/lib/x/manifests/1.2"), 1U);
 }
@@ -157,7 +157,7 @@ TEST(RegistryClient, PutsManifestsAsTheyAre) {
   const std::string bytes = "{ \"odd\" :  1}";
   ScriptedHttpServer server(Registry([&](const ScriptedRequest& request) {
     EXPECT_EQ(request.body, bytes);
-    EXPECT_EQ(request.Header("Content-Type"), kType);
+    EXPECT_EQ(request.Header("Content-Type"), kManifestType);
     ScriptedReply reply{.status = 201};
     if (request.target.ends_with("/changed")) {
       reply.headers.emplace_back("Docker-Content-Digest", Digest::Of("else").ToString());
@@ -165,8 +165,8 @@ TEST(RegistryClient, PutsManifestsAsTheyAre) {
     return reply;
   }));
   const auto client = OpenClient(server);
-  EXPECT_TRUE(client->PutManifest("x", "1", kType, bytes));
-  const auto changed = client->PutManifest("x", "changed", kType, bytes);
+  EXPECT_TRUE(client->PutManifest("x", "1", kManifestType, bytes));
+  const auto changed = client->PutManifest("x", "changed", kManifestType, bytes);
   ASSERT_FALSE(changed);
   EXPECT_EQ(changed.error().code(), EBADMSG);
 }

@@ -19,8 +19,6 @@ using support::Must;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-int CodeOf(const Result<>& result) { return result ? 0 : result.error().code(); }
-
 // The daemon of the last mount may have much to bring to the disk; it has given up the work
 // directory.
 TEST(EngineTest, WaitsForAnUpperWhoseUserIsEnding) {

@@ -11,8 +11,6 @@ using support::Must;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-int CodeOf(const Result<>& result) { return result ? 0 : result.error().code(); }
-
 TEST(RenameTest, ALowerDirectoryKeepsItsContent) {
   LayerDirs layers(2);
   layers.File(2, "a/deep/x", "2");

@@ -35,6 +35,9 @@ class LayerDirs {
   int lowers_;
 };
 
+// 0 for success.
+inline int CodeOf(const Result<>& result) { return result ? 0 : result.error().code(); }
+
 // Drives an engine by path, keeping the lookups balanced. Thread-compatible.
 class UnionDriver {
  public:
