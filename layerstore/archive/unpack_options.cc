@@ -101,4 +101,11 @@ std::unexpected<Error> OverLimit(const UnpackLimits& limits, const char* op, std
   return Fail(E2BIG, op, std::move(text));
 }
 
+Result<> CheckExpansion(const UnpackLimits& limits, std::uint64_t consumed,
+                        std::uint64_t produced) {
+  if (produced <= limits.ratio_floor || produced / limits.expansion_ratio <= consumed) return {};
+  return OverLimit(limits, "decompress", "expansion-ratio", limits.expansion_ratio,
+                   "times its size: the data expands too much");
+}
+
 }  // namespace strata::layerstore

@@ -48,4 +48,7 @@ Result<> SetLimit(UnpackLimits& limits, std::string_view name, std::string_view 
 std::unexpected<Error> OverLimit(const UnpackLimits& limits, const char* op, std::string_view name,
                                  std::uint64_t value, std::string_view what);
 
+// E2BIG once `consumed` compressed bytes have become more than the limits allow.
+Result<> CheckExpansion(const UnpackLimits& limits, std::uint64_t consumed, std::uint64_t produced);
+
 }  // namespace strata::layerstore

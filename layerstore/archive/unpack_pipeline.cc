@@ -192,13 +192,6 @@ Result<> UnpackPipeline::Emit(const Stage& stage, Chunk& chunk) {
   return {};
 }
 
-Result<> UnpackPipeline::CheckRatio(std::uint64_t consumed, std::uint64_t produced) const {
-  if (produced <= limits_.ratio_floor) return {};
-  if (produced / limits_.expansion_ratio <= consumed) return {};
-  return Fail(E2BIG, "decompress",
-              "expands more than " + std::to_string(limits_.expansion_ratio) + " times");
-}
-
 Result<> UnpackPipeline::DecompressAll(Stage& stage) {
   const auto decompressor = MakeDecompressor(compression_);
   Chunk output(kChunkBytes);
@@ -218,7 +211,7 @@ Result<> UnpackPipeline::DecompressAll(Stage& stage) {
       output.set_size(output.size() + progress.produced);
       consumed += progress.consumed;
       produced += progress.produced;
-      STRATA_TRY(CheckRatio(consumed, produced));
+      STRATA_TRY(CheckExpansion(limits_, consumed, produced));
       if (progress.consumed > 0 || progress.produced > 0) continue;
       if (!input.empty()) return Fail(EBADMSG, "decompress", "the data is corrupt");
       break;

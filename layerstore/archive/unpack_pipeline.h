@@ -100,7 +100,6 @@ class UnpackPipeline {
   Result<> HashAll(Stage& stage);
   Result<> UnpackAll(Stage& stage);
   Result<> Emit(const Stage& stage, Chunk& chunk);
-  Result<> CheckRatio(std::uint64_t consumed, std::uint64_t produced) const;
   void Report(Error error);
   Result<> FirstError();
 

@@ -65,10 +65,7 @@ class PlainSource {
       input_.remove_prefix(progress.consumed);
       consumed_ += progress.consumed;
       produced_ += progress.produced;
-      if (produced_ > limits_.ratio_floor && produced_ / limits_.expansion_ratio > consumed_) {
-        return OverLimit(limits_, "decompress", "expansion-ratio", limits_.expansion_ratio,
-                         "times its size: the archive expands too much");
-      }
+      STRATA_TRY(CheckExpansion(limits_, consumed_, produced_));
       if (progress.produced > 0) return std::string_view(output_.data(), progress.produced);
       if (!input_.empty() && progress.consumed == 0) {
         return Fail(EBADMSG, "decompress", "the data is corrupt");

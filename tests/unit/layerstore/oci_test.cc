@@ -1,5 +1,6 @@
 // References, manifests, configurations and timestamps.
 #include <gtest/gtest.h>
+#include <time.h>
 
 #include <chrono>
 #include <string>
@@ -233,20 +234,26 @@ TEST(ImageConfigTest, ChainId) {
 }
 
 // 8 MiB of short keys take a search through all the earlier ones for each, or they do not.
+std::chrono::nanoseconds CpuTime() {
+  struct timespec now = {};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+}
+
 TEST(HostileJsonTest, ManyKeysTakeNoTime) {
   std::string volumes;
   for (int i = 0; i < 90'000; ++i)
     volumes += (i == 0 ? "\"/" : ",\"/") + std::to_string(i) + "\":{}";
   const std::string config = R"({"config":{"Volumes":{)" + volumes + R"(}},)" +
                              R"("rootfs":{"type":"layers","diff_ids":[]}})";
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = CpuTime();
   const auto parsed = ParseImageConfig(config);
   ASSERT_TRUE(parsed.has_value()) << parsed.error().ToString();
   EXPECT_EQ(parsed->volumes.size(), 90'000U);
   const auto again = ParseImageConfig(parsed->ToJson());
   ASSERT_TRUE(again.has_value());
   EXPECT_EQ(again->volumes, parsed->volumes);
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  EXPECT_LT(CpuTime() - begin, std::chrono::seconds(5));
 }
 
 TEST(HostileJsonTest, LimitsOfKeysAndDepth) {
