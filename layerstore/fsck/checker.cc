@@ -233,6 +233,7 @@ class StoreCheck {
       if (layers_.contains(diff_id)) continue;
       found_({FindingKind::kGarbage, diff_id, std::nullopt, "", "it was never finished"});
     }
+    if (options_.layer_done) return CheckEachLayer();
     std::vector<Finding> findings;
     for (const Digest& diff_id : layers_) {
       ++summary_.layers;
@@ -244,6 +245,17 @@ class StoreCheck {
     for (Finding& finding : findings) {
       STRATA_TRY_ASSIGN(const bool still_there, HasRow(store_, *finding.layer));
       if (still_there) found_(std::move(finding));
+    }
+    return {};
+  }
+
+  // Layer by layer, with the second look at its findings.
+  Result<> CheckEachLayer() {
+    for (const Digest& diff_id : layers_) {
+      if (options_.after && diff_id <= *options_.after) continue;
+      ++summary_.layers;
+      STRATA_TRY(CheckLayer(store_, diff_id, options_, found_));
+      options_.layer_done(diff_id, layers_.size());
     }
     return {};
   }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 
 #include "base/digest.h"
 #include "base/error.h"
@@ -21,6 +22,11 @@ struct CheckOptions {
   } depth = Depth::kNormal;
   // kDeep: told of the bytes that were read; may wait, and end the check by failing.
   std::function<Result<>(std::uint64_t bytes)> pace = nullptr;
+  // CheckStore(): of the layers, those after this one only, for a check that was cut off. Layers
+  // come in the order of their digests.
+  std::optional<Digest> after = std::nullopt;
+  // CheckStore(): told when a layer's findings have been, with the number of all layers.
+  std::function<void(const Digest& layer, std::uint64_t total)> layer_done = nullptr;
 };
 
 struct CheckSummary {

@@ -5,6 +5,7 @@
 #include <string>
 
 namespace strata::layerstore {
+class Scrubber;
 class Store;
 }
 
@@ -28,6 +29,7 @@ struct ApiContext {
   EventBus& events;
   OciRuntime& runtime;
   ImageMounts& mounts;
+  layerstore::Scrubber& scrubber;
   std::string data_root;
   std::string monitor_version;
   std::string stratafs;

@@ -1,6 +1,7 @@
 // /strata/store: the layer store itself.
 #include "base/try.h"
 #include "layerstore/gc/collector.h"
+#include "layerstore/scrub/scrubber.h"
 #include "manager/api/api.h"
 #include "manager/api/deletions.h"
 #include "manager/api/replies.h"
@@ -35,12 +36,52 @@ Result<> CollectGarbage(Exchange& exchange, const ApiContext& context) {
                     {"SpaceReclaimed", outcome.reclaimed}});
 }
 
+Result<> ReplyScrub(Exchange& exchange, const layerstore::Scrubber& scrubber) {
+  const layerstore::ScrubReport report = scrubber.Report();
+  json reply{{"State", layerstore::ScrubStateName(report.state)},
+             {"Started", report.started},
+             {"Ended", report.ended},
+             {"Layers", report.layers},
+             {"LayersTotal", report.layers_total},
+             {"BytesRead", report.bytes},
+             {"Damaged", report.damaged},
+             {"Findings", report.findings},
+             {"Error", report.error}};
+  if (const auto due = scrubber.Due()) reply["Due"] = *due;
+  return ReplyJson(exchange, 200, reply);
+}
+
+Result<> StartScrub(Exchange& exchange, layerstore::Scrubber& scrubber) {
+  STRATA_TRY_ASSIGN(const json body, ReadJson(exchange));
+  std::optional<std::uint64_t> rate;
+  if (!body.is_null()) {
+    JsonFields fields(body);
+    fields.Get("bytesPerSecond", rate);
+    STRATA_TRY(fields.Finish());
+  }
+  STRATA_TRY(scrubber.Start(rate));
+  return ReplyScrub(exchange, scrubber);
+}
+
 }  // namespace
 
 void AddStoreRoutes(Router& router, const ApiContext& context) {
   router.Add("POST", "/strata/store/gc", [&context](Exchange& exchange, const RouteParameters&) {
     return CollectGarbage(exchange, context);
   });
+  layerstore::Scrubber& scrubber = context.scrubber;
+  router.Add("GET", "/strata/store/scrub", [&scrubber](Exchange& exchange, const RouteParameters&) {
+    return ReplyScrub(exchange, scrubber);
+  });
+  router.Add("POST", "/strata/store/scrub",
+             [&scrubber](Exchange& exchange, const RouteParameters&) {
+               return StartScrub(exchange, scrubber);
+             });
+  router.Add("DELETE", "/strata/store/scrub",
+             [&scrubber](Exchange& exchange, const RouteParameters&) {
+               scrubber.Stop();
+               return ReplyScrub(exchange, scrubber);
+             });
 }
 
 }  // namespace strata::manager

@@ -1,14 +1,20 @@
-// store gc and fsck: the layer store by itself.
+// store gc, fsck and scrub: the layer store by itself.
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
+#include <chrono>
+#include <ctime>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/try.h"
 #include "manager/cli/autostart.h"
 #include "manager/cli/command.h"
 #include "manager/cli/confirm.h"
 #include "manager/cli/deletions.h"
+#include "manager/cli/session.h"
+#include "manager/cli/terminal.h"
 #include "manager/cli/units.h"
 
 namespace strata::manager::cli {
@@ -79,6 +85,78 @@ Result<int> RunFsck(Context& context, const Flags& flags) {
   return FailErrno("run", words[0]);
 }
 
+constexpr const char* kScrubPath = "/strata/store/scrub";
+
+bool Ended(const Json& report) { return TextAt(report, "State") != "running"; }
+
+bool FoundClean(const Json& report) {
+  return TextAt(report, "State") == "finished" && NumberAt(report, "Damaged") == 0;
+}
+
+std::string ScrubText(const Json& report) {
+  const auto line = [](const char* name, const std::string& value) {
+    return value.empty() ? std::string() : std::string(name) + value + "\n";
+  };
+  const auto ago = [](std::int64_t time) { return time == 0 ? std::string() : Ago(time); };
+  const bool none = TextAt(report, "State") == "none";
+  std::string layers = std::to_string(NumberAt(report, "Layers"));
+  if (!Ended(report)) layers += " of " + std::to_string(NumberAt(report, "LayersTotal"));
+  std::string text = line("Scrub:    ", TextAt(report, "State")) +
+                     line("Started:  ", ago(NumberAt(report, "Started")));
+  if (!none) {
+    if (Ended(report)) text += line("Ended:    ", ago(NumberAt(report, "Ended")));
+    text += line("Layers:   ", layers) +
+            line("Read:     ", HumanSize(NumberAt(report, "BytesRead"))) +
+            line("Damaged:  ", std::to_string(NumberAt(report, "Damaged")));
+  }
+  text += line("Error:    ", TextAt(report, "Error"));
+  if (const std::int64_t due = NumberAt(report, "Due"); due > 0) {
+    text += line("Next:     ", "in " + HumanDuration(std::chrono::seconds(
+                                           std::max(due - ::time(nullptr), std::int64_t{0}))));
+  }
+  for (const Json& finding : At(report, "Findings")) text += Text(finding) + "\n";
+  return text;
+}
+
+// Waits for the end of the scrub, with a line that tells how far it is on a terminal.
+Result<Json> FollowScrub(Client& client) {
+  constexpr auto kPoll = std::chrono::milliseconds(200);
+  const bool terminal = IsTerminal(STDERR_FILENO);
+  for (;;) {
+    STRATA_TRY_ASSIGN(Json report, client.Get(kScrubPath));
+    if (terminal) {
+      STRATA_TRY(WriteFd(STDERR_FILENO, "\r\033[K" + std::to_string(NumberAt(report, "Layers")) +
+                                            "/" + std::to_string(NumberAt(report, "LayersTotal")) +
+                                            " layers, " + HumanSize(NumberAt(report, "BytesRead")) +
+                                            (Ended(report) ? "\n" : "")));
+    }
+    if (Ended(report)) return report;
+    std::this_thread::sleep_for(kPoll);
+  }
+}
+
+Result<int> RunScrub(Context& context, const Flags& flags) {
+  STRATA_TRY_ASSIGN(Client * client, context.client());
+  if (flags.On("stop")) {
+    STRATA_TRY(client->Delete(kScrubPath));
+    return 0;
+  }
+  if (flags.On("status")) {
+    STRATA_TRY_ASSIGN(const Json report, client->Get(kScrubPath));
+    Print(flags.Value("format") == "json" ? DumpJson(report) + "\n" : ScrubText(report));
+    return 0;
+  }
+  Json request = Json::object();
+  if (const std::string rate = flags.Value("rate"); !rate.empty()) {
+    STRATA_TRY_ASSIGN(request["bytesPerSecond"], ParseBytes(rate));
+  }
+  STRATA_TRY(client->Post(kScrubPath, request));
+  if (flags.On("detach")) return 0;
+  STRATA_TRY_ASSIGN(const Json report, FollowScrub(*client));
+  Print(ScrubText(report));
+  return FoundClean(report) ? 0 : kExitFailed;
+}
+
 }  // namespace
 
 std::vector<Command> StoreCommands() {
@@ -109,6 +187,17 @@ std::vector<Command> StoreCommands() {
                   "text|json"}},
        .run = RunFsck,
        .failure_status = kExitUsage},
+      {.name = "store scrub",
+       .operands = "[OPTIONS]",
+       .summary = "Have the daemon read every byte of the store, and show what is damaged",
+       .flags = {{"rate", 0, Kind::kValue, "SIZE", "read that much a second (64m), 0 for no limit"},
+                 {"detach", 'd', Kind::kSwitch, "", "do not wait for the end"},
+                 {"status", 0, Kind::kSwitch, "",
+                  "only show what is known of the one under way, or the last"},
+                 {"stop", 0, Kind::kSwitch, "", "end the one under way"},
+                 {"format", 0, Kind::kValue, "FORMAT", "with --status, text or one object",
+                  "text|json"}},
+       .run = RunScrub},
   };
 }
 

@@ -15,6 +15,7 @@
 #include "base/file_ops.h"
 #include "base/path.h"
 #include "base/try.h"
+#include "layerstore/scrub/scrubber.h"
 #include "layerstore/store/store.h"
 #include "manager/api/api.h"
 #include "manager/api/image_mounts.h"
@@ -30,12 +31,15 @@
 namespace strata::manager {
 namespace {
 
-Result<> MakeDirectories(const std::string& path, mode_t mode) {
+// Returns the way to it without symbolic links, which runtimes refuse in a container's root.
+Result<std::string> MakeDirectories(const std::string& path, mode_t mode) {
   std::error_code error;
   std::filesystem::create_directories(DirName(path), error);
   if (error) return Fail(error.value(), "mkdir", std::string(DirName(path)));
   if (::mkdir(path.c_str(), mode) == -1 && errno != EEXIST) return FailErrno("mkdir", path);
-  return {};
+  const auto resolved = std::filesystem::canonical(path, error);
+  if (error) return Fail(error.value(), "resolve", path);
+  return resolved.string();
 }
 
 // One daemon per data root; the lock goes with the process, however it ends.
@@ -113,12 +117,13 @@ Result<int> AwaitSignal(int fd) {
 
 const char* DaemonVersion() { return STRATA_VERSION; }
 
-Result<> RunDaemon(const DaemonOptions& options) {
+Result<> RunDaemon(const DaemonOptions& given) {
   ::umask(0022);
   ::signal(SIGPIPE, SIG_IGN);
   STRATA_TRY_ASSIGN(const UniqueFd signals, BlockSignals());
-  STRATA_TRY(MakeDirectories(options.data_root, 0700));
-  STRATA_TRY(MakeDirectories(options.run_root, 0711));
+  DaemonOptions options = given;
+  STRATA_TRY_ASSIGN(options.data_root, MakeDirectories(given.data_root, 0700));
+  STRATA_TRY_ASSIGN(options.run_root, MakeDirectories(given.run_root, 0711));
   STRATA_TRY_ASSIGN(const UniqueFd lock, LockRoot(options.data_root));
 
   STRATA_TRY_ASSIGN(const std::string stratafs, FindStratafs(options.stratafs));
@@ -140,8 +145,10 @@ Result<> RunDaemon(const DaemonOptions& options) {
   STRATA_TRY_ASSIGN(const auto mounts, ImageMounts::Open(*store, images, RootFsMounter(stratafs),
                                                          options.data_root, options.run_root));
 
-  const ApiContext context{*store,   images,  *containers,       *volumes,           events,
-                           *runtime, *mounts, options.data_root, monitor->version(), stratafs};
+  STRATA_TRY_ASSIGN(const auto scrubber, layerstore::Scrubber::Open(*store, options.scrub));
+  const ApiContext context{*store,   images,  *containers, *volumes,          events,
+                           *runtime, *mounts, *scrubber,   options.data_root, monitor->version(),
+                           stratafs};
   Router router;
   AddSystemRoutes(router, context);
   AddImageRoutes(router, context);

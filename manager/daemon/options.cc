@@ -1,5 +1,7 @@
 #include "manager/daemon/options.h"
 
+#include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <utility>
@@ -28,6 +30,15 @@ Result<> TakeLimit(std::string_view value, layerstore::UnpackLimits& limits) {
   auto set = layerstore::SetLimit(limits, value.substr(0, equals), value.substr(equals + 1));
   if (!set) return std::unexpected(std::move(set).error().WithContext("--layer-limit"));
   return {};
+}
+
+// Days, or MiB: whole numbers that no unit of ours makes too large.
+Result<std::uint32_t> WholeNumber(std::string_view value, const char* option) {
+  std::uint32_t number = 0;
+  const char* end = value.data() + value.size();
+  const auto [rest, error] = std::from_chars(value.data(), end, number);
+  if (error == std::errc() && rest == end) return number;
+  return Fail(EINVAL, "options", std::string(option) + " needs a whole number");
 }
 
 Result<std::string> Absolute(const std::string& path, const char* option) {
@@ -73,6 +84,8 @@ const char* DaemonHelp() {
          "  --stratafs PROGRAM        union filesystem (beside stratad, then in PATH)\n"
          "  --insecure-registry HOST  registry that may speak plain http; repeatable\n"
          "  --layer-limit NAME=VALUE  what a layer may ask for, see stratad(8); repeatable\n"
+         "  --scrub-every DAYS        read all of the store so often (30; 0: when asked to)\n"
+         "  --scrub-rate MIB          so much of it a second (16; 0: as fast as it goes)\n"
          "  --pid-file FILE           write the process id there\n"
          "  --log-level LEVEL         trace, debug, info, warn, error, off\n"
          "  --log-format FORMAT       text, json\n"
@@ -99,7 +112,8 @@ Result<DaemonOptions> ParseDaemonOptions(const std::vector<std::string>& argumen
     const bool known = name == "--data-root" || name == "--run-root" || name == "--host" ||
                        name == "-H" || name == "--runtime" || name == "--stratafs" ||
                        name == "--pid-file" || name == "--insecure-registry" ||
-                       name == "--layer-limit" || name == "--log-level" || name == "--log-format";
+                       name == "--layer-limit" || name == "--scrub-every" ||
+                       name == "--scrub-rate" || name == "--log-level" || name == "--log-format";
     if (!known) return Fail(EINVAL, "options", "unknown option '" + arguments[at] + "'");
     STRATA_TRY_ASSIGN(std::string value, TakeValue(arguments, at, equals));
     if (name == "--data-root") options.data_root = value;
@@ -111,6 +125,14 @@ Result<DaemonOptions> ParseDaemonOptions(const std::vector<std::string>& argumen
     if (name == "--insecure-registry") options.insecure_registries.push_back(value);
     if (name == "--layer-limit") {
       STRATA_TRY(TakeLimit(value, options.layer_limits));
+    }
+    if (name == "--scrub-every") {
+      STRATA_TRY_ASSIGN(const std::uint32_t days, WholeNumber(value, "--scrub-every"));
+      options.scrub.every = std::chrono::days(days);
+    }
+    if (name == "--scrub-rate") {
+      STRATA_TRY_ASSIGN(const std::uint32_t mib, WholeNumber(value, "--scrub-rate"));
+      options.scrub.bytes_per_second = std::uint64_t{mib} << 20U;
     }
     if (name == "--log-level") {
       STRATA_TRY_ASSIGN(options.log_level, log::ParseLevel(value));

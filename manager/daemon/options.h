@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/logging.h"
 #include "layerstore/archive/unpack_options.h"
+#include "layerstore/scrub/scrubber.h"
 
 namespace strata::manager {
 
@@ -19,6 +20,7 @@ struct DaemonOptions {
   std::string pid_file;
   std::vector<std::string> insecure_registries;
   layerstore::UnpackLimits layer_limits{.setting = "stratad --layer-limit"};
+  layerstore::ScrubSettings scrub;
   log::Level log_level = log::Level::kInfo;
   log::Format log_format = log::Format::kText;
   bool help = false;

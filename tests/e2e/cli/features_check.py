@@ -386,6 +386,14 @@ class FeaturesTest(unittest.TestCase):
         self.assertIn("/etc/passwd", said)
         self.assertIn("Transport endpoint is not connected", said)
 
+    def test_roots_may_be_behind_symbolic_links(self):
+        self.addCleanup(os.environ.__setitem__, "STRATA_HOST", os.environ["STRATA_HOST"])
+        os.mkdir(self.directory + "/real")
+        os.symlink("real", self.directory + "/link")
+        other = Daemon(roots=self.directory + "/link")
+        self.addCleanup(other.stop)
+        self.assertEqual(strata(*ONCE, "box", "echo", "there"), "there")
+
     def test_a_daemon_that_cannot_start_says_why(self):
         root = ("--data-root", self.directory + "/data", "--run-root", self.directory + "/run")
         self.write("file", "")

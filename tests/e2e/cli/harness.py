@@ -44,9 +44,9 @@ def until(holds, what):
 
 
 class Daemon:
-    """A stratad with a root of its own, and the image "box"."""
+    """A stratad with a root of its own, and the image "box". `roots`: where its directories are to be."""
 
-    def __init__(self, *options, socket=None):
+    def __init__(self, *options, socket=None, roots=None):
         self.work = tempfile.mkdtemp(prefix="strata-cli.")
         self.gate = os.path.join(self.work, "gate")
         runtime = os.path.join(self.work, "runtime.sh")
@@ -54,10 +54,10 @@ class Daemon:
             script.write(SLOW_RUNTIME.format(gate=self.gate, runc=shutil.which("runc")))
         os.chmod(runtime, 0o755)
         self.open_gate()
-        os.environ["STRATA_HOST"] = "unix://" + (socket or f"{self.work}/run/strata.sock")
-        self.command = [STRATAD, "--data-root", f"{self.work}/data",
-                        "--run-root", f"{self.work}/run", "--host", os.environ["STRATA_HOST"],
-                        "--runtime", runtime, *options]
+        roots = roots or self.work
+        os.environ["STRATA_HOST"] = "unix://" + (socket or f"{roots}/run/strata.sock")
+        self.command = [STRATAD, "--data-root", f"{roots}/data", "--run-root", f"{roots}/run",
+                        "--host", os.environ["STRATA_HOST"], "--runtime", runtime, *options]
         self.start()
         self.import_box()
 

@@ -100,6 +100,28 @@ class StoreTest(unittest.TestCase):
             DAEMON.start()
         self.assertEqual(strata("run", "--rm", "box", "cat", "/data/seed"), "seed")
 
+    def test_scrub_reads_everything_and_tells_what_is_damaged(self):
+        self.assertIn("Damaged:  0", strata("store", "scrub", "--rate", "0"))
+        path = layer_file("data/seed")
+        rot(path)
+        told = strata("store", "scrub", "--rate", "0", check=1)
+        self.assertIn("Damaged:  1", told)
+        self.assertIn("'data/seed': content", told)
+        self.assertIn("scrub found damage", DAEMON.log())
+        status = json.loads(strata("store", "scrub", "--status", "--format", "json"))
+        self.assertEqual((status["State"], status["Damaged"]), ("finished", 1))
+        fsck("--deep", "--repair")
+        # Slow enough to be met; cut off by a crash, it goes on.
+        strata("store", "scrub", "--detach", "--rate", "1k")
+        until(lambda: json.loads(strata("store", "scrub", "--status", "--format", "json"))["BytesRead"], "a scrub reads")
+        DAEMON.crash()
+        self.assertIn("running", strata("store", "scrub", "--status"))
+        refused = subprocess.run([STRATA, "store", "scrub"], capture_output=True, text=True, check=False)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("running", refused.stderr)
+        strata("store", "scrub", "--stop")
+        until(lambda: "stopped" in strata("store", "scrub", "--status"), "the scrub stops")
+
     def test_a_lost_layer_is_pulled_again(self):
         registry = Registry()
         self.addCleanup(registry.close)
