@@ -456,7 +456,7 @@ class LayerCheck {
       // In the layer, or a content that is in the tar only.
       std::string shown = path;
       if (shown.starts_with("fs/")) shown.erase(0, 3);
-      Find(FindingKind::kContent, shown, error.ToString());
+      Find(FindingKind::kContent, shown, std::string(error.detail()));
     };
     auto written = LayerTar::Write(
         ops_, dir_,

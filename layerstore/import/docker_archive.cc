@@ -12,18 +12,6 @@
 namespace strata::layerstore {
 namespace {
 
-// Layers of these archives are known by name, and most are not compressed.
-Result<Descriptor> ImportMember(const ImportContext& context, ImageFiles& files,
-                                const std::string& member, const Digest* diff_id) {
-  LayerIngest ingest;
-  if (diff_id != nullptr) ingest.diff_id = *diff_id;
-  auto layer = ImportLayer(context, std::move(ingest),
-                           [&](const auto& take) { return files.Stream(member, take); });
-  if (!layer)
-    return std::unexpected(std::move(layer).error().WithContext("layer " + ShownName(member)));
-  return layer;
-}
-
 Result<ImportedImage> ImportOne(const ImportContext& context, ImageFiles& files,
                                 const DockerArchiveImage& item) {
   STRATA_TRY_ASSIGN(std::string config_json, files.Read(item.config, kConfigBytesMax));
@@ -33,12 +21,13 @@ Result<ImportedImage> ImportOne(const ImportContext& context, ImageFiles& files,
         EINVAL, "docker archive",
         "manifest.json and " + ShownName(item.config) + " disagree about the number of layers");
   }
-  std::vector<Descriptor> layers;
+  // Known by the names of their files; most are not compressed.
+  std::vector<LayerMember> members;
   for (std::size_t i = 0; i < item.layers.size(); ++i) {
-    STRATA_TRY_ASSIGN(Descriptor layer,
-                      ImportMember(context, files, item.layers[i], &config.diff_ids[i]));
-    layers.push_back(std::move(layer));
+    members.push_back({item.layers[i], ShownName(item.layers[i])});
+    members.back().ingest.diff_id = config.diff_ids[i];
   }
+  STRATA_TRY_ASSIGN(auto layers, ImportLayers(context, files, members));
   STRATA_TRY_ASSIGN(const auto names, NamesFor(context, item.repo_tags));
   return PutWithManifest(context, std::move(config_json), std::move(layers), names);
 }
@@ -70,14 +59,16 @@ Result<ImportedImage> ImportLegacy(const ImportContext& context, ImageFiles& fil
   ImageConfig config = chain.back().image.config;
   if (config.platform.os.empty()) config.platform.os = "linux";
   if (config.platform.architecture.empty()) config.platform.architecture = "amd64";
-  std::vector<Descriptor> layers;
+  std::vector<LayerMember> members;
   for (const LegacyLayer& layer : chain) {
-    STRATA_TRY_ASSIGN(Descriptor descriptor,
-                      ImportMember(context, files, layer.id + "/layer.tar", nullptr));
-    STRATA_TRY_ASSIGN(const LayerBlob blob, context.store.layers().FindBlob(descriptor.digest));
-    config.diff_ids.push_back(blob.diff_id);
+    const std::string file = layer.id + "/layer.tar";
+    members.push_back({file, ShownName(file)});
     config.history.push_back({layer.image.config.created, "", "", "", false});
-    layers.push_back(std::move(descriptor));
+  }
+  STRATA_TRY_ASSIGN(auto layers, ImportLayers(context, files, members));
+  for (const Descriptor& layer : layers) {
+    STRATA_TRY_ASSIGN(const LayerBlob blob, context.store.layers().FindBlob(layer.digest));
+    config.diff_ids.push_back(blob.diff_id);
   }
   STRATA_TRY_ASSIGN(const auto names, NamesFor(context, tags));
   return PutWithManifest(context, config.ToJson(), std::move(layers), names);

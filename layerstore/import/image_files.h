@@ -19,7 +19,7 @@ namespace strata::layerstore {
 // Read from a file or decompressed at a time.
 inline constexpr std::size_t kImportChunk = std::size_t{256} * 1024;
 
-// Names are relative, with '/' between components, and come from untrusted JSON.
+// Names are relative, with '/' between components, and come from untrusted JSON. Thread-safe.
 class ImageFiles {
  public:
   virtual ~ImageFiles() = default;

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/cancellation.h"
+#include "base/parallel.h"
 #include "base/try.h"
 #include "layerstore/archive/entry_path.h"
 #include "layerstore/layer/layer_media_type.h"
@@ -9,6 +11,10 @@
 
 namespace strata::layerstore {
 namespace {
+
+// Each waits for the disk at its end, when others may go on; and has threads and buffers of its
+// own.
+constexpr std::size_t kLayersAtOnce = 4;
 
 Descriptor DescriptorOf(const LayerBlob& blob) {
   Descriptor descriptor;
@@ -59,6 +65,26 @@ Result<Descriptor> ImportLayer(const ImportContext& context, LayerIngest ingest,
   if (!fed) return std::unexpected(std::move(fed).error());
   STRATA_TRY(sink->Commit());
   return DescriptorOf(sink->blob());
+}
+
+Result<std::vector<Descriptor>> ImportLayers(const ImportContext& context, ImageFiles& files,
+                                             const std::vector<LayerMember>& layers) {
+  std::vector<Descriptor> descriptors(layers.size());
+  Cancellation stop;
+  STRATA_TRY(ForEachInParallel(layers.size(), kLayersAtOnce, stop, [&](std::size_t i) -> Result<> {
+    auto layer = ImportLayer(context, layers[i].ingest, [&](const auto& take) {
+      return files.Stream(layers[i].file, [&](std::string_view data) -> Result<> {
+        STRATA_TRY(stop.Check());
+        return take(data);
+      });
+    });
+    if (!layer) {
+      return std::unexpected(std::move(layer).error().WithContext("layer " + layers[i].shown));
+    }
+    descriptors[i] = std::move(*layer);
+    return {};
+  }));
+  return descriptors;
 }
 
 Result<ImportedImage> Put(const ImportContext& context, NewImage image,

@@ -30,6 +30,17 @@ using Feed = std::function<Result<>(const std::function<Result<>(std::string_vie
 // layer is there.
 Result<Descriptor> ImportLayer(const ImportContext& context, LayerIngest ingest, const Feed& feed);
 
+// A layer of an image archive.
+struct LayerMember {
+  std::string file;
+  std::string shown;  // what an error calls it
+  LayerIngest ingest = {};
+};
+// The same for all layers of an image, a few at a time, and their descriptors in the same order.
+// The error is the first there was, and names the layer.
+Result<std::vector<Descriptor>> ImportLayers(const ImportContext& context, ImageFiles& files,
+                                             const std::vector<LayerMember>& layers);
+
 // Puts an image and its names at once; those without a tag or digest get "latest".
 Result<ImportedImage> Put(const ImportContext& context, NewImage image,
                           const std::vector<Reference>& names);

@@ -70,21 +70,16 @@ Result<NewImage> BringIn(const ImportContext& context, ImageFiles& files, FoundM
   if (config.diff_ids.size() != found.manifest.layers.size()) {
     return Fail(EINVAL, "OCI layout", "manifest and config disagree about the number of layers");
   }
+  std::vector<LayerMember> layers;
   for (std::size_t i = 0; i < config.diff_ids.size(); ++i) {
     const Descriptor& layer = found.manifest.layers[i];
-    LayerIngest ingest;
-    ingest.blob = layer.digest;
-    ingest.blob_size = layer.size;
-    ingest.diff_id = config.diff_ids[i];
-    ingest.media_type = layer.media_type;
-    auto imported = ImportLayer(context, std::move(ingest), [&](const auto& take) {
-      return files.Stream(BlobName(layer.digest), take);
-    });
-    if (!imported) {
-      return std::unexpected(
-          std::move(imported).error().WithContext("layer " + layer.digest.ToString()));
-    }
+    LayerMember& member = layers.emplace_back(BlobName(layer.digest), layer.digest.ToString());
+    member.ingest.blob = layer.digest;
+    member.ingest.blob_size = layer.size;
+    member.ingest.diff_id = config.diff_ids[i];
+    member.ingest.media_type = layer.media_type;
   }
+  STRATA_TRY(ImportLayers(context, files, layers));
   return NewImage{std::move(config_json), std::move(found.json), found.manifest.media_type, {}};
 }
 

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "manager/api/exchange.h"
 #include "manager/image/progress.h"
-#include "manager/registry/cancellation.h"
+#include "base/cancellation.h"
 
 namespace strata::manager {
 

@@ -8,7 +8,7 @@
 #include "base/try.h"
 #include "base/utf8.h"
 #include "layerstore/oci/media_types.h"
-#include "manager/image/parallel.h"
+#include "base/parallel.h"
 #include "manager/image/progress_reporter.h"
 
 namespace strata::manager {

@@ -13,7 +13,7 @@
 #include "layerstore/oci/media_types.h"
 #include "layerstore/save/layer_source.h"
 #include "layerstore/save/repacked_manifest.h"
-#include "manager/image/parallel.h"
+#include "base/parallel.h"
 #include "manager/image/progress_reporter.h"
 
 namespace strata::manager {

@@ -6,7 +6,7 @@
 #include "layerstore/store/store.h"
 #include "manager/image/image_service.h"
 #include "manager/image/progress.h"
-#include "manager/registry/cancellation.h"
+#include "base/cancellation.h"
 #include "manager/registry/registry_client.h"
 
 namespace strata::manager {

@@ -25,7 +25,7 @@
 #include "layerstore/store/store.h"
 #include "layerstore/usage/usage.h"
 #include "manager/image/progress.h"
-#include "manager/registry/cancellation.h"
+#include "base/cancellation.h"
 #include "manager/registry/credentials.h"
 #include "manager/registry/registry_client.h"
 

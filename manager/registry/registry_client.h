@@ -12,7 +12,7 @@
 
 #include "base/digest.h"
 #include "base/error.h"
-#include "manager/registry/cancellation.h"
+#include "base/cancellation.h"
 #include "manager/registry/credentials.h"
 #include "manager/registry/registry_session.h"
 #include "manager/registry/web_client.h"

@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "manager/registry/authenticator.h"
-#include "manager/registry/cancellation.h"
+#include "base/cancellation.h"
 #include "manager/registry/credentials.h"
 #include "manager/registry/web_client.h"
 

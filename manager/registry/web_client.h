@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "manager/registry/cancellation.h"
+#include "base/cancellation.h"
 
 namespace strata::manager {
 

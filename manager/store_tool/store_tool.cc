@@ -53,6 +53,11 @@ const std::vector<FlagSpec>& Specs() {
 
 void Print(const std::string& line) { std::fwrite(line.data(), 1, line.size(), stdout); }
 
+// "1 layer", "2 layers".
+std::string Count(std::uint64_t number, const char* what) {
+  return std::to_string(number) + " " + what + (number == 1 ? "" : "s");
+}
+
 class Fsck {
  public:
   Fsck(const Flags& flags, std::string root) : flags_(flags), root_(std::move(root)) {}
@@ -132,12 +137,12 @@ class Fsck {
   }
 
   Result<int> Conclude(const std::vector<Finding>& findings) const {
-    const auto problems = std::ranges::count_if(findings, std::not_fn(IsHarmless));
+    const auto problems =
+        static_cast<std::uint64_t>(std::ranges::count_if(findings, std::not_fn(IsHarmless)));
     if (!json_) {
-      Print(std::to_string(summary_.images) + " images, " + std::to_string(summary_.layers) +
-            " layers, " + std::to_string(summary_.blobs) + " blobs, " +
-            std::to_string(summary_.chains) + " chains: " +
-            (problems == 0 ? "clean" : std::to_string(problems) + " problems") + "\n");
+      Print(Count(summary_.images, "image") + ", " + Count(summary_.layers, "layer") + ", " +
+            Count(summary_.blobs, "blob") + ", " + Count(summary_.chains, "chain") + ": " +
+            (problems == 0 ? "clean" : Count(problems, "problem")) + "\n");
     }
     return problems == 0 ? kStoreClean : kStoreDamaged;
   }

@@ -66,7 +66,7 @@ class StoreTest(unittest.TestCase):
         [finding] = findings("--deep", check=1)
         self.assertEqual((finding["kind"], finding["path"]), ("content", "data/seed"))
         self.assertIn(path.split("/")[-4], finding["layer"])
-        self.assertIn("problems", fsck("--deep", check=1))
+        self.assertIn(": 1 problem\n", fsck("--deep", check=1) + "\n")
         self.assertIn("mended", fsck("--deep", "--repair"))
         with open(layer_file("data/seed"), encoding="utf-8") as file:
             self.assertEqual(file.read(), "seed\n")

@@ -14,6 +14,7 @@
 #include "layerstore/recipe/layer_tar.h"
 #include "layerstore/staging/store_root.h"
 #include "layerstore/usage/usage.h"
+#include "tests/support/test_disk.h"
 #include "tests/support/xattrs.h"
 #include "tests/unit/layerstore/store_fixture.h"
 
@@ -148,6 +149,27 @@ TEST_F(ObjectsTest, AnObjectThatGotAnAttributeIsNotUsed) {
   Must(support::SetXattr(first.path + "/a", "user.more", "1"));
   const LayerInfo second = Put(TarBuilder().AddDirectory("2").AddFile("a", "content"));
   EXPECT_NE(Inode(second, "a"), Inode(first, "a"));
+}
+
+TEST_F(ObjectsTest, AnObjectWithAllTheNamesItMayHaveGivesWayToANewOne) {
+  const auto disk =
+      Must(support::TestDisk::Create(temp_, "disk", support::Filesystem::kExt4NoJournal));
+  root_ = disk.path() + "/store";
+  Reopen();
+  const LayerInfo first = Put(TarBuilder().AddFile("a", "content"));
+  const std::string names = disk.path() + "/names";
+  support::MustCall(::mkdir(names.c_str(), 0700), "mkdir");
+  const std::string object = OnlyObject();
+  int count = 0;
+  while (::link(object.c_str(), (names + "/" + std::to_string(count)).c_str()) == 0) ++count;
+  ASSERT_EQ(errno, EMLINK) << count;
+  const LayerInfo second = Put(TarBuilder().AddFile("b", "content"));
+  const LayerInfo third = Put(TarBuilder().AddFile("c", "content"));
+  EXPECT_NE(Inode(second, "b"), Inode(first, "a"));
+  EXPECT_EQ(Inode(third, "c"), Inode(second, "b"));
+  EXPECT_EQ(ReadFile(second.path + "/b"), "content");
+  EXPECT_EQ(Objects(), 1U);
+  store_.reset();
 }
 
 TEST_F(ObjectsTest, ALargeFileThatDiffersLateIsWrittenFromThere) {

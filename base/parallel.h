@@ -4,10 +4,10 @@
 #include <cstddef>
 #include <functional>
 
+#include "base/cancellation.h"
 #include "base/error.h"
-#include "manager/registry/cancellation.h"
 
-namespace strata::manager {
+namespace strata {
 
 // Calls work(0) … work(count - 1), started in this order, in up to `threads` threads, and returns
 // when all have ended. The first failure is returned; with it `stop` is canceled, which `work` must
@@ -15,4 +15,4 @@ namespace strata::manager {
 Result<> ForEachInParallel(std::size_t count, std::size_t threads, Cancellation& stop,
                            const std::function<Result<>(std::size_t)>& work);
 
-}  // namespace strata::manager
+}  // namespace strata

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "base/mutex.h"
 
-namespace strata::manager {
+namespace strata {
 
 // Starts off; Cancel() turns it on for good. One with a parent is on, too, when the parent is.
 // Thread-safe. Must outlive the operations that were given a pointer to it, and a parent its
@@ -57,4 +57,4 @@ class Cancellation {
   CondVar changed_;
 };
 
-}  // namespace strata::manager
+}  // namespace strata

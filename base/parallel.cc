@@ -1,4 +1,4 @@
-#include "manager/image/parallel.h"
+#include "base/parallel.h"
 
 #include <algorithm>
 #include <atomic>
@@ -9,7 +9,7 @@
 
 #include "base/mutex.h"
 
-namespace strata::manager {
+namespace strata {
 namespace {
 
 // What the threads of one call share.
@@ -70,4 +70,4 @@ Result<> ForEachInParallel(std::size_t count, std::size_t threads, Cancellation&
   return shared.Outcome();
 }
 
-}  // namespace strata::manager
+}  // namespace strata
