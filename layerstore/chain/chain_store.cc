@@ -106,6 +106,19 @@ Result<ChainStore::IndexRef> ChainStore::OpenOrMakeLayer(const Digest& diff_id) 
   return OpenLayer(diff_id);
 }
 
+Result<std::vector<ChainStore::IndexRef>> ChainStore::LayerIndexes(
+    std::span<const Digest> diff_ids) {
+  std::vector<IndexRef> indexes;
+  for (const Digest& diff_id : diff_ids) {
+    auto index = OpenOrMakeLayer(diff_id);
+    if (!index) {
+      return std::unexpected(std::move(index).error().WithContext("layer " + diff_id.ToString()));
+    }
+    indexes.push_back(*std::move(index));
+  }
+  return indexes;
+}
+
 Result<> ChainStore::Publish(int dir, const std::string& name,
                              const std::function<Result<>(const IndexFile&)>& write) {
   FileOps& ops = root_.ops();

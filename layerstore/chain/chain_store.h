@@ -41,9 +41,11 @@ class ChainStore {
   // longest part of the chain that has one. EROFS if that is needed and the store is read-only.
   Result<std::string> Ensure(std::span<const Digest> diff_ids);
 
- private:
   using IndexRef = std::shared_ptr<const MetadataIndex>;
+  // The layers' own indexes, in the order given; checked and made as said of Ensure().
+  Result<std::vector<IndexRef>> LayerIndexes(std::span<const Digest> diff_ids);
 
+ private:
   // A chain's or layer's index, if it is whole and of these directories.
   Result<IndexRef> OpenChain(const Digest& chain_id, std::span<const Digest> diff_ids);
   Result<IndexRef> OpenLayer(const Digest& diff_id);
