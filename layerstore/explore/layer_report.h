@@ -12,7 +12,8 @@
 namespace strata::layerstore {
 
 // Layers count from 0, the base. Roots are not counted. Bytes are those of regular files, holes
-// included, each link group of a layer once: what the layer's tar holds of content.
+// included, each link group of a layer once: what the layer's tar holds of content. A layer that an
+// image has twice counts twice, though it is fetched and stored once.
 struct LayerReport {
   std::uint64_t entries = 0;    // files, directories and others
   std::uint64_t whiteouts = 0;  // and names it hides with a mark of their own

@@ -37,6 +37,7 @@ struct ApiContext {
 
 void AddSystemRoutes(Router& router, const ApiContext& context);
 void AddImageRoutes(Router& router, const ApiContext& context);
+void AddExploreRoutes(Router& router, const ApiContext& context);
 void AddSaveRoutes(Router& router, const ApiContext& context);
 void AddContainerRoutes(Router& router, const ApiContext& context);
 void AddLayerRoutes(Router& router, const ApiContext& context);

@@ -71,6 +71,9 @@ std::vector<Command> MountCommands();
 std::vector<Command> StoreCommands();
 std::vector<Command> SystemCommands();
 
+// A row of ImageCommands() that is a file of its own.
+Command ExploreCommand();
+
 // The command that the first words name, and how many words that took; null if none.
 struct FoundCommand {
   const Command* command = nullptr;

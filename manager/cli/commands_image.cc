@@ -7,6 +7,7 @@
 #include "manager/cli/confirm.h"
 #include "manager/cli/deletions.h"
 #include "manager/cli/filters.h"
+#include "manager/cli/image_text.h"
 #include "manager/cli/inspect.h"
 #include "manager/cli/reference.h"
 #include "manager/cli/table.h"
@@ -21,12 +22,6 @@ constexpr std::string_view kNone = "<none>";
 
 // Names of images go into paths with their slashes.
 std::string ImagePath(const std::string& name) { return "/images/" + PercentEncode(name, "/:"); }
-
-std::string ShortId(std::string_view id, bool whole) {
-  if (whole) return std::string(id);
-  if (id.starts_with("sha256:")) id.remove_prefix(7);
-  return std::string(id.substr(0, 12));
-}
 
 Json ImageRow(const Json& image, const std::string& repository, const std::string& tag,
               const std::string& digest, bool whole) {
@@ -160,11 +155,7 @@ Json HistoryRow(const Json& step, bool whole) {
   row["ID"] = id == "<missing>" ? id : ShortId(id, whole);
   row["CreatedSince"] = Ago(NumberAt(step, "Created"));
   row["CreatedAt"] = FullTime(NumberAt(step, "Created"));
-  std::string by = TextAt(step, "CreatedBy");
-  std::ranges::replace(by, '\n', ' ');
-  std::ranges::replace(by, '\t', ' ');
-  constexpr std::size_t kShown = 44;
-  row["CreatedBy"] = whole || by.size() <= kShown ? by : by.substr(0, kShown) + "…";
+  row["CreatedBy"] = ShortCommand(TextAt(step, "CreatedBy"), whole);
   row["Size"] = HumanSize(NumberAt(step, "Size"));
   row["Comment"] = TextAt(step, "Comment");
   return row;
@@ -262,6 +253,7 @@ std::vector<Command> ImageCommands() {
                  filter,
                  {"force", 'f', Kind::kSwitch, "", "do not ask"}},
        .run = RunPrune},
+      ExploreCommand(),
   };
 }
 

@@ -11,11 +11,6 @@
 #include "base/try.h"
 
 namespace strata::manager::cli {
-namespace {
-
-constexpr std::size_t kPiece = 256UL * 1024;
-
-}  // namespace
 
 Result<> TarStream::Collect(int dir, const std::string& prefix, std::vector<Entry>& entries) {
   FileOps& ops = FileOps::System();
@@ -67,7 +62,8 @@ Result<std::string> TarStream::NextEntry() {
 
 Result<std::string> TarStream::Next() {
   if (left_ > 0) {
-    std::string piece(static_cast<std::size_t>(std::min<std::uint64_t>(left_, kPiece)), '\0');
+    constexpr std::uint64_t kPiece = 256UL * 1024;
+    std::string piece(static_cast<std::size_t>(std::min(left_, kPiece)), '\0');
     STRATA_TRY_ASSIGN(
         const std::size_t got,
         FileOps::System().Read(file_.get(), std::as_writable_bytes(std::span(piece))));

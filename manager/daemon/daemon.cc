@@ -160,6 +160,7 @@ Result<> RunDaemon(const DaemonOptions& given) {
   AddVolumeRoutes(router, context);
   AddStrataRoutes(router, context);
   AddStoreRoutes(router, context);
+  AddExploreRoutes(router, context);
 
   std::vector<UniqueFd> listeners;
   for (const auto& host : options.hosts) {

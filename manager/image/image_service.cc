@@ -201,6 +201,21 @@ Result<std::map<Digest, std::uint64_t>> ImageService::SharedSizes() {
   return layerstore::SharedSizes(store_);
 }
 
+Result<ExploredImage> ImageService::Explore(std::string_view name_or_id,
+                                            const layerstore::ReportOptions& options) {
+  STRATA_TRY_ASSIGN(layerstore::ImageDetail detail, store_.images().Inspect(name_or_id));
+  STRATA_TRY_ASSIGN(const auto indexes, store_.chains().LayerIndexes(detail.image.diff_ids));
+  STRATA_TRY_ASSIGN(layerstore::ImageReport report, layerstore::ReportLayers(indexes, options));
+  return ExploredImage{std::move(detail), std::move(report)};
+}
+
+Result<ExploredPath> ImageService::ExplorePath(std::string_view name_or_id, std::string_view path) {
+  STRATA_TRY_ASSIGN(layerstore::ImageDetail detail, store_.images().Inspect(name_or_id));
+  STRATA_TRY_ASSIGN(const auto indexes, store_.chains().LayerIndexes(detail.image.diff_ids));
+  STRATA_TRY_ASSIGN(layerstore::PathHistory history, layerstore::TracePath(indexes, path));
+  return ExploredPath{std::move(detail), std::move(history)};
+}
+
 Result<ContainerDefaults> ImageService::Defaults(std::string_view name_or_id) {
   STRATA_TRY_ASSIGN(layerstore::ImageDetail detail, store_.images().Inspect(name_or_id));
   layerstore::ImageConfig& config = detail.config;

@@ -14,6 +14,8 @@
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "layerstore/explore/layer_report.h"
+#include "layerstore/explore/path_history.h"
 #include "layerstore/gc/collector.h"
 #include "layerstore/import/import.h"
 #include "layerstore/meta/image_store.h"
@@ -86,6 +88,16 @@ struct ImagePruneOutcome {
   std::uint64_t reclaimed = 0;  // bytes
 };
 
+// An image layer by layer.
+struct ExploredImage {
+  layerstore::ImageDetail detail;
+  layerstore::ImageReport report;  // a layer for each of the image's diff_ids
+};
+struct ExploredPath {
+  layerstore::ImageDetail detail;
+  layerstore::PathHistory history;
+};
+
 // What a container of an image starts with, where its creator does not say otherwise.
 struct ContainerDefaults {
   Digest image;
@@ -150,6 +162,12 @@ class ImageService {
   // layerstore/usage/usage.h.
   Result<layerstore::StoreUsage> Usage();
   Result<std::map<Digest, std::uint64_t>> SharedSizes();
+
+  // What each layer brought and hid, and what of it nobody sees; for one path, what became of it in
+  // each layer. See layerstore/explore; from the layers' indexes, which are made if need be.
+  Result<ExploredImage> Explore(std::string_view name_or_id,
+                                const layerstore::ReportOptions& options);
+  Result<ExploredPath> ExplorePath(std::string_view name_or_id, std::string_view path);
 
   Result<ContainerDefaults> Defaults(std::string_view name_or_id);
 

@@ -97,6 +97,26 @@ TEST_F(ChainTest, DamageIsRepaired) {
   EXPECT_EQ(ReadFile(chain + "/index"), whole);
 }
 
+TEST_F(ChainTest, LayersGiveTheirOwnIndexes) {
+  const std::vector<Digest> layers = {Layer("a"), Layer("b")};
+  const auto names = [&] {
+    std::vector<std::string> firsts;
+    for (const auto& index : Must(store_->chains().LayerIndexes(layers))) {
+      const auto in_d = Must(index->List(*Must(index->FindDirectory("d"))));
+      firsts.emplace_back(Must(index->NameAt(in_d.first)).name);
+    }
+    return firsts;
+  };
+  const std::vector<std::string> expected = {"a", "b"};
+  EXPECT_EQ(names(), expected);
+  MustCall(::unlink((LayerDir(layers[0]) + "/index").c_str()), "unlink");
+  WriteFile(LayerDir(layers[1]) + "/index", "damaged");
+  EXPECT_EQ(names(), expected);
+  const Digest absent = Digest::Of("absent");
+  EXPECT_TRUE(FailsWith(store_->chains().LayerIndexes({&absent, 1}), ENOENT, absent.ToString()));
+  ExpectNoLeftovers();
+}
+
 // Mounting must not take longer the more files an image has, so a file is checked from end to end
 // once. What rots after that shows where it is read, and the next daemon makes the index again.
 TEST_F(ChainTest, IndexesOfAnEarlierVersionAreMadeAgain) {
