@@ -23,8 +23,8 @@ namespace {
 constexpr char kXattr[] = "user.stress";
 constexpr std::size_t kBig = 200'000;  // over the threshold of passthrough=large
 
-std::string Line(char type, mode_t mode, std::size_t links, std::string_view content,
-                 std::string_view xattr) {
+std::string StateLine(char type, mode_t mode, std::size_t links, std::string_view content,
+                      std::string_view xattr) {
   char text[160];
   std::snprintf(text, sizeof text, "%c %04o links=%zu size=%zu hash=%zx xattr=", type,
                 mode & 07777U, links, content.size(), std::hash<std::string_view>()(content));
@@ -47,9 +47,9 @@ std::string LineOf(const std::string& path) {
   if (S_ISLNK(st.st_mode)) {
     char target[256];
     const auto n = support::MustCall(::readlink(path.c_str(), target, sizeof target), "readlink");
-    return Line('l', 0777, st.st_nlink, {target, static_cast<std::size_t>(n)}, "");
+    return StateLine('l', 0777, st.st_nlink, {target, static_cast<std::size_t>(n)}, "");
   }
-  return Line('f', st.st_mode, st.st_nlink, support::ReadFile(path), XattrOf(path));
+  return StateLine('f', st.st_mode, st.st_nlink, support::ReadFile(path), XattrOf(path));
 }
 
 // The worker at work. Every call must succeed: a failure is thrown.
@@ -339,8 +339,8 @@ class Worker {
     const ModelFile& file = *name->second;
     const std::string expected =
         file.symlink
-            ? Line('l', 0777, static_cast<std::size_t>(links), file.content, "")
-            : Line('f', file.mode, static_cast<std::size_t>(links), file.content, file.xattr);
+            ? StateLine('l', 0777, static_cast<std::size_t>(links), file.content, "")
+            : StateLine('f', file.mode, static_cast<std::size_t>(links), file.content, file.xattr);
     const std::string got = LineOf(At(name->first));
     if (got != expected) {
       throw std::runtime_error(name->first + ": " + got + " instead of " + expected);
@@ -428,8 +428,8 @@ std::map<std::string, std::string> Model::Lines() const {
   std::map<std::string, std::string> lines;
   for (const auto& [path, file] : files) {
     lines[path] = file->symlink
-                      ? Line('l', 0777, links[file.get()], file->content, "")
-                      : Line('f', file->mode, links[file.get()], file->content, file->xattr);
+                      ? StateLine('l', 0777, links[file.get()], file->content, "")
+                      : StateLine('f', file->mode, links[file.get()], file->content, file->xattr);
   }
   for (const std::string& path : directories) lines[path] = "d";
   return lines;
