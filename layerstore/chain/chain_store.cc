@@ -1,5 +1,6 @@
 #include "layerstore/chain/chain_store.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/file_ops.h"
@@ -19,37 +20,54 @@ constexpr mode_t kPrivate = 0700;
 constexpr mode_t kIndexMode = 0600;
 constexpr int kAttempts = 3;
 
-// From a chain's directory.
-std::string PathFromChain(const Digest& diff_id) {
-  return "../../../layers/sha256/" + diff_id.Hex() + "/fs";
+// How the index of a chain in `home` names a layer.
+std::string PathFromChain(const StoreRoot& home, const StoreRoot& root, const Digest& diff_id) {
+  const std::string path = "/layers/sha256/" + diff_id.Hex() + "/fs";
+  return &root == &home ? "../../.." + path : root.path() + path;
 }
 
-// Why an index is made again. Its absence is nothing to tell.
-void TellWhy(const char* what, const Digest& id, const Error& error) {
-  if (error.code() == ENOENT) return;
+// Why an index of `root` is made again. Its absence is nothing to tell; nor is that one of other
+// directories lies where it can not be replaced, as in every store that was packed into an image.
+void TellWhy(const StoreRoot& root, const char* what, const Digest& id, const Error& error) {
+  if (error.code() == ENOENT || (root.read_only() && error.code() == ESTALE)) return;
   log::Warn("store: an index is made again",
             {{"of", what}, {"id", id.ToString()}, {"error", error.ToString()}});
 }
 
+Result<UniqueFd> CreateIndex(FileOps& ops, int dir, const std::string& name) {
+  return ops.Open(dir, name.c_str(), O_WRONLY | O_CREAT | O_EXCL, kIndexMode);
+}
+
 }  // namespace
 
-Result<> ChainStore::CheckLayers(const MetadataIndex& index, std::span<const Digest> diff_ids,
+Result<std::vector<ChainStore::Layer>> ChainStore::Locate(std::span<const Digest> diff_ids) const {
+  std::vector<Layer> chain;
+  chain.reserve(diff_ids.size());
+  for (const Digest& diff_id : diff_ids) {
+    STRATA_TRY_ASSIGN(const StoreRoot* root, layers_.root_of(diff_id));
+    chain.push_back({diff_id, root});
+  }
+  return chain;
+}
+
+Result<> ChainStore::CheckLayers(const MetadataIndex& index, Chain chain,
                                  const std::vector<std::string>& paths) {
   const auto layers = index.layers();
-  if (layers.size() != diff_ids.size()) return Fail(ESTALE, "index", "other layers");
+  if (layers.size() != chain.size()) return Fail(ESTALE, "index", "other layers");
   for (std::size_t i = 0; i < layers.size(); ++i) {
     if (layers[i].path != paths[i]) return Fail(ESTALE, "index", "other layers");
-    const std::string fs = diff_ids[i].Hex() + "/fs";
-    STRATA_TRY_ASSIGN(const struct stat st, root_.ops().StatAt(root_.layers(), fs.c_str()));
+    const StoreRoot& root = *chain[i].root;
+    const std::string fs = chain[i].diff_id.Hex() + "/fs";
+    STRATA_TRY_ASSIGN(const struct stat st, root.ops().StatAt(root.layers(), fs.c_str()));
     if (LayerProof::Of(st) != layers[i].proof) {
-      return Fail(ESTALE, "index", "layer " + diff_ids[i].ToString() + " was changed");
+      return Fail(ESTALE, "index", "layer " + chain[i].diff_id.ToString() + " was changed");
     }
   }
   return {};
 }
 
 Result<> ChainStore::VerifyOnce(const MetadataIndex& index, const struct stat& status) {
-  const Checked file{status.st_ino, status.st_ctim.tv_sec, status.st_ctim.tv_nsec};
+  const Checked file{status.st_dev, status.st_ino, status.st_ctim.tv_sec, status.st_ctim.tv_nsec};
   {
     MutexLock lock(mu_);
     if (checked_.contains(file)) return {};
@@ -60,113 +78,148 @@ Result<> ChainStore::VerifyOnce(const MetadataIndex& index, const struct stat& s
   return {};
 }
 
-Result<ChainStore::IndexRef> ChainStore::OpenChain(const Digest& chain_id,
-                                                   std::span<const Digest> diff_ids) {
+Result<ChainStore::IndexRef> ChainStore::OpenChain(const StoreRoot& home, const Digest& chain_id,
+                                                   Chain chain) {
+  if (home.chains() < 0) return Fail(ENOENT, "index", "the store has no chains");
   const std::string name = chain_id.Hex() + "/index";
-  STRATA_TRY_ASSIGN(const struct stat status, root_.ops().StatAt(root_.chains(), name.c_str()));
-  STRATA_TRY_ASSIGN(IndexRef index, MetadataIndex::Open(root_.ops(), root_.chains(), name.c_str()));
+  STRATA_TRY_ASSIGN(const struct stat status, home.ops().StatAt(home.chains(), name.c_str()));
+  STRATA_TRY_ASSIGN(IndexRef index, MetadataIndex::Open(home.ops(), home.chains(), name.c_str()));
   if (index->kind() != MetadataIndex::Kind::kChain) return Fail(EBADMSG, "index", "not a chain's");
   std::vector<std::string> paths;
-  for (const Digest& diff_id : diff_ids) paths.push_back(PathFromChain(diff_id));
-  STRATA_TRY(CheckLayers(*index, diff_ids, paths));
+  for (const Layer& layer : chain) paths.push_back(PathFromChain(home, *layer.root, layer.diff_id));
+  STRATA_TRY(CheckLayers(*index, chain, paths));
   STRATA_TRY(VerifyOnce(*index, status));
   return index;
 }
 
-Result<ChainStore::IndexRef> ChainStore::OpenLayer(const Digest& diff_id) {
-  const std::string name = diff_id.Hex() + "/index";
-  STRATA_TRY_ASSIGN(const struct stat status, root_.ops().StatAt(root_.layers(), name.c_str()));
-  STRATA_TRY_ASSIGN(IndexRef index, MetadataIndex::Open(root_.ops(), root_.layers(), name.c_str()));
+Result<ChainStore::IndexRef> ChainStore::OpenLayer(const Layer& layer) {
+  return OpenLayerIndex(layer, layer.root->layers(), layer.diff_id.Hex() + "/index");
+}
+
+Result<ChainStore::IndexRef> ChainStore::OpenLayerIndex(const Layer& layer, int dir,
+                                                        const std::string& name) {
+  FileOps& ops = layer.root->ops();
+  STRATA_TRY_ASSIGN(const struct stat status, ops.StatAt(dir, name.c_str()));
+  STRATA_TRY_ASSIGN(IndexRef index, MetadataIndex::Open(ops, dir, name.c_str()));
   if (index->kind() != MetadataIndex::Kind::kLayer) return Fail(EBADMSG, "index", "not a layer's");
-  STRATA_TRY(CheckLayers(*index, {&diff_id, 1}, {"fs"}));
+  STRATA_TRY(CheckLayers(*index, {&layer, 1}, {"fs"}));
   STRATA_TRY(VerifyOnce(*index, status));
   return index;
 }
 
 // That of this process is the last guess: a layer has the marks of who unpacked it, whoever looks.
-bool ChainStore::HasUserMarks(const Digest& diff_id) {
-  if (const auto recorded = marks_(diff_id)) return *recorded;
-  const std::string before = diff_id.Hex() + "/index";
-  return MetadataIndex::MarksOf(root_.ops(), root_.layers(), before.c_str()).value_or(UserMarks());
+bool ChainStore::HasUserMarks(const Layer& layer) {
+  if (const auto recorded = layers_.user_marks(layer.diff_id)) return *recorded;
+  const std::string before = layer.diff_id.Hex() + "/index";
+  return MetadataIndex::MarksOf(layer.root->ops(), layer.root->layers(), before.c_str())
+      .value_or(UserMarks());
 }
 
-Result<ChainStore::IndexRef> ChainStore::OpenOrMakeLayer(const Digest& diff_id) {
-  auto index = OpenLayer(diff_id);
-  if (index) return index;
-  TellWhy("layer", diff_id, index.error());
+Result<> ChainStore::ScanInto(const IndexFile& to, const Layer& layer) {
   constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
-  FileOps& ops = root_.ops();
-  STRATA_TRY_ASSIGN(const UniqueFd layer, ops.Open(root_.layers(), diff_id.Hex().c_str(), kFlags));
-  STRATA_TRY_ASSIGN(const UniqueFd fs, ops.Open(layer.get(), "fs", kFlags));
+  FileOps& ops = layer.root->ops();
+  STRATA_TRY_ASSIGN(const UniqueFd dir,
+                    ops.Open(layer.root->layers(), layer.diff_id.Hex().c_str(), kFlags));
+  STRATA_TRY_ASSIGN(const UniqueFd fs, ops.Open(dir.get(), "fs", kFlags));
   ScanHints hints;
-  STRATA_TRY_ASSIGN(hints.will_share, SharesFiles(ops, layer.get()));
-  STRATA_TRY(Publish(root_.layers(), diff_id.Hex(), [&](const IndexFile& to) {
-    return ScanLayer(ops, fs.get(), "fs", HasUserMarks(diff_id), to, hints);
-  }));
-  return OpenLayer(diff_id);
+  STRATA_TRY_ASSIGN(hints.will_share, SharesFiles(ops, dir.get()));
+  return ScanLayer(ops, fs.get(), "fs", HasUserMarks(layer), to, hints);
+}
+
+Result<ChainStore::IndexRef> ChainStore::OpenOrMakeLayer(StoreRoot& home, const Layer& layer) {
+  auto index = OpenLayer(layer);
+  if (index) return index;
+  TellWhy(*layer.root, "layer", layer.diff_id, index.error());
+  const auto scan = [&](const IndexFile& to) { return ScanInto(to, layer); };
+  if (layer.root == &home) {
+    STRATA_TRY(Publish(home, home.layers(), layer.diff_id.Hex(), scan));
+    return OpenLayer(layer);
+  }
+  // Only for the chain that is being made: what is mapped needs no name.
+  STRATA_TRY_ASSIGN(const int staging, home.staging());
+  const StagedName staged = home.NewStaged("index-");
+  STRATA_TRY_ASSIGN(const UniqueFd file, CreateIndex(home.ops(), staging, staged.name()));
+  STRATA_TRY(scan({file.get(), staging}));
+  return OpenLayerIndex(layer, staging, staged.name());
 }
 
 Result<std::vector<ChainStore::IndexRef>> ChainStore::LayerIndexes(
     std::span<const Digest> diff_ids) {
+  STRATA_TRY_ASSIGN(const std::vector<Layer> layers, Locate(diff_ids));
+  STRATA_TRY_ASSIGN(StoreRoot* const home, root_.Scratch());
   std::vector<IndexRef> indexes;
-  for (const Digest& diff_id : diff_ids) {
-    auto index = OpenOrMakeLayer(diff_id);
+  for (const Layer& layer : layers) {
+    auto index = OpenOrMakeLayer(*home, layer);
     if (!index) {
-      return std::unexpected(std::move(index).error().WithContext("layer " + diff_id.ToString()));
+      return std::unexpected(
+          std::move(index).error().WithContext("layer " + layer.diff_id.ToString()));
     }
     indexes.push_back(*std::move(index));
   }
   return indexes;
 }
 
-Result<> ChainStore::Publish(int dir, const std::string& name,
+Result<> ChainStore::Publish(StoreRoot& home, int dir, const std::string& name,
                              const std::function<Result<>(const IndexFile&)>& write) {
-  FileOps& ops = root_.ops();
-  STRATA_TRY_ASSIGN(const int staging, root_.staging());
-  StagedName staged = root_.NewStaged("index-");
-  STRATA_TRY_ASSIGN(const UniqueFd file,
-                    ops.Open(staging, staged.c_str(), O_WRONLY | O_CREAT | O_EXCL, kIndexMode));
+  FileOps& ops = home.ops();
+  STRATA_TRY_ASSIGN(const int staging, home.staging());
+  StagedName staged = home.NewStaged("index-");
+  STRATA_TRY_ASSIGN(const UniqueFd file, CreateIndex(ops, staging, staged.name()));
   STRATA_TRY(write({file.get(), staging}));
   STRATA_TRY_ASSIGN(const UniqueFd target,
                     ops.Open(dir, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  return root_.PublishFile(file.get(), staged, target.get(), "index");
+  return home.PublishFile(file.get(), staged, target.get(), "index");
 }
 
-Result<ChainMerge> ChainStore::Merge(std::span<const Digest> diff_ids,
+Result<ChainMerge> ChainStore::Merge(StoreRoot& home, Chain chain,
                                      std::span<const Digest> chain_ids) {
   ChainMerge merge;
-  std::size_t done = diff_ids.size() - 1;
+  std::size_t done = chain.size() - 1;
   for (; done > 0; --done) {
-    auto start = OpenChain(chain_ids[done - 1], diff_ids.first(done));
+    auto start = OpenChain(home, chain_ids[done - 1], chain.first(done));
     if (!start) continue;
     STRATA_TRY(merge.StartWith(std::move(*start)));
     break;
   }
-  for (; done < diff_ids.size(); ++done) {
-    STRATA_TRY_ASSIGN(IndexRef layer, OpenOrMakeLayer(diff_ids[done]));
-    STRATA_TRY(merge.Add(std::move(layer), PathFromChain(diff_ids[done])));
+  for (; done < chain.size(); ++done) {
+    const Layer& layer = chain[done];
+    STRATA_TRY_ASSIGN(IndexRef index, OpenOrMakeLayer(home, layer));
+    STRATA_TRY(merge.Add(std::move(index), PathFromChain(home, *layer.root, layer.diff_id)));
   }
   return merge;
 }
 
 Result<std::string> ChainStore::Ensure(std::span<const Digest> diff_ids) {
   if (diff_ids.empty()) return Fail(EINVAL, "chain", "no layers");
+  STRATA_TRY_ASSIGN(const std::vector<Layer> chain, Locate(diff_ids));
   const std::vector<Digest> chain_ids = ChainIds(diff_ids);
   const Digest& chain_id = chain_ids.back();
   const std::string name = chain_id.Hex();
+  const auto path_in = [&](const StoreRoot& root) {
+    return root.path() + "/chains/sha256/" + name;
+  };
+  // The only store that has a part in it may have the index, too, whether this process may write
+  // there or not.
+  const StoreRoot& first = *chain.front().root;
+  if (first.read_only() &&
+      std::ranges::all_of(chain, [&](const Layer& layer) { return layer.root == &first; })) {
+    const auto there = OpenChain(first, chain_id, chain);
+    if (there) return path_in(first);
+    TellWhy(first, "chain", chain_id, there.error());
+  }
+  STRATA_TRY_ASSIGN(StoreRoot* const home, root_.Scratch());
   // A collection may take a directory away between any two steps.
   for (int attempt = 0;; ++attempt) {
-    const auto index = OpenChain(chain_id, diff_ids);
-    if (index) return root_.path() + "/chains/sha256/" + name;
+    const auto index = OpenChain(*home, chain_id, chain);
+    if (index) return path_in(*home);
     if (attempt == kAttempts) return Fail(index.error().code(), "chain", index.error().ToString());
-    TellWhy("chain", chain_id, index.error());
-    STRATA_TRY(root_.staging());
-    STRATA_TRY_ASSIGN(const ChainMerge merge, Merge(diff_ids, chain_ids));
-    auto made = root_.ops().MakeDir(root_.chains(), name.c_str(), kPrivate);
-    if (made) made = root_.ops().Sync(root_.chains());
+    TellWhy(*home, "chain", chain_id, index.error());
+    STRATA_TRY_ASSIGN(const ChainMerge merge, Merge(*home, chain, chain_ids));
+    auto made = home->ops().MakeDir(home->chains(), name.c_str(), kPrivate);
+    if (made) made = home->ops().Sync(home->chains());
     if (!made && made.error().code() != EEXIST) return std::unexpected(std::move(made).error());
-    auto published = Publish(root_.chains(), name,
-                             [&](const IndexFile& to) { return merge.Finish(root_.ops(), to); });
+    auto published = Publish(*home, home->chains(), name,
+                             [&](const IndexFile& to) { return merge.Finish(home->ops(), to); });
     if (!published && published.error().code() != ENOENT) {
       return std::unexpected(std::move(published).error());
     }

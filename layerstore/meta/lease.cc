@@ -12,7 +12,7 @@ Lease::Lease(std::shared_ptr<Database> database, std::int64_t id)
     : database_(std::move(database)), id_(id) {}
 
 Result<Lease> Lease::Create(std::shared_ptr<Database> database, const std::string& owner) {
-  if (owner.empty()) return Fail(EROFS, "lease", "the store is opened read-only");
+  if (owner.empty()) return Lease();  // read-only
   std::int64_t id = 0;
   STRATA_TRY(database->WriteRelaxed([&](Connection& connection) -> Result<> {
     STRATA_TRY_ASSIGN(Statement insert,
@@ -47,6 +47,7 @@ Result<> Lease::PinBlob(const Digest& blob) { return Pin("blob", blob); }
 Result<> Lease::PinLayer(const Digest& diff_id) { return Pin("layer", diff_id); }
 
 Result<> Lease::Pin(const char* kind, const Digest& digest) {
+  if (!database_) return {};
   return database_->WriteRelaxed([&](Connection& connection) -> Result<> {
     STRATA_TRY_ASSIGN(Statement insert,
                       connection.Prepare("INSERT OR IGNORE INTO lease_pins VALUES (?1, ?2, ?3)"));

@@ -18,7 +18,8 @@ class Database;
 // Pin first, then check: whatever exists after its pin stays for the lease's life.
 class Lease {
  public:
-  // `owner` names the process's staging directory, whose lock tells whether it lives.
+  // `owner` names the process's staging directory, whose lock tells whether it lives. Empty for a
+  // read-only store: nothing can be pinned in it, and what its writer removes is missing then.
   static Result<Lease> Create(std::shared_ptr<Database> database, const std::string& owner);
   Lease(Lease&& other) noexcept;
   Lease& operator=(Lease&& other) noexcept;
@@ -28,6 +29,7 @@ class Lease {
   Result<> PinLayer(const Digest& diff_id);
 
  private:
+  Lease() = default;  // pins nothing
   Lease(std::shared_ptr<Database> database, std::int64_t id);
   Result<> Pin(const char* kind, const Digest& digest);
   void Drop() noexcept;

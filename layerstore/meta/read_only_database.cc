@@ -1,17 +1,16 @@
 #include "layerstore/meta/read_only_database.h"
 
 #include <sqlite3.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include <chrono>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <thread>
 #include <utility>
 
 #include "base/file_ops.h"
+#include "base/path.h"
+#include "base/private_directory.h"
 #include "base/try.h"
 #include "layerstore/meta/sqlite_error.h"
 
@@ -27,31 +26,6 @@ struct Closer {
   void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
 };
 using Handle = std::unique_ptr<sqlite3, Closer>;
-
-// A directory that goes when this does.
-class PrivateDirectory {
- public:
-  static Result<PrivateDirectory> Make() {
-    std::error_code code;
-    const auto base = std::filesystem::temp_directory_path(code);
-    if (code) return Fail(code.value(), "meta.db", "no directory for temporary files");
-    std::string path = (base / "strata-meta-XXXXXX").string();
-    if (::mkdtemp(path.data()) == nullptr) return FailErrno("mkdtemp", path);
-    return PrivateDirectory(std::move(path));
-  }
-  explicit PrivateDirectory(std::string path) : path_(std::move(path)) {}
-  PrivateDirectory(PrivateDirectory&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-  PrivateDirectory& operator=(PrivateDirectory&&) = delete;
-  ~PrivateDirectory() {
-    if (path_.empty()) return;
-    std::error_code ignored;  // what is left is a copy in a temporary directory
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::string At(const std::string& name) const { return path_ + '/' + name; }
-
- private:
-  std::string path_;
-};
 
 Result<> Copy(const std::string& from, const std::string& to) {
   FileOps& ops = FileOps::System();
@@ -85,8 +59,8 @@ Result<std::string> Ask(sqlite3* db, const char* sql) {
 // The database as it is in `state`, or nothing if it has changed meanwhile.
 Result<std::optional<Handle>> OpenCopy(const std::string& path, const SchemaSteps& schema,
                                        const DatabaseState& state) {
-  STRATA_TRY_ASSIGN(const PrivateDirectory directory, PrivateDirectory::Make());
-  const std::string copy = directory.At("meta.db");
+  STRATA_TRY_ASSIGN(const PrivateDirectory directory, PrivateDirectory::Make("strata-meta-"));
+  const std::string copy = JoinPath(directory.path(), "meta.db");
   STRATA_TRY(Copy(path, copy));
   if (state.has_log()) {
     auto copied = Copy(path + kLogSuffix, copy + kLogSuffix);

@@ -63,7 +63,8 @@ Result<> Replay(Store& store, const Digest& diff_id, bool verify, const ByteSink
 Result<UniqueFd> LayerForm::Open() const {
   if (place_ == Place::kBlobStore) return store_->blobs().OpenBlob(packed_.digest);
   if (place_ == Place::kFiles) return Fail(ENOTSUP, "open layer", diff_id_.ToString());
-  STRATA_TRY_ASSIGN(const int staging, store_->store_root().staging());
+  STRATA_TRY_ASSIGN(const StoreRoot* root, store_->store_root().Scratch());
+  STRATA_TRY_ASSIGN(const int staging, root->staging());
   return store_->ops().Open(staging, staged_->c_str(), O_RDONLY | O_NOFOLLOW);
 }
 
@@ -172,14 +173,14 @@ Result<LayerForm> LayerSource::Get(const Digest& diff_id, const Digest& wanted,
 }
 
 Result<LayerForm> LayerSource::Make(const Digest& diff_id, Compression compression) {
-  StoreRoot& root = store_.store_root();
-  STRATA_TRY_ASSIGN(const int staging, root.staging());
+  STRATA_TRY_ASSIGN(StoreRoot* const root, store_.store_root().Scratch());
+  STRATA_TRY_ASSIGN(const int staging, root->staging());
   LayerForm form;
   form.store_ = &store_;
   form.diff_id_ = diff_id;
   form.packed_.compression = compression;
   form.place_ = LayerForm::Place::kStaging;
-  form.staged_ = root.NewStaged("save-");
+  form.staged_ = root->NewStaged("save-");
   STRATA_TRY_ASSIGN(
       const UniqueFd file,
       store_.ops().Open(staging, form.staged_->c_str(), O_WRONLY | O_CREAT | O_EXCL, kPrivateFile));

@@ -74,6 +74,12 @@ Result<bool> SameObject(FileOps& ops, int fd, int dir, const std::string& name) 
 
 }  // namespace
 
+// In this order: what is open in it is closed before it goes.
+struct StoreRoot::PrivateRoot {
+  PrivateDirectory directory;
+  std::unique_ptr<StoreRoot> root;
+};
+
 StagedName::StagedName(StagedName&& other) noexcept
     : root_(std::exchange(other.root_, nullptr)), name_(std::move(other.name_)) {}
 
@@ -89,6 +95,8 @@ StagedName::~StagedName() {
     Ignore(root_->Discard(*dir, name_), "the next start removes what is left in staging");
   }
 }
+
+StoreRoot::StoreRoot(std::string path, FileOps& ops) : path_(std::move(path)), ops_(ops) {}
 
 Result<std::unique_ptr<StoreRoot>> StoreRoot::Open(const std::string& path, const Options& options,
                                                    FileOps& ops) {
@@ -187,6 +195,17 @@ StoreRoot::~StoreRoot() {
   } else if (!trashed->empty()) {
     Ignore(RemoveTrash(*trashed), kWhyIgnored);
   }
+}
+
+Result<StoreRoot*> StoreRoot::Scratch() {
+  if (!read_only()) return this;
+  MutexLock lock(scratch_mu_);
+  if (!scratch_) {
+    STRATA_TRY_ASSIGN(PrivateDirectory directory, PrivateDirectory::Make("strata-scratch-"));
+    STRATA_TRY_ASSIGN(auto root, Open(directory.path(), {}, FileOps::System()));
+    scratch_ = std::make_unique<PrivateRoot>(std::move(directory), std::move(root));
+  }
+  return scratch_->root.get();
 }
 
 Result<int> StoreRoot::staging() const {

@@ -15,6 +15,7 @@
 #include "base/file_lock.h"
 #include "base/file_ops.h"
 #include "base/mutex.h"
+#include "base/private_directory.h"
 #include "base/unique_fd.h"
 #include "layerstore/objects/object_directory.h"
 #include "layerstore/staging/trash_emptier.h"
@@ -95,6 +96,11 @@ class StoreRoot {
   // Removes all that no layer has, and counts the rest.
   Result<> SweepObjects();
 
+  // Where this process may write what is nobody's but its own: the store, or for a read-only one a
+  // private tree of the same shape in the directory for temporary files. That is made by the first
+  // call and goes with this object; a killed process leaves it there.
+  Result<StoreRoot*> Scratch();
+
   // The staging directory; EROFS for a read-only store.
   Result<int> staging() const;
   // Its name in tmp/: who holds a lease. Empty if read-only.
@@ -133,7 +139,7 @@ class StoreRoot {
   Result<LayerLock> LockLayer(const Digest& diff_id);
 
  private:
-  StoreRoot(std::string path, FileOps& ops) : path_(std::move(path)), ops_(ops) {}
+  StoreRoot(std::string path, FileOps& ops);
   friend class LayerLock;
   Result<> OpenDirectories(bool read_only);
   Result<> TakeStaging();
@@ -161,6 +167,10 @@ class StoreRoot {
   Mutex mu_;  // rank: leaf
   ObjectRoom object_room_ STRATA_GUARDED_BY(mu_);
   std::optional<TrashEmptier> emptier_;  // if in the background
+
+  struct PrivateRoot;
+  Mutex scratch_mu_;                                                     // held while it is made
+  std::unique_ptr<PrivateRoot> scratch_ STRATA_GUARDED_BY(scratch_mu_);  // if read-only
 };
 
 }  // namespace strata::layerstore

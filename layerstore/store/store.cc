@@ -44,10 +44,13 @@ Result<std::unique_ptr<Store>> Store::Open(const StoreOptions& options) {
   parts->blobs = std::make_unique<BlobStore>(*parts->root);
   parts->layers = std::make_unique<LayerStore>(*parts->root, *parts->blobs, parts->database);
   parts->chains = std::make_unique<ChainStore>(
-      *parts->root, [&layers = *parts->layers](const Digest& diff_id) -> std::optional<bool> {
-        const auto layer = layers.Find(diff_id);
-        return layer ? layer->user_marks : std::nullopt;
-      });
+      *parts->root,
+      ChainStore::Layers{
+          [&root = *parts->root](const Digest&) -> Result<const StoreRoot*> { return &root; },
+          [&layers = *parts->layers](const Digest& diff_id) -> std::optional<bool> {
+            const auto layer = layers.Find(diff_id);
+            return layer ? layer->user_marks : std::nullopt;
+          }});
   STRATA_TRY_ASSIGN(parts->images, ImageStore::Open(parts->database));
   return std::unique_ptr<Store>(new Store(std::move(parts)));
 }

@@ -49,7 +49,8 @@ class Store {
   // meta.db, for tables of the manager's own (Database::Migrate).
   const std::shared_ptr<Database>& database();
 
-  // Take one per pull, import or build, and hold it until the image is put.
+  // Take one per pull, import or build, and hold it until the image is put. A read-only store's
+  // pins nothing.
   Result<Lease> NewLease();
 
   // The directories of an image's layers, top first: what stratafs takes as lowerdir=.

@@ -265,7 +265,9 @@ TEST_F(ChainTest, AReadOnlyStoreUsesWhatThereIs) {
   store_.reset();
   const auto store = Must(Store::Open({.root = root_, .read_only = true}));
   EXPECT_EQ(Must(store->chains().Ensure(layers)), chain);
-  EXPECT_TRUE(FailsWith(store->chains().Ensure(std::span(layers).first(1)), EROFS));
+  const std::string one = Must(store->chains().Ensure(std::span(layers).first(1)));
+  EXPECT_FALSE(one.starts_with(root_)) << one;
+  EXPECT_EQ(Shown(one), 1U);
   EXPECT_TRUE(FailsWith(store->chains().Ensure({}), EINVAL));
 }
 

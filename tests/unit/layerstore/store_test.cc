@@ -304,7 +304,9 @@ TEST_F(LayerTest, ReadOnly) {
   store_.reset();
   const auto store = Must(Store::Open({.root = root_, .read_only = true}));
   EXPECT_EQ(Must(store->LowerDirs(Must(store->images().Resolve("app")))).size(), 1U);
-  EXPECT_TRUE(FailsWith(store->NewLease(), EROFS));
+  Lease lease = Must(store->NewLease());
+  EXPECT_TRUE(Succeeds(lease.PinLayer(layer.diff_id)));  // for nobody who could take it away
+  EXPECT_TRUE(FailsWith(store->layers().Begin({}, lease), EROFS));
   EXPECT_FALSE(store->images().Untag(image.tags[0]).has_value());
   EXPECT_FALSE(Prune(*store, {}).has_value());
   EXPECT_TRUE(FailsWith(Store::Open({.root = temp_.At("none"), .read_only = true}), ENOENT));
