@@ -59,6 +59,10 @@ Result<std::unique_ptr<BlobWriter>> BlobStore::Begin(Lease& lease) {
 
 Result<UniqueFd> BlobStore::OpenBlob(const Digest& digest) {
   auto fd = root_.ops().Open(root_.blobs(), digest.Hex().c_str(), O_RDONLY | O_NOFOLLOW);
+  for (BlobStore* const lower : below_) {
+    if (fd || fd.error().code() != ENOENT) break;
+    fd = lower->OpenBlob(digest);
+  }
   if (!fd) return std::unexpected(std::move(fd).error().WithContext("blob " + digest.ToString()));
   return fd;
 }
@@ -70,10 +74,26 @@ Result<bool> BlobStore::Has(const Digest& digest) {
   return Fail(size.error().code(), "stat blob", digest.ToString());
 }
 
-Result<std::uint64_t> BlobStore::Size(const Digest& digest) {
+Result<bool> BlobStore::HasOwn(const Digest& digest) {
+  const auto size = OwnSize(digest);
+  if (size) return true;
+  if (size.error().code() == ENOENT) return false;
+  return Fail(size.error().code(), "stat blob", digest.ToString());
+}
+
+Result<std::uint64_t> BlobStore::OwnSize(const Digest& digest) {
   auto st = root_.ops().StatAt(root_.blobs(), digest.Hex().c_str());
   if (!st) return std::unexpected(std::move(st).error().WithContext("blob " + digest.ToString()));
   return static_cast<std::uint64_t>(st->st_size);
+}
+
+Result<std::uint64_t> BlobStore::Size(const Digest& digest) {
+  auto size = OwnSize(digest);
+  for (BlobStore* const lower : below_) {
+    if (size || size.error().code() != ENOENT) break;
+    size = lower->Size(digest);
+  }
+  return size;
 }
 
 Result<> BlobStore::Remove(const Digest& digest) {
@@ -91,7 +111,7 @@ Result<std::vector<BlobInfo>> BlobStore::List() {
   }));
   std::vector<BlobInfo> blobs;
   for (const Digest& digest : digests) {
-    const auto size = Size(digest);
+    const auto size = OwnSize(digest);
     // One that another process removed meanwhile is no longer there.
     if (!size && size.error().code() == ENOENT) continue;
     if (!size) return Fail(size.error().code(), "stat blob", digest.ToString());

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/digest.h"
@@ -52,10 +53,12 @@ class BlobWriter {
   std::uint64_t written_ = 0;
 };
 
-// blobs/sha256/<hex>. Thread-safe; several processes may work on one store.
+// blobs/sha256/<hex>, of this store and of those below it, which are asked in their order; only
+// what reads looks there. Thread-safe; several processes may work on one store.
 class BlobStore {
  public:
-  explicit BlobStore(StoreRoot& root) : root_(root) {}
+  explicit BlobStore(StoreRoot& root, std::vector<BlobStore*> below = {})
+      : root_(root), below_(std::move(below)) {}
 
   // The lease must outlive the writer; it pins the blob.
   Result<std::unique_ptr<BlobWriter>> Begin(Lease& lease);
@@ -63,12 +66,17 @@ class BlobStore {
   Result<UniqueFd> OpenBlob(const Digest& digest);
   Result<bool> Has(const Digest& digest);
   Result<std::uint64_t> Size(const Digest& digest);
+  // Whether this store itself has it.
+  Result<bool> HasOwn(const Digest& digest);
   // ENOENT if it is not there.
   Result<> Remove(const Digest& digest);
   Result<std::vector<BlobInfo>> List();
 
  private:
+  Result<std::uint64_t> OwnSize(const Digest& digest);
+
   StoreRoot& root_;
+  const std::vector<BlobStore*> below_;
 };
 
 }  // namespace strata::layerstore

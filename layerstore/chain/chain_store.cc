@@ -20,12 +20,6 @@ constexpr mode_t kPrivate = 0700;
 constexpr mode_t kIndexMode = 0600;
 constexpr int kAttempts = 3;
 
-// How the index of a chain in `home` names a layer.
-std::string PathFromChain(const StoreRoot& home, const StoreRoot& root, const Digest& diff_id) {
-  const std::string path = "/layers/sha256/" + diff_id.Hex() + "/fs";
-  return &root == &home ? "../../.." + path : root.path() + path;
-}
-
 // Why an index of `root` is made again. Its absence is nothing to tell; nor is that one of other
 // directories lies where it can not be replaced, as in every store that was packed into an image.
 void TellWhy(const StoreRoot& root, const char* what, const Digest& id, const Error& error) {
@@ -48,6 +42,17 @@ Result<std::vector<ChainStore::Layer>> ChainStore::Locate(std::span<const Digest
     chain.push_back({diff_id, root});
   }
   return chain;
+}
+
+// The layers of one index are named in one way: relative paths let a store be moved.
+ChainStore::Paths ChainStore::PathsIn(const StoreRoot& home, Chain chain) {
+  const auto is_home = [&](const Layer& layer) { return layer.root == &home; };
+  return std::ranges::all_of(chain, is_home) ? Paths::kFromIndex : Paths::kAbsolute;
+}
+
+std::string ChainStore::PathOf(const Layer& layer, Paths paths) {
+  return (paths == Paths::kFromIndex ? "../../.." : layer.root->path()) + "/layers/sha256/" +
+         layer.diff_id.Hex() + "/fs";
 }
 
 Result<> ChainStore::CheckLayers(const MetadataIndex& index, Chain chain,
@@ -79,14 +84,14 @@ Result<> ChainStore::VerifyOnce(const MetadataIndex& index, const struct stat& s
 }
 
 Result<ChainStore::IndexRef> ChainStore::OpenChain(const StoreRoot& home, const Digest& chain_id,
-                                                   Chain chain) {
+                                                   Chain chain, Paths style) {
   if (home.chains() < 0) return Fail(ENOENT, "index", "the store has no chains");
   const std::string name = chain_id.Hex() + "/index";
   STRATA_TRY_ASSIGN(const struct stat status, home.ops().StatAt(home.chains(), name.c_str()));
   STRATA_TRY_ASSIGN(IndexRef index, MetadataIndex::Open(home.ops(), home.chains(), name.c_str()));
   if (index->kind() != MetadataIndex::Kind::kChain) return Fail(EBADMSG, "index", "not a chain's");
   std::vector<std::string> paths;
-  for (const Layer& layer : chain) paths.push_back(PathFromChain(home, *layer.root, layer.diff_id));
+  for (const Layer& layer : chain) paths.push_back(PathOf(layer, style));
   STRATA_TRY(CheckLayers(*index, chain, paths));
   STRATA_TRY(VerifyOnce(*index, status));
   return index;
@@ -173,10 +178,11 @@ Result<> ChainStore::Publish(StoreRoot& home, int dir, const std::string& name,
 
 Result<ChainMerge> ChainStore::Merge(StoreRoot& home, Chain chain,
                                      std::span<const Digest> chain_ids) {
+  const Paths style = PathsIn(home, chain);
   ChainMerge merge;
   std::size_t done = chain.size() - 1;
   for (; done > 0; --done) {
-    auto start = OpenChain(home, chain_ids[done - 1], chain.first(done));
+    auto start = OpenChain(home, chain_ids[done - 1], chain.first(done), style);
     if (!start) continue;
     STRATA_TRY(merge.StartWith(std::move(*start)));
     break;
@@ -184,7 +190,7 @@ Result<ChainMerge> ChainStore::Merge(StoreRoot& home, Chain chain,
   for (; done < chain.size(); ++done) {
     const Layer& layer = chain[done];
     STRATA_TRY_ASSIGN(IndexRef index, OpenOrMakeLayer(home, layer));
-    STRATA_TRY(merge.Add(std::move(index), PathFromChain(home, *layer.root, layer.diff_id)));
+    STRATA_TRY(merge.Add(std::move(index), PathOf(layer, style)));
   }
   return merge;
 }
@@ -201,16 +207,15 @@ Result<std::string> ChainStore::Ensure(std::span<const Digest> diff_ids) {
   // The only store that has a part in it may have the index, too, whether this process may write
   // there or not.
   const StoreRoot& first = *chain.front().root;
-  if (first.read_only() &&
-      std::ranges::all_of(chain, [&](const Layer& layer) { return layer.root == &first; })) {
-    const auto there = OpenChain(first, chain_id, chain);
+  if (first.read_only() && PathsIn(first, chain) == Paths::kFromIndex) {
+    const auto there = OpenChain(first, chain_id, chain, Paths::kFromIndex);
     if (there) return path_in(first);
     TellWhy(first, "chain", chain_id, there.error());
   }
   STRATA_TRY_ASSIGN(StoreRoot* const home, root_.Scratch());
   // A collection may take a directory away between any two steps.
   for (int attempt = 0;; ++attempt) {
-    const auto index = OpenChain(*home, chain_id, chain);
+    const auto index = OpenChain(*home, chain_id, chain, PathsIn(*home, chain));
     if (index) return path_in(*home);
     if (attempt == kAttempts) return Fail(index.error().code(), "chain", index.error().ToString());
     TellWhy(*home, "chain", chain_id, index.error());

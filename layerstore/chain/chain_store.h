@@ -57,10 +57,15 @@ class ChainStore {
     const StoreRoot* root;  // where it is
   };
   using Chain = std::span<const Layer>;
+  // How an index names its layers.
+  enum class Paths : std::uint8_t { kFromIndex, kAbsolute };
 
   Result<std::vector<Layer>> Locate(std::span<const Digest> diff_ids) const;
+  static Paths PathsIn(const StoreRoot& home, Chain chain);
+  static std::string PathOf(const Layer& layer, Paths paths);
   // A chain's or layer's index, if it is whole and of these directories.
-  Result<IndexRef> OpenChain(const StoreRoot& home, const Digest& chain_id, Chain chain);
+  Result<IndexRef> OpenChain(const StoreRoot& home, const Digest& chain_id, Chain chain,
+                             Paths style);
   Result<IndexRef> OpenLayer(const Layer& layer);
   // In the layer's own store, or in `dir` under another name.
   Result<IndexRef> OpenLayerIndex(const Layer& layer, int dir, const std::string& name);

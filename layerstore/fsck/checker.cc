@@ -14,6 +14,7 @@
 #include "base/try.h"
 #include "layerstore/archive/entry_path.h"
 #include "layerstore/fsck/layer_check.h"
+#include "layerstore/fsck/layers_below.h"
 #include "layerstore/index/metadata_index.h"
 #include "layerstore/staging/store_root.h"
 #include "layerstore/store/store.h"
@@ -35,18 +36,6 @@ Result<> CheckIndexFile(FileOps& ops, int dir, const std::string& name, Depth de
   return std::unexpected(std::move(index).error());
 }
 
-Result<bool> HasRow(Store& store, const Digest& diff_id) {
-  bool row = false;
-  STRATA_TRY(store.database()->Read([&](Connection& connection) -> Result<> {
-    STRATA_TRY_ASSIGN(Statement statement,
-                      connection.Prepare("SELECT 1 FROM layers WHERE diff_id=?1"));
-    statement.Bind(1, diff_id.ToString());
-    STRATA_TRY_ASSIGN(row, statement.Step());
-    return {};
-  }));
-  return row;
-}
-
 // A collection moves things away before its transaction ends and their rows are gone. Returns when
 // one that runs now has ended.
 Result<> WaitForCollection(Store& store) {
@@ -56,6 +45,13 @@ Result<> WaitForCollection(Store& store) {
     return {};
   }
   return store.database()->Write([](Connection&) -> Result<> { return {}; });
+}
+
+// Looks at rows, and at the files that they are about, while no collection runs; so far as this
+// process may keep one waiting.
+Result<> LookAgain(Store& store, const std::function<Result<>(Connection&)>& look) {
+  return store.store_root().read_only() ? store.database()->Read(look)
+                                        : store.database()->Write(look);
 }
 
 Result<> CheckLayerNow(Store& store, const Digest& diff_id, const CheckOptions& options,
@@ -83,6 +79,54 @@ Result<> CheckLayerNow(Store& store, const Digest& diff_id, const CheckOptions& 
   return CheckLayerDirectory(root.ops(), dir->get(), diff_id, layer_options, found);
 }
 
+// What tells a layer's directory from another in its place; nothing if there is none.
+using Identity = std::optional<std::pair<dev_t, ino_t>>;
+
+Identity IdentityOf(Store& store, const Digest& diff_id) {
+  const StoreRoot& root = store.store_root();
+  const auto st = root.ops().StatAt(root.layers(), diff_id.Hex().c_str());
+  return st ? Identity({st->st_dev, st->st_ino}) : Identity();
+}
+
+// A layer as it was when it was checked.
+struct Suspect {
+  Digest diff_id;
+  Identity directory;
+  std::vector<Finding> findings;
+};
+
+Result<Suspect> CheckOnce(Store& store, const Digest& diff_id, const CheckOptions& options) {
+  Suspect suspect{diff_id, IdentityOf(store, diff_id), {}};
+  STRATA_TRY(CheckLayerNow(store, diff_id, options, [&](Finding finding) {
+    suspect.findings.push_back(std::move(finding));
+  }));
+  return suspect;
+}
+
+enum class Verdict : std::uint8_t {
+  kStands,
+  kRemoved,   // the layer is no longer there
+  kReplaced,  // it was removed and came again
+};
+
+// After WaitForCollection().
+Result<Verdict> Judge(Store& store, const Suspect& suspect) {
+  Verdict verdict = Verdict::kStands;
+  STRATA_TRY(LookAgain(store, [&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(Statement statement,
+                      connection.Prepare("SELECT 1 FROM layers WHERE diff_id=?1"));
+    statement.Bind(1, suspect.diff_id.ToString());
+    STRATA_TRY_ASSIGN(const bool row, statement.Step());
+    if (!row) {
+      verdict = Verdict::kRemoved;
+    } else if (IdentityOf(store, suspect.diff_id) != suspect.directory) {
+      verdict = Verdict::kReplaced;
+    }
+    return {};
+  }));
+  return verdict;
+}
+
 struct BlobRow {
   Digest blob;
   std::uint64_t size = 0;
@@ -98,6 +142,7 @@ class StoreCheck {
     STRATA_TRY(CheckRoot());
     STRATA_TRY_ASSIGN(const bool sound, CheckDatabase());
     if (!sound) return summary_;
+    STRATA_TRY(CheckNeeded());
     STRATA_TRY(ReadRows());
     STRATA_TRY(CheckLayers());
     STRATA_TRY(CheckBlobs());
@@ -169,25 +214,38 @@ class StoreCheck {
         Find(FindingKind::kBadConfig, "meta.db", "the manifest of image " + id);
       }
     }
-    STRATA_TRY_ASSIGN(
-        Statement missing,
-        connection.Prepare(
-            "SELECT diff_id, 'image ' || image FROM image_layers WHERE diff_id NOT IN "
-            "(SELECT diff_id FROM layers) UNION ALL SELECT diff_id, user FROM "
-            "user_layers WHERE diff_id NOT IN (SELECT diff_id FROM layers)"));
-    for (;;) {
-      STRATA_TRY_ASSIGN(const bool row, missing.Step());
-      if (!row) break;
-      STRATA_TRY_ASSIGN(const Digest diff_id, Digest::Parse(missing.Text(0)));
-      found_(
-          {FindingKind::kMissingLayer, diff_id, std::nullopt, "", missing.Text(1) + " needs it"});
-    }
+    STRATA_TRY(ReadNeeded(connection));
     return EachText(connection,
                     "SELECT blob || ' of layer ' || diff_id FROM layer_blobs WHERE diff_id NOT IN "
-                    "(SELECT diff_id FROM layers)",
+                    "(SELECT diff_id FROM layers UNION SELECT diff_id FROM image_layers UNION "
+                    "SELECT diff_id FROM user_layers)",
                     [&](std::string text) {
                       Find(FindingKind::kDanglingRow, "meta.db", "blob " + std::move(text));
                     });
+  }
+
+  // What is needed and not in this store.
+  Result<> ReadNeeded(Connection& connection) {
+    STRATA_TRY_ASSIGN(
+        Statement rows,
+        connection.Prepare(
+            "SELECT diff_id, user, IFNULL(store, '') FROM (SELECT diff_id, 'image ' || IFNULL("
+            "(SELECT name || ':' || tag || ' (' || image || ')' FROM tags WHERE tags.image="
+            "image_layers.image LIMIT 1), image) AS user FROM image_layers UNION ALL SELECT "
+            "diff_id, user FROM user_layers) LEFT JOIN layers_below USING (diff_id) WHERE diff_id "
+            "NOT IN (SELECT diff_id FROM layers)"));
+    for (;;) {
+      STRATA_TRY_ASSIGN(const bool row, rows.Step());
+      if (!row) return {};
+      STRATA_TRY_ASSIGN(const Digest diff_id, Digest::Parse(rows.Text(0)));
+      needed_.push_back({diff_id, rows.Text(1), rows.Text(2)});
+    }
+  }
+
+  Result<> CheckNeeded() {
+    LayersBelow below(store_, options_.additional);
+    for (const NeededLayer& layer : needed_) STRATA_TRY(below.Check(layer, found_));
+    return {};
   }
 
   Result<> ReadRows() {
@@ -234,17 +292,21 @@ class StoreCheck {
       found_({FindingKind::kGarbage, diff_id, std::nullopt, "", "it was never finished"});
     }
     if (options_.layer_done) return CheckEachLayer();
-    std::vector<Finding> findings;
+    std::vector<Suspect> suspects;
     for (const Digest& diff_id : layers_) {
       ++summary_.layers;
-      STRATA_TRY(CheckLayerNow(store_, diff_id, options_,
-                               [&](Finding finding) { findings.push_back(std::move(finding)); }));
+      STRATA_TRY_ASSIGN(Suspect suspect, CheckOnce(store_, diff_id, options_));
+      if (!suspect.findings.empty()) suspects.push_back(std::move(suspect));
     }
-    if (findings.empty()) return {};
+    if (suspects.empty()) return {};
     STRATA_TRY(WaitForCollection(store_));
-    for (Finding& finding : findings) {
-      STRATA_TRY_ASSIGN(const bool still_there, HasRow(store_, *finding.layer));
-      if (still_there) found_(std::move(finding));
+    for (Suspect& suspect : suspects) {
+      STRATA_TRY_ASSIGN(const Verdict verdict, Judge(store_, suspect));
+      if (verdict == Verdict::kReplaced) {
+        STRATA_TRY(CheckLayer(store_, suspect.diff_id, options_, found_));
+      } else if (verdict == Verdict::kStands) {
+        for (Finding& finding : suspect.findings) found_(std::move(finding));
+      }
     }
     return {};
   }
@@ -270,10 +332,15 @@ class StoreCheck {
     }
     if (!missing_blobs_.empty()) STRATA_TRY(WaitForCollection(store_));
     for (const Digest& blob : missing_blobs_) {
-      const auto now = store_.layers().FindBlob(blob);
-      if (now && now->kept == true) {
-        found_({FindingKind::kMissingBlob, std::nullopt, blob, "", ""});
-      }
+      STRATA_TRY(LookAgain(store_, [&](Connection& connection) -> Result<> {
+        STRATA_TRY_ASSIGN(Statement kept,
+                          connection.Prepare("SELECT 1 FROM layer_blobs WHERE blob=?1 AND kept"));
+        kept.Bind(1, blob.ToString());
+        STRATA_TRY_ASSIGN(const bool row, kept.Step());
+        STRATA_TRY_ASSIGN(const bool there_now, store_.blobs().HasOwn(blob));
+        if (row && !there_now) found_({FindingKind::kMissingBlob, std::nullopt, blob, "", ""});
+        return {};
+      }));
     }
     for (const Digest& blob : there) {
       found_({FindingKind::kGarbage, std::nullopt, blob, "", "it is no layer's"});
@@ -368,6 +435,7 @@ class StoreCheck {
   const CheckOptions& options_;
   const FindingSink& found_;
   CheckSummary summary_;
+  std::vector<NeededLayer> needed_;
   std::set<Digest> layers_;
   std::vector<BlobRow> blobs_;
   std::vector<Digest> missing_blobs_;  // or taken by a collection
@@ -377,14 +445,17 @@ class StoreCheck {
 
 Result<> CheckLayer(Store& store, const Digest& diff_id, const CheckOptions& options,
                     const FindingSink& found) {
-  std::vector<Finding> findings;
-  STRATA_TRY(CheckLayerNow(store, diff_id, options,
-                           [&](Finding finding) { findings.push_back(std::move(finding)); }));
-  if (findings.empty()) return {};
-  STRATA_TRY(WaitForCollection(store));
-  STRATA_TRY_ASSIGN(const bool still_there, HasRow(store, diff_id));
-  if (!still_there) return {};
-  for (Finding& finding : findings) found(std::move(finding));
+  constexpr int kAttempts = 10;  // of one that comes and goes all the time nothing is known
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    STRATA_TRY_ASSIGN(Suspect suspect, CheckOnce(store, diff_id, options));
+    if (suspect.findings.empty()) return {};
+    STRATA_TRY(WaitForCollection(store));
+    STRATA_TRY_ASSIGN(const Verdict verdict, Judge(store, suspect));
+    if (verdict == Verdict::kRemoved) return {};
+    if (verdict == Verdict::kReplaced) continue;
+    for (Finding& finding : suspect.findings) found(std::move(finding));
+    return {};
+  }
   return {};
 }
 

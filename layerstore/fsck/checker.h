@@ -1,10 +1,12 @@
 // Checks a store from end to end: rows against each other, rows against files, files against what
-// they were when they came.
+// they were when they came. Of stores below no more than whether they have the layers needed here.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "base/digest.h"
 #include "base/error.h"
@@ -20,6 +22,9 @@ struct CheckOptions {
     kNormal,  // and every name in every layer with its attributes
     kDeep,    // and every byte of layers, blobs and indexes
   } depth = Depth::kNormal;
+  // Further stores below that may have layers which images need, besides those that the store was
+  // opened with and those where it saw such layers before.
+  std::vector<std::string> additional = {};
   // kDeep: told of the bytes that were read; may wait, and end the check by failing.
   std::function<Result<>(std::uint64_t bytes)> pace = nullptr;
   // CheckStore(): of the layers, those after this one only, for a check that was cut off. Layers

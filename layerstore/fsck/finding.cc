@@ -18,6 +18,8 @@ std::string_view FindingName(FindingKind kind) {
       return "dangling-row";
     case FindingKind::kMissingLayer:
       return "missing-layer";
+    case FindingKind::kMissingStore:
+      return "missing-store";
     case FindingKind::kMissingBlob:
       return "missing-blob";
     case FindingKind::kBlobSize:

@@ -20,6 +20,7 @@ enum class FindingKind : std::uint8_t {
   kBadConfig,     // an image's configuration or manifest is not what its digest says
   kDanglingRow,   // a row names what is not there
   kMissingLayer,  // an image or user needs a layer that is not in the store, or has no directory
+  kMissingStore,  // the same for a layer that was in a store below, which is not there now
   kMissingBlob,   // the bytes of a blob that should be kept are gone
   kBlobSize,
   kBlobDigest,

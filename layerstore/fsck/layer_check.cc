@@ -226,7 +226,7 @@ class LayerCheck {
 
   // Every name of the directory is one of the tar's.
   Result<> CheckExtra() {
-    std::vector<std::string> todo{""};
+    std::vector<std::string> todo(1);
     while (!todo.empty()) {
       const std::string path = std::move(todo.back());
       todo.pop_back();

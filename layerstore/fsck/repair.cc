@@ -38,7 +38,7 @@ class StoreRepair {
 
   static bool IsOfLayerItself(const Finding& finding) {
     return finding.layer && !Harmless(finding.kind) && finding.kind != FindingKind::kBadIndex &&
-           finding.kind != FindingKind::kStray;
+           finding.kind != FindingKind::kMissingStore && finding.kind != FindingKind::kStray;
   }
 
   static std::map<Digest, Kinds> DamagedLayers(const std::vector<Finding>& findings) {
@@ -157,6 +157,9 @@ class StoreRepair {
         return MendStray(finding);
       case FindingKind::kOpenRoot:
         Mended("the store is closed to others again");  // opening it for writing did that
+        return {};
+      case FindingKind::kMissingStore:
+        Left(finding.ToString() + "; mount it, or pull or import the image again");
         return {};
       case FindingKind::kBadDatabase:
       case FindingKind::kBadConfig:

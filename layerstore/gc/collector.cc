@@ -36,9 +36,15 @@ Result<std::set<std::string>> Set(Connection& connection, const char* sql) {
 // One collection: marks and sweeps within the transaction it is given.
 class Sweep {
  public:
-  Sweep(StoreRoot& root, Connection& connection, bool dry_run, PruneReport& report,
-        std::vector<std::string>& trash)
-      : root_(root), connection_(connection), dry_run_(dry_run), report_(report), trash_(trash) {}
+  // `chains` are those of images below.
+  Sweep(StoreRoot& root, Connection& connection, const std::set<std::string>& chains, bool dry_run,
+        PruneReport& report, std::vector<std::string>& trash)
+      : root_(root),
+        connection_(connection),
+        chains_below_(chains),
+        dry_run_(dry_run),
+        report_(report),
+        trash_(trash) {}
 
   Result<> Run() {
     STRATA_TRY(DropDeadLeases());
@@ -84,12 +90,22 @@ class Sweep {
       report_.layers.push_back(diff_id);
       report_.reclaimed += size;
     }
-    STRATA_TRY(connection_.Execute(
-        "DELETE FROM layer_blobs WHERE diff_id NOT IN (SELECT diff_id FROM layers)"));
+    STRATA_TRY(DropUnneeded());
     // By directory rather than by row: this finds what a crash left without a row, too.
     STRATA_TRY_ASSIGN(auto kept, Set(connection_, "SELECT diff_id FROM layers"));
     kept.insert(marked.begin(), marked.end());
     return SweepDirectory(root_.layers(), kept, nullptr);
+  }
+
+  // Rows about layers that are neither here nor needed: of one that is below, too, forms are kept.
+  Result<> DropUnneeded() {
+    const std::string needed =
+        "SELECT diff_id FROM image_layers UNION SELECT diff_id FROM user_layers UNION SELECT "
+        "digest FROM lease_pins WHERE kind='layer'";
+    return connection_.Execute("DELETE FROM layers_below WHERE diff_id NOT IN (" + needed +
+                               ");DELETE FROM layer_blobs WHERE diff_id NOT IN (SELECT diff_id "
+                               "FROM layers UNION " +
+                               needed + ")");
   }
 
   // Indexes of what is no image's chain any more. Whoever still needs one makes it again; those
@@ -105,7 +121,7 @@ class Sweep {
       STRATA_TRY_ASSIGN(const Digest diff_id, Digest::Parse(rows.Text(1)));
       images[rows.Text(0)].push_back(diff_id);
     }
-    std::set<std::string> kept;
+    std::set<std::string> kept = chains_below_;
     for (const auto& [image, diff_ids] : images) kept.insert(ChainId(diff_ids).ToString());
     return SweepDirectory(root_.chains(), kept, nullptr);
   }
@@ -141,22 +157,35 @@ class Sweep {
 
   StoreRoot& root_;
   Connection& connection_;
+  const std::set<std::string>& chains_below_;
   const bool dry_run_;
   PruneReport& report_;
   std::vector<std::string>& trash_;
 };
+
+Result<std::set<std::string>> ChainsBelow(const Store& store) {
+  std::set<std::string> chains;
+  for (Store* const lower : store.below()) {
+    STRATA_TRY_ASSIGN(const auto images, lower->images().List());
+    for (const Image& image : images) {
+      if (!image.diff_ids.empty()) chains.insert(ChainId(image.diff_ids).ToString());
+    }
+  }
+  return chains;
+}
 
 // Whatever `before` does and the sweep after it are one transaction.
 Result<PruneReport> Run(Store& store, bool dry_run,
                         const std::function<Result<>(Connection&, PruneReport&)>& before) {
   StoreRoot& root = store.store_root();
   STRATA_TRY(root.staging());
+  STRATA_TRY_ASSIGN(const auto chains, ChainsBelow(store));
   PruneReport report;
   std::vector<std::string> trash;
   bool done = false;
   auto swept = store.database()->Write([&](Connection& connection) -> Result<> {
     STRATA_TRY(before(connection, report));
-    STRATA_TRY(Sweep(root, connection, dry_run, report, trash).Run());
+    STRATA_TRY(Sweep(root, connection, chains, dry_run, report, trash).Run());
     done = true;
     if (dry_run) return Fail(ECANCELED, "dry run");  // undoes what was done to find out
     return {};

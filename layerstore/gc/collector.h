@@ -2,6 +2,7 @@
 // whose layer is garbage or unknown and that no lease pins. Mark and sweep happen in one write
 // transaction of meta.db, which is what keeps a concurrent pull out: it pins before it looks.
 // Files whose name is no digest are left alone: they are an operator's, or a later format's.
+// Stores below are not looked at but for the chains of their images, whose indexes stay.
 // Swept directories move into trash/ and are deleted afterwards, outside of any lock.
 #pragma once
 

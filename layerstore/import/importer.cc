@@ -33,12 +33,24 @@ Result<Descriptor> PlainLayer(const ImportContext& context, const Digest& diff_i
   return descriptor;
 }
 
+// Of a layer below any form will do.
+bool IsBelow(const ImportContext& context, const Digest& diff_id) {
+  return !context.store.layers().FindOwn(diff_id).has_value();
+}
+
 // A layer that was there already: the blob the ingest names, else one that is kept, else its tar.
 Result<Descriptor> KnownLayer(const ImportContext& context, const LayerIngest& ingest) {
   LayerStore& layers = context.store.layers();
   if (ingest.blob) {
     auto known = layers.FindBlob(*ingest.blob);
     if (known) return DescriptorOf(*known);
+    if (known.error().code() == ENOENT && IsBelow(context, *ingest.diff_id) && ingest.blob_size) {
+      Descriptor as_it_came;
+      as_it_came.media_type = ingest.media_type;
+      as_it_came.digest = *ingest.blob;
+      as_it_came.size = *ingest.blob_size;
+      return as_it_came;
+    }
     // A layer that came compressed has its plain form, too.
     const bool plain = *ingest.blob == *ingest.diff_id;
     if (!plain || known.error().code() != ENOENT) return std::unexpected(std::move(known).error());

@@ -158,10 +158,16 @@ Result<LayerInfo> LayerSinkImpl::Commit() {
   LayerInfo info{diff_id, root_.path() + "/layers/sha256/" + diff_id.Hex() + "/fs",
                  unpacked->summary.size, unpacked->summary.entries, std::nullopt};
   STRATA_TRY(recipe_->Finish(diff_id));
-  const auto found = layers_.Find(diff_id);
+  const auto found = layers_.FindOwn(diff_id);
   if (!found) {
     if (found.error().code() != ENOENT) {
       return Fail(found.error().code(), "find layer", std::string(found.error().detail()));
+    }
+    STRATA_TRY_ASSIGN(auto below, layers_.FindBelow(diff_id));
+    if (below) {
+      STRATA_TRY(layers_.AddBlob(blob_));
+      lock_.reset();
+      return *std::move(below);
     }
     STRATA_TRY(objects_->Finish());
     if (recipe_->has_replaced()) STRATA_TRY(objects_->DropUnused());

@@ -1,5 +1,6 @@
 #include "layerstore/layer/layer_store.h"
 
+#include <algorithm>
 #include <ctime>
 #include <memory>
 #include <utility>
@@ -39,7 +40,7 @@ Result<std::vector<LayerBlob>> ReadBlobs(const std::shared_ptr<Database>& databa
   return blobs;
 }
 
-Result<UniqueFd> OpenLayer(StoreRoot& root, const Digest& diff_id) {
+Result<UniqueFd> OpenLayer(const StoreRoot& root, const Digest& diff_id) {
   return root.ops().Open(root.layers(), diff_id.Hex().c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 }
 
@@ -61,6 +62,40 @@ Result<> InsertBlob(Connection& connection, const LayerBlob& blob) {
 }  // namespace
 
 Result<LayerInfo> LayerStore::Find(const Digest& diff_id) {
+  auto own = FindOwn(diff_id);
+  if (own || own.error().code() != ENOENT) return own;
+  STRATA_TRY_ASSIGN(auto below, FindBelow(diff_id));
+  if (below) return *std::move(below);
+  return own;
+}
+
+Result<std::optional<LayerInfo>> LayerStore::FindBelow(const Digest& diff_id) {
+  for (LayerStore* const lower : below_) {
+    auto found = lower->Find(diff_id);
+    if (found) return std::optional(*std::move(found));
+    if (found.error().code() != ENOENT) return std::unexpected(std::move(found).error());
+  }
+  return std::optional<LayerInfo>();
+}
+
+Result<const StoreRoot*> LayerStore::RootOf(const Digest& diff_id) {
+  if (below_.empty()) return &root_;
+  auto own = FindOwn(diff_id);
+  if (own) return &root_;
+  for (LayerStore* const lower : below_) {
+    if (own.error().code() != ENOENT) break;
+    own = lower->FindOwn(diff_id);
+    if (own) return &lower->root_;
+  }
+  return std::unexpected(std::move(own).error());
+}
+
+Result<UniqueFd> LayerStore::OpenDirectory(const Digest& diff_id) {
+  STRATA_TRY_ASSIGN(const StoreRoot* root, RootOf(diff_id));
+  return OpenLayer(*root, diff_id);
+}
+
+Result<LayerInfo> LayerStore::FindOwn(const Digest& diff_id) {
   const std::string hex = diff_id.Hex();
   LayerInfo info{diff_id, root_.path() + "/layers/sha256/" + hex + "/fs", 0, 0, std::nullopt};
   STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
@@ -84,9 +119,12 @@ Result<LayerInfo> LayerStore::Find(const Digest& diff_id) {
 
 // Whether all that the ingest would bring is there.
 Result<bool> LayerStore::Complete(const LayerIngest& ingest) {
-  const auto found = Find(*ingest.diff_id);
+  const auto found = FindOwn(*ingest.diff_id);
   if (!found) {
-    if (found.error().code() == ENOENT) return false;
+    if (found.error().code() == ENOENT) {
+      STRATA_TRY_ASSIGN(const auto below, FindBelow(*ingest.diff_id));
+      return below.has_value();
+    }
     return Fail(found.error().code(), "find layer", std::string(found.error().detail()));
   }
   if (!ingest.keep_blob) return true;
@@ -159,19 +197,34 @@ Result<LayerBlob> LayerStore::FindBlob(const Digest& blob) {
                               "SELECT blob, diff_id, size, media_type, kept FROM layer_blobs "
                               "WHERE blob=?1",
                               blob));
-  if (found.empty()) return Fail(ENOENT, "find blob", blob.ToString());
-  return std::move(found.front());
+  if (!found.empty()) return std::move(found.front());
+  for (LayerStore* const lower : below_) {
+    auto known = lower->FindBlob(blob);
+    if (known || known.error().code() != ENOENT) return known;
+  }
+  return Fail(ENOENT, "find blob", blob.ToString());
 }
 
 Result<std::vector<LayerBlob>> LayerStore::Blobs(const Digest& diff_id) {
-  return ReadBlobs(database_,
-                   "SELECT blob, diff_id, size, media_type, kept FROM layer_blobs WHERE diff_id=?1 "
-                   "ORDER BY blob",
-                   diff_id);
+  STRATA_TRY_ASSIGN(
+      auto blobs,
+      ReadBlobs(database_,
+                "SELECT blob, diff_id, size, media_type, kept FROM layer_blobs WHERE diff_id=?1 "
+                "ORDER BY blob",
+                diff_id));
+  for (LayerStore* const lower : below_) {
+    STRATA_TRY_ASSIGN(const auto more, lower->Blobs(diff_id));
+    for (const LayerBlob& blob : more) {
+      const bool known = std::ranges::any_of(
+          blobs, [&](const LayerBlob& other) { return other.blob == blob.blob; });
+      if (!known) blobs.push_back(blob);
+    }
+  }
+  return blobs;
 }
 
 Result<std::uint64_t> LayerStore::TarSize(const Digest& diff_id) {
-  STRATA_TRY_ASSIGN(const UniqueFd layer, OpenLayer(root_, diff_id));
+  STRATA_TRY_ASSIGN(const UniqueFd layer, OpenDirectory(diff_id));
   return RecipeReader::TarBytesOf(root_.ops(), layer.get());
 }
 

@@ -7,10 +7,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "base/unique_fd.h"
 #include "layerstore/archive/unpack_options.h"
 #include "layerstore/meta/lease.h"
 
@@ -84,14 +86,24 @@ class LayerSink {
   virtual const LayerBlob& blob() const = 0;
 };
 
+// The layers of this store and of those below it, which are asked in their order. A layer that is
+// below counts as there, whatever forms of it are kept, and is never unpacked into this store.
 // Thread-safe; several processes may work on one store.
 class LayerStore {
  public:
-  LayerStore(StoreRoot& root, BlobStore& blobs, std::shared_ptr<Database> database)
-      : root_(root), blobs_(blobs), database_(std::move(database)) {}
+  LayerStore(StoreRoot& root, BlobStore& blobs, std::shared_ptr<Database> database,
+             std::vector<LayerStore*> below = {})
+      : root_(root), blobs_(blobs), database_(std::move(database)), below_(std::move(below)) {}
 
   // ENOENT if it is not there, whole.
   Result<LayerInfo> Find(const Digest& diff_id);
+
+  // The same without those below.
+  Result<LayerInfo> FindOwn(const Digest& diff_id);
+  // The store that has it; ENOENT. Without stores below it is this one, unasked.
+  Result<const StoreRoot*> RootOf(const Digest& diff_id);
+  // Its directory, which holds "fs", "recipe" and whatever else there is of it. ENOENT.
+  Result<UniqueFd> OpenDirectory(const Digest& diff_id);
 
   // Starts unpacking a stream and pins the layer. With a known diff_id only one flight per layer
   // runs at a time, in all processes: the call waits for the others, and returns null if the layer
@@ -110,7 +122,7 @@ class LayerStore {
   // The compressed forms known of a layer.
   Result<std::vector<LayerBlob>> Blobs(const Digest& diff_id);
 
-  // Notes that a blob of the blob store is a form of a layer that is there.
+  // Notes that a blob of the blob store is a form of a layer that is there, or below.
   Result<> AddBlob(const LayerBlob& blob);
 
   // How many bytes the layer's tar has, by the recipe that makes it again. ENOENT: there is no such
@@ -122,6 +134,7 @@ class LayerStore {
 
  private:
   friend class LayerSinkImpl;
+  Result<std::optional<LayerInfo>> FindBelow(const Digest& diff_id);
   Result<bool> Complete(const LayerIngest& ingest);
   Result<bool> HasForm(const LayerIngest& ingest);
   // With the layer's lock held: makes room for it and puts it in place.
@@ -133,6 +146,7 @@ class LayerStore {
   StoreRoot& root_;
   BlobStore& blobs_;
   std::shared_ptr<Database> database_;
+  const std::vector<LayerStore*> below_;
 };
 
 }  // namespace strata::layerstore

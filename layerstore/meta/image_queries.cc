@@ -13,10 +13,6 @@ namespace {
 
 constexpr std::string_view kAlgorithm = "sha256:";
 
-std::unexpected<Error> NoSuchImage(std::string_view text) {
-  return Fail(ENOENT, "image", "no such image: " + std::string(text.substr(0, kReferenceNameMax)));
-}
-
 // First column of a query as digests.
 Result<std::vector<Digest>> Digests(Statement statement) {
   std::vector<Digest> result;
@@ -153,6 +149,10 @@ class ImageLoader {
 
 }  // namespace
 
+std::unexpected<Error> NoSuchImage(std::string_view text) {
+  return Fail(ENOENT, "image", "no such image: " + std::string(text.substr(0, kReferenceNameMax)));
+}
+
 Result<std::optional<Digest>> ImageNamed(Connection& connection, const Reference& name) {
   const bool by_digest = name.digest().has_value();
   STRATA_TRY_ASSIGN(
@@ -235,10 +235,16 @@ Result<Resolved> ResolveImage(Connection& connection, std::string_view text) {
   return NoSuchImage(text);
 }
 
-Result<Image> LoadImage(Connection& connection, const Digest& id) {
+Result<std::optional<Image>> FindImage(Connection& connection, const Digest& id) {
   STRATA_TRY_ASSIGN(auto images, ImageLoader(connection, &id).Run());
-  if (images.empty()) return NoSuchImage(id.ToString());
+  if (images.empty()) return std::nullopt;
   return std::move(images.front());
+}
+
+Result<Image> LoadImage(Connection& connection, const Digest& id) {
+  STRATA_TRY_ASSIGN(auto image, FindImage(connection, id));
+  if (!image) return NoSuchImage(id.ToString());
+  return *std::move(image);
 }
 
 Result<std::vector<Image>> LoadImages(Connection& connection) {

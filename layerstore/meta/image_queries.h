@@ -24,6 +24,10 @@ struct Resolved {
 
 // ImageStore::Resolve()'s rules.
 Result<Resolved> ResolveImage(Connection& connection, std::string_view text);
+// "no such image", ENOENT.
+std::unexpected<Error> NoSuchImage(std::string_view text);
+// Nothing if there is no such image.
+Result<std::optional<Image>> FindImage(Connection& connection, const Digest& id);
 // ENOENT if there is no such image.
 Result<Image> LoadImage(Connection& connection, const Digest& id);
 // All, newest first.

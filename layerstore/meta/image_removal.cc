@@ -27,6 +27,12 @@ Result<> DeleteName(Connection& connection, const Reference& name) {
   return {};
 }
 
+std::unexpected<Error> OnlyBelow(std::string_view name, const std::string& store) {
+  return Fail(EROFS, "remove image",
+              "image " + std::string(name) + " is in the additional store " + store +
+                  ", which is only read");
+}
+
 Result<> RefuseIfUsed(Connection& connection, const Image& image) {
   STRATA_TRY_ASSIGN(const auto users, UsersOf(connection, image.id));
   if (users.empty()) return {};
@@ -157,8 +163,14 @@ class LiveBytes {
 }  // namespace
 
 Result<> ImageStore::Untag(const Reference& name) {
+  const Reference whole = name.WithDefaultTag();
   return database_->Write([&](Connection& connection) -> Result<> {
-    STRATA_TRY(DeleteName(connection, name.WithDefaultTag()));
+    auto deleted = DeleteName(connection, whole);
+    if (!deleted && deleted.error().code() == ENOENT) {
+      STRATA_TRY_ASSIGN(const auto store, below_.StoreOfName(whole));
+      if (store) return OnlyBelow(whole.Familiar(), *store);
+    }
+    STRATA_TRY(std::move(deleted));
     return DropUnnamedIndexes(connection);
   });
 }
@@ -166,10 +178,17 @@ Result<> ImageStore::Untag(const Reference& name) {
 Result<ImageRemoval> ImageStore::Remove(std::string_view name_or_id, bool force) {
   ImageRemoval removal;
   STRATA_TRY(database_->Write([&](Connection& connection) -> Result<> {
-    STRATA_TRY_ASSIGN(const Resolved found, ResolveImage(connection, name_or_id));
-    STRATA_TRY_ASSIGN(const Image image, LoadImage(connection, found.id));
-    STRATA_TRY(found.name ? RemoveByName(connection, image, *found.name, force, removal)
-                          : RemoveById(connection, image, force, removal));
+    auto found = ResolveImage(connection, name_or_id);
+    if (!found && found.error().code() == ENOENT) {
+      STRATA_TRY_ASSIGN(const auto id, below_.Resolve(name_or_id));
+      if (!id) return std::unexpected(std::move(found).error());
+      STRATA_TRY_ASSIGN(const auto store, below_.StoreOfImage(*id));
+      return OnlyBelow(name_or_id, store.value_or(""));
+    }
+    if (!found) return std::unexpected(std::move(found).error());
+    STRATA_TRY_ASSIGN(const Image image, LoadImage(connection, found->id));
+    STRATA_TRY(found->name ? RemoveByName(connection, image, *found->name, force, removal)
+                           : RemoveById(connection, image, force, removal));
     return RemoveUnnamedIndexes(connection, removal);
   }));
   return removal;

@@ -23,8 +23,9 @@ std::int64_t CreatedSeconds(const ImageConfig& config) {
   return 0;
 }
 
-// Bytes of all layers; ENOENT if one is not in the store.
-Result<std::uint64_t> LayersSize(Connection& connection, const std::vector<Digest>& diff_ids) {
+// Bytes of all layers; ENOENT if one is neither in the store nor below. Notes where those are.
+Result<std::uint64_t> LayersSize(Connection& connection, const ImagesBelow& below,
+                                 const std::vector<Digest>& diff_ids) {
   STRATA_TRY_ASSIGN(Statement statement,
                     connection.Prepare("SELECT size FROM layers WHERE diff_id=?1"));
   std::uint64_t size = 0;
@@ -32,9 +33,16 @@ Result<std::uint64_t> LayersSize(Connection& connection, const std::vector<Diges
     statement.Reset();
     statement.Bind(1, diff_id.ToString());
     STRATA_TRY_ASSIGN(const bool row, statement.Step());
-    if (!row)
+    if (row) {
+      size += static_cast<std::uint64_t>(statement.Integer(0));
+      continue;
+    }
+    STRATA_TRY_ASSIGN(const auto lower, below.FindLayer(diff_id));
+    if (!lower) {
       return Fail(ENOENT, "put image", "layer " + diff_id.ToString() + " is not in the store");
-    size += static_cast<std::uint64_t>(statement.Integer(0));
+    }
+    STRATA_TRY(RecordLayerBelow(connection, diff_id, lower->store));
+    size += lower->size;
   }
   return size;
 }
@@ -47,9 +55,10 @@ struct CheckedImage {
   Digest manifest;
 };
 
-Result<> InsertImage(Connection& connection, const CheckedImage& checked) {
+Result<> InsertImage(Connection& connection, const ImagesBelow& below,
+                     const CheckedImage& checked) {
   const auto& [image, config, id, manifest] = checked;
-  STRATA_TRY_ASSIGN(const std::uint64_t size, LayersSize(connection, config.diff_ids));
+  STRATA_TRY_ASSIGN(const std::uint64_t size, LayersSize(connection, below, config.diff_ids));
   STRATA_TRY_ASSIGN(
       Statement insert,
       // The same image with another manifest: the one that came last is pushed from now on.
@@ -165,20 +174,22 @@ Result<> NameIndex(Connection& connection, const Reference& name, const Digest& 
 
 }  // namespace
 
-Result<std::unique_ptr<ImageStore>> ImageStore::Open(std::shared_ptr<Database> database) {
-  return std::unique_ptr<ImageStore>(new ImageStore(std::move(database)));
+Result<std::unique_ptr<ImageStore>> ImageStore::Open(std::shared_ptr<Database> database,
+                                                     ImagesBelow below) {
+  return std::unique_ptr<ImageStore>(new ImageStore(std::move(database), std::move(below)));
 }
 
 Result<Image> ImageStore::Put(const NewImage& image) {
   STRATA_TRY_ASSIGN(const CheckedImage checked, CheckImage(image));
   Image result;
   STRATA_TRY(database_->Write([&](Connection& connection) -> Result<> {
-    STRATA_TRY(InsertImage(connection, checked));
+    STRATA_TRY(InsertImage(connection, below_, checked));
     for (const Reference& name : image.names) STRATA_TRY(InsertName(connection, checked.id, name));
     STRATA_TRY(DropUnnamedIndexes(connection));
     STRATA_TRY_ASSIGN(result, LoadImage(connection, checked.id));
     return {};
   }));
+  STRATA_TRY(below_.AddNames(*this, result));
   return result;
 }
 
@@ -187,7 +198,7 @@ Result<Image> ImageStore::PutIndex(const NewIndex& index) {
   const Digest digest = Digest::Of(index.json);
   Image result;
   STRATA_TRY(database_->Write([&](Connection& connection) -> Result<> {
-    for (const CheckedImage& image : images) STRATA_TRY(InsertImage(connection, image));
+    for (const CheckedImage& image : images) STRATA_TRY(InsertImage(connection, below_, image));
     STRATA_TRY(InsertIndex(connection, index, digest, images));
     const Digest& id = images[index.named].id;
     for (const Reference& name : index.names) {
@@ -198,19 +209,24 @@ Result<Image> ImageStore::PutIndex(const NewIndex& index) {
     STRATA_TRY_ASSIGN(result, LoadImage(connection, id));
     return {};
   }));
+  STRATA_TRY(below_.AddNames(*this, result));
   return result;
 }
 
 Result<std::optional<ImageIndex>> ImageStore::IndexOf(const Reference& name) {
   std::optional<ImageIndex> index;
+  bool named = false;
   STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(const auto image, ImageNamed(connection, name));
+    named = image.has_value();
     STRATA_TRY_ASSIGN(index, LoadIndex(connection, name));
     return {};
   }));
+  if (!named) return below_.IndexOf(name);
   return index;
 }
 
-Result<std::vector<Image>> ImageStore::List() {
+Result<std::vector<Image>> ImageStore::ListOwn() {
   std::vector<Image> images;
   STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
     STRATA_TRY_ASSIGN(images, LoadImages(connection));
@@ -219,14 +235,61 @@ Result<std::vector<Image>> ImageStore::List() {
   return images;
 }
 
-Result<Image> ImageStore::Resolve(std::string_view name_or_id) {
-  Image image;
+Result<std::vector<Image>> ImageStore::List() {
+  STRATA_TRY_ASSIGN(std::vector<Image> images, ListOwn());
+  STRATA_TRY(below_.AddImages(images));
+  return images;
+}
+
+Result<std::optional<Image>> ImageStore::FindOwn(const Digest& id) {
+  std::optional<Image> image;
   STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
-    STRATA_TRY_ASSIGN(const Resolved found, ResolveImage(connection, name_or_id));
-    STRATA_TRY_ASSIGN(image, LoadImage(connection, found.id));
+    STRATA_TRY_ASSIGN(image, FindImage(connection, id));
     return {};
   }));
   return image;
+}
+
+Result<bool> ImageStore::HasOwnName(const Reference& name) {
+  bool has = false;
+  STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(const auto image, ImageNamed(connection, name));
+    has = image.has_value();
+    return {};
+  }));
+  return has;
+}
+
+Result<std::optional<Digest>> ImageStore::ResolveOwn(std::string_view name_or_id) {
+  std::optional<Digest> id;
+  STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
+    auto found = ResolveImage(connection, name_or_id);
+    if (!found && found.error().code() == ENOENT) return {};
+    if (!found) return std::unexpected(std::move(found).error());
+    id = found->id;
+    return {};
+  }));
+  return id;
+}
+
+Result<Image> ImageStore::Load(const Digest& id) {
+  STRATA_TRY_ASSIGN(auto image, FindOwn(id));
+  if (!image) {
+    STRATA_TRY_ASSIGN(auto below, below_.Inspect(id));
+    if (!below) return NoSuchImage(id.ToString());
+    image = std::move(below->image);
+  }
+  STRATA_TRY(below_.AddNames(*this, *image));
+  return *std::move(image);
+}
+
+Result<Image> ImageStore::Resolve(std::string_view name_or_id) {
+  STRATA_TRY_ASSIGN(auto id, ResolveOwn(name_or_id));
+  if (!id) {
+    STRATA_TRY_ASSIGN(id, below_.Resolve(name_or_id));
+  }
+  if (!id) return NoSuchImage(name_or_id);
+  return Load(*id);
 }
 
 Result<ImageDetail> ImageStore::Inspect(std::string_view name_or_id) {
@@ -235,25 +298,52 @@ Result<ImageDetail> ImageStore::Inspect(std::string_view name_or_id) {
 }
 
 Result<ImageDetail> ImageStore::Inspect(const Digest& id) {
-  ImageDetail detail;
+  STRATA_TRY_ASSIGN(auto detail, InspectOwn(id));
+  if (!detail) {
+    STRATA_TRY_ASSIGN(detail, below_.Inspect(id));
+  }
+  if (!detail) return NoSuchImage(id.ToString());
+  STRATA_TRY(below_.AddNames(*this, detail->image));
+  return *std::move(detail);
+}
+
+Result<std::optional<ImageDetail>> ImageStore::InspectOwn(const Digest& id) {
+  std::optional<ImageDetail> detail;
   STRATA_TRY(database_->Read([&](Connection& connection) -> Result<> {
-    STRATA_TRY_ASSIGN(detail.image, LoadImage(connection, id));
+    STRATA_TRY_ASSIGN(auto image, FindImage(connection, id));
+    if (!image) return {};
+    detail.emplace();
+    detail->image = *std::move(image);
     STRATA_TRY_ASSIGN(Statement statement,
                       connection.Prepare("SELECT config, manifest FROM images WHERE id=?1"));
     statement.Bind(1, id.ToString());
     STRATA_TRY_ASSIGN(const bool row, statement.Step());
-    if (!row) return Fail(ENOENT, "image", id.ToString());
-    detail.config_json = statement.Text(0);
-    detail.manifest_json = statement.Text(1);
+    if (!row) return NoSuchImage(id.ToString());
+    detail->config_json = statement.Text(0);
+    detail->manifest_json = statement.Text(1);
     return {};
   }));
-  STRATA_TRY_ASSIGN(detail.config, ParseImageConfig(detail.config_json));
+  if (detail) {
+    STRATA_TRY_ASSIGN(detail->config, ParseImageConfig(detail->config_json));
+  }
   return detail;
+}
+
+Result<> ImageStore::Adopt(Connection& connection, const Digest& id) {
+  STRATA_TRY_ASSIGN(auto detail, below_.Inspect(id));
+  if (!detail) return NoSuchImage(id.ToString());
+  const NewImage image{std::move(detail->config_json),
+                       std::move(detail->manifest_json),
+                       std::move(detail->image.manifest_media_type),
+                       {}};
+  STRATA_TRY_ASSIGN(const CheckedImage checked, CheckImage(image));
+  return InsertImage(connection, below_, checked);
 }
 
 Result<> ImageStore::Tag(const Digest& id, const Reference& name) {
   return database_->Write([&](Connection& connection) -> Result<> {
-    STRATA_TRY(LoadImage(connection, id));
+    STRATA_TRY_ASSIGN(const auto own, FindImage(connection, id));
+    if (!own) STRATA_TRY(Adopt(connection, id));
     STRATA_TRY(InsertName(connection, id, name));
     STRATA_TRY(NoteUse(connection, id));
     return DropUnnamedIndexes(connection);
@@ -269,17 +359,27 @@ Result<> ImageStore::RemoveUser(std::string_view user) {
 }
 
 Result<> ImageStore::AddUser(Connection& connection, const Digest& id, std::string_view user) {
-  STRATA_TRY(LoadImage(connection, id));
+  STRATA_TRY_ASSIGN(auto image, FindImage(connection, id));
+  const bool own = image.has_value();
+  if (!own) {
+    STRATA_TRY_ASSIGN(auto below, below_.Inspect(id));
+    if (!below) return NoSuchImage(id.ToString());
+    image = std::move(below->image);
+  }
   STRATA_TRY(RemoveUser(connection, user));
   STRATA_TRY_ASSIGN(Statement insert,
                     connection.Prepare("INSERT INTO image_users VALUES (?1, ?2)"));
   STRATA_TRY(insert.Bind(1, user).Bind(2, id.ToString()).Run());
   STRATA_TRY(NoteUse(connection, id));
   // Its layers outlive the image's forced removal.
-  STRATA_TRY_ASSIGN(Statement layers,
-                    connection.Prepare("INSERT OR IGNORE INTO user_layers SELECT ?1, diff_id FROM "
-                                       "image_layers WHERE image=?2"));
-  return layers.Bind(1, user).Bind(2, id.ToString()).Run();
+  STRATA_TRY_ASSIGN(Statement layer,
+                    connection.Prepare("INSERT OR IGNORE INTO user_layers VALUES (?1, ?2)"));
+  for (const Digest& diff_id : image->diff_ids) {
+    layer.Reset();
+    STRATA_TRY(layer.Bind(1, user).Bind(2, diff_id.ToString()).Run());
+  }
+  if (!own) STRATA_TRY(LayersSize(connection, below_, image->diff_ids));  // notes where they are
+  return {};
 }
 
 Result<> ImageStore::RemoveUser(Connection& connection, std::string_view user) {

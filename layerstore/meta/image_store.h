@@ -6,10 +6,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "layerstore/meta/images_below.h"
 #include "layerstore/oci/image_config.h"
 #include "layerstore/oci/manifest.h"
 #include "layerstore/oci/reference.h"
@@ -19,7 +21,7 @@ namespace strata::layerstore {
 class Connection;
 class Database;
 
-// An image as it enters the store. Its layers must be there already (and leased).
+// An image as it enters the store. Its layers must be there already (and leased), or below.
 struct NewImage {
   std::string config_json;    // exact bytes; their digest becomes the id
   std::string manifest_json;  // exact bytes as pulled, or Manifest::ToJson()
@@ -64,6 +66,8 @@ struct Image {
   std::int64_t created = 0;  // Unix seconds from the config; 0 if it does not say
   std::int64_t added = 0;    // Unix seconds when it entered this store
   std::int64_t used = 0;     // Unix seconds when it was last put, tagged or given to a user
+  // The root of the additional store that it is in; empty for one of the own store.
+  std::string below;
 };
 
 // Everything about one image.
@@ -95,9 +99,15 @@ struct PrunePolicy {
 
 // Images, tags and who uses them. Thread-safe; several processes may share the database. Removing
 // an image leaves its layers to the collector (gc/collector.h).
+//
+// With stores below, whatever finds an image finds theirs, too: the first store that knows a name
+// or id answers, and an image has all its names that no store above gives to another
+// (docs/formats/store.md). What changes something changes this store alone.
 class ImageStore {
  public:
-  static Result<std::unique_ptr<ImageStore>> Open(std::shared_ptr<Database> database);
+  // What is below must outlive it.
+  static Result<std::unique_ptr<ImageStore>> Open(std::shared_ptr<Database> database,
+                                                  ImagesBelow below = {});
 
   // Adds the image, or only its names if the image is there. EINVAL: config or manifest are wrong
   // or disagree about the number of layers, or a name has neither tag nor digest; ENOENT: a layer
@@ -119,35 +129,51 @@ class ImageStore {
   Result<ImageDetail> Inspect(std::string_view name_or_id);
   Result<ImageDetail> Inspect(const Digest& id);
 
-  // Names an image; takes the tag from the image that had it. `name` needs a tag or a digest.
+  // Names an image; takes the tag from the image that had it. `name` needs a tag or a digest. One
+  // that is only below gets a row here.
   Result<> Tag(const Digest& id, const Reference& name);
-  // Removes one name and nothing else; ENOENT if it is none.
+  // Removes one name and nothing else; ENOENT if it is none, EROFS if it is one below.
   Result<> Untag(const Reference& name);
 
   // docker's `rmi`. By name: removes the name, and the image with its last name; with an index's
   // last name its other images without names and users. By id: removes image and names; EBUSY if it
   // goes by names of several repositories and `force` is false. EBUSY too if the image would be
-  // deleted while it has users, unless `force`.
+  // deleted while it has users, unless `force`. EROFS if it is only below.
   Result<ImageRemoval> Remove(std::string_view name_or_id, bool force);
 
   // Removes images without users; by default those that have no tag and are in no index.
   static Result<ImageRemoval> RemoveUnused(Connection& connection, const PrunePolicy& policy);
 
   // Marks the image as used, by a container for instance ("container:<id>"); idempotent. A user
-  // keeps the image's layers even if the image is removed by force. The pair below can also join a
-  // transaction of the caller's own.
+  // keeps the image's layers even if the image is removed by force; those below only as far as
+  // fsck tells which are missing. The next two can also join a transaction of the caller's own.
   Result<> AddUser(const Digest& id, std::string_view user);
   Result<> RemoveUser(std::string_view user);
-  static Result<> AddUser(Connection& connection, const Digest& id, std::string_view user);
+  Result<> AddUser(Connection& connection, const Digest& id, std::string_view user);
   static Result<> RemoveUser(Connection& connection, std::string_view user);
   Result<std::vector<std::string>> Users(const Digest& id);
   // The users of all images, removed ones included, whose names begin so.
   Result<std::vector<std::string>> UsersNamed(std::string_view prefix);
 
  private:
-  explicit ImageStore(std::shared_ptr<Database> database) : database_(std::move(database)) {}
+  friend class ImagesBelow;
+  ImageStore(std::shared_ptr<Database> database, ImagesBelow below)
+      : database_(std::move(database)), below_(std::move(below)) {}
+
+  // These look into this store alone.
+  Result<std::vector<Image>> ListOwn();
+  Result<std::optional<Image>> FindOwn(const Digest& id);
+  Result<std::optional<Digest>> ResolveOwn(std::string_view name_or_id);
+  Result<std::optional<ImageDetail>> InspectOwn(const Digest& id);
+  Result<bool> HasOwnName(const Reference& name);
+
+  // Of all stores together.
+  Result<Image> Load(const Digest& id);
+  // Gives an image that is only below a row here.
+  Result<> Adopt(Connection& connection, const Digest& id);
 
   std::shared_ptr<Database> database_;
+  const ImagesBelow below_;
 };
 
 }  // namespace strata::layerstore

@@ -118,6 +118,12 @@ CREATE TABLE counters (
   name TEXT PRIMARY KEY,
   value INTEGER NOT NULL
 ) WITHOUT ROWID;
+)sql"},
+                               Migration{R"sql(
+CREATE TABLE layers_below (
+  diff_id TEXT PRIMARY KEY,
+  store TEXT NOT NULL
+) WITHOUT ROWID;
 )sql"}};
 
 }  // namespace

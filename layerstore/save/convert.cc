@@ -51,7 +51,7 @@ Result<Image> ConvertImage(Store& store, const std::string& name_or_id,
   STRATA_TRY_ASSIGN(const Manifest after, ParseManifest(repacked.json, repacked.media_type));
   // Rows before the manifest that needs them; a blob nobody names is the collector's.
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    STRATA_TRY_ASSIGN(const bool kept, store.blobs().Has(layers[i].digest));
+    STRATA_TRY_ASSIGN(const bool kept, store.blobs().HasOwn(layers[i].digest));
     STRATA_TRY(store.layers().AddBlob({layers[i].digest, layers[i].size, after.layers[i].media_type,
                                        image.image.diff_ids[i], kept}));
   }

@@ -50,9 +50,7 @@ class Unpacking {
 };
 
 Result<> Replay(Store& store, const Digest& diff_id, bool verify, const ByteSink& sink) {
-  STRATA_TRY_ASSIGN(const UniqueFd layer,
-                    store.ops().Open(store.store_root().layers(), diff_id.Hex().c_str(),
-                                     O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  STRATA_TRY_ASSIGN(const UniqueFd layer, store.layers().OpenDirectory(diff_id));
   LayerTarOptions options;
   options.verify = verify;
   return LayerTar::Write(store.ops(), layer.get(), sink, options);
@@ -214,7 +212,7 @@ Result<> LayerSource::StreamTar(const Digest& diff_id, const ByteSink& sink) {
   // Pack() compares the digest.
   auto streamed = kept ? Unpack(*kept, sink) : Replay(store_, diff_id, false, sink);
   if (streamed) return {};
-  if (!kept && streamed.error().code() == ENOENT) {
+  if (!kept && streamed.error().code() == ENOENT && store_.layers().Find(diff_id)) {
     streamed = Fail(ENODATA, "read layer", "neither a packed form nor a recipe of it is kept");
   }
   return std::unexpected(std::move(streamed).error().WithContext("layer " + diff_id.ToString()));

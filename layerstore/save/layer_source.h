@@ -69,8 +69,9 @@ class LayerSource {
   // The layer packed now and staged. The same bytes every time, on processors of one kind.
   Result<LayerForm> Make(const Digest& diff_id, Compression compression);
 
-  // The layer's tar, compressed. ENODATA, naming the layer, for one that has neither a recipe nor a
-  // kept form; EBADMSG, in the end, for one whose files are not what they were.
+  // The layer's tar, compressed. ENOENT for one that is not there; ENODATA, naming the layer, for
+  // one that has neither a recipe nor a kept form; EBADMSG, in the end, for one whose files are not
+  // what they were.
   Result<> Pack(const Digest& diff_id, Compression compression, const ByteSink& sink);
 
  private:

@@ -1,5 +1,8 @@
 #include "layerstore/store/store.h"
 
+#include <sys/stat.h>
+
+#include <set>
 #include <utility>
 
 #include "base/try.h"
@@ -11,6 +14,7 @@ namespace strata::layerstore {
 
 // In this order: the database is closed before the staging directory goes.
 struct Store::Parts {
+  std::vector<std::unique_ptr<Store>> below;
   std::unique_ptr<StoreRoot> root;
   std::shared_ptr<Database> database;
   std::unique_ptr<BlobStore> blobs;
@@ -36,23 +40,63 @@ Result<> Store::SettleObjectRoom() {
 Result<std::unique_ptr<Store>> Store::Open(const StoreOptions& options) {
   FileOps& ops = options.ops != nullptr ? *options.ops : FileOps::System();
   auto parts = std::make_unique<Parts>();
+  // First: without one of them nothing is done to the store itself.
+  for (const std::string& root : options.additional) {
+    STRATA_TRY_ASSIGN(parts->below.emplace_back(), OpenBelow(root, options));
+  }
   STRATA_TRY_ASSIGN(
       parts->root,
       StoreRoot::Open(options.root, {options.read_only, options.delete_in_background}, ops));
+  STRATA_TRY(CheckDistinct(*parts));
   STRATA_TRY_ASSIGN(parts->database,
                     OpenStoreDatabase(parts->root->path() + "/meta.db", options.read_only));
-  parts->blobs = std::make_unique<BlobStore>(*parts->root);
-  parts->layers = std::make_unique<LayerStore>(*parts->root, *parts->blobs, parts->database);
+  std::vector<BlobStore*> blobs;
+  std::vector<LayerStore*> layers;
+  std::vector<ImagesBelow::Store> images;
+  for (const auto& lower : parts->below) {
+    blobs.push_back(&lower->blobs());
+    layers.push_back(&lower->layers());
+    images.push_back({lower->root(), &lower->images()});
+  }
+  parts->blobs = std::make_unique<BlobStore>(*parts->root, std::move(blobs));
+  parts->layers =
+      std::make_unique<LayerStore>(*parts->root, *parts->blobs, parts->database, std::move(layers));
   parts->chains = std::make_unique<ChainStore>(
       *parts->root,
       ChainStore::Layers{
-          [&root = *parts->root](const Digest&) -> Result<const StoreRoot*> { return &root; },
-          [&layers = *parts->layers](const Digest& diff_id) -> std::optional<bool> {
-            const auto layer = layers.Find(diff_id);
+          [&all = *parts->layers](const Digest& diff_id) { return all.RootOf(diff_id); },
+          [&all = *parts->layers](const Digest& diff_id) -> std::optional<bool> {
+            const auto layer = all.Find(diff_id);
             return layer ? layer->user_marks : std::nullopt;
           }});
-  STRATA_TRY_ASSIGN(parts->images, ImageStore::Open(parts->database));
+  STRATA_TRY_ASSIGN(parts->images,
+                    ImageStore::Open(parts->database, ImagesBelow(std::move(images))));
   return std::unique_ptr<Store>(new Store(std::move(parts)));
+}
+
+Result<std::unique_ptr<Store>> Store::OpenBelow(const std::string& root,
+                                                const StoreOptions& options) {
+  auto store = Open({.root = root, .read_only = true, .ops = options.ops});
+  if (store) return store;
+  return std::unexpected(std::move(store).error().WithContext("additional store " + root));
+}
+
+Result<> Store::CheckDistinct(const Parts& parts) {
+  std::set<std::pair<dev_t, ino_t>> seen;
+  const auto check = [&](const StoreRoot& root) -> Result<> {
+    STRATA_TRY_ASSIGN(const struct stat st, root.ops().Stat(root.layers()));
+    if (seen.emplace(st.st_dev, st.st_ino).second) return {};
+    return Fail(EINVAL, "store", root.path() + " is named more than once");
+  };
+  STRATA_TRY(check(*parts.root));
+  for (const auto& lower : parts.below) STRATA_TRY(check(lower->store_root()));
+  return {};
+}
+
+std::vector<Store*> Store::below() const {
+  std::vector<Store*> stores;
+  for (const auto& lower : parts_->below) stores.push_back(lower.get());
+  return stores;
 }
 
 const std::string& Store::root() const { return parts_->root->path(); }

@@ -24,6 +24,8 @@ struct StoreOptions {
   // What leaves the store is deleted by a thread of its own; else before the call returns that
   // removed it.
   bool delete_in_background = false;
+  // Roots of stores below this one, the first asked first; they are only read.
+  std::vector<std::string> additional = {};
   FileOps* ops = nullptr;  // FileOps::System() if null; must outlive the store
 };
 
@@ -33,13 +35,16 @@ struct StoreOptions {
 class Store {
  public:
   // EPROTONOSUPPORT for a store written by a newer program; ENOENT for a read-only one that is not
-  // there; ENOTSUP where the filesystem lacks what a store needs.
+  // there; ENOTSUP where the filesystem lacks what a store needs. For an additional store the error
+  // names it; EINVAL if one is named twice, or is the store itself.
   static Result<std::unique_ptr<Store>> Open(const StoreOptions& options);
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
   ~Store();
 
   const std::string& root() const;  // absolute
+  // The stores below, the first asked first.
+  std::vector<Store*> below() const;
   FileOps& ops();
 
   BlobStore& blobs();
@@ -64,6 +69,10 @@ class Store {
  private:
   struct Parts;
   explicit Store(std::unique_ptr<Parts> parts);
+  static Result<std::unique_ptr<Store>> OpenBelow(const std::string& root,
+                                                  const StoreOptions& options);
+  // That no store is there twice.
+  static Result<> CheckDistinct(const Parts& parts);
   std::unique_ptr<Parts> parts_;
 };
 

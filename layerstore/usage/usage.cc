@@ -1,6 +1,7 @@
 #include "layerstore/usage/usage.h"
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -37,22 +38,44 @@ Result<StoreUsage> MeasureStore(Store& store) {
   return usage;
 }
 
-Result<std::map<Digest, std::uint64_t>> SharedSizes(Store& store) {
+namespace {
+
+Result<std::map<Digest, std::uint64_t>> LayerSizes(Store& store) {
   std::map<Digest, std::uint64_t> sizes;
   STRATA_TRY(store.database()->Read([&](Connection& connection) -> Result<> {
-    STRATA_TRY_ASSIGN(
-        Statement rows,
-        connection.Prepare(
-            "WITH pairs AS (SELECT DISTINCT image, diff_id FROM image_layers) "
-            "SELECT image, SUM(size) FROM pairs JOIN layers USING (diff_id) WHERE diff_id IN "
-            "(SELECT diff_id FROM pairs GROUP BY diff_id HAVING COUNT(*) > 1) GROUP BY image"));
+    STRATA_TRY_ASSIGN(Statement rows, connection.Prepare("SELECT diff_id, size FROM layers"));
     for (;;) {
       STRATA_TRY_ASSIGN(const bool row, rows.Step());
       if (!row) return {};
-      STRATA_TRY_ASSIGN(const Digest image, Digest::Parse(rows.Text(0)));
-      sizes.emplace(image, static_cast<std::uint64_t>(rows.Integer(1)));
+      STRATA_TRY_ASSIGN(const Digest diff_id, Digest::Parse(rows.Text(0)));
+      sizes.emplace(diff_id, static_cast<std::uint64_t>(rows.Integer(1)));
     }
   }));
+  for (Store* const lower : store.below()) {
+    STRATA_TRY_ASSIGN(const auto more, LayerSizes(*lower));
+    sizes.insert(more.begin(), more.end());
+  }
+  return sizes;
+}
+
+}  // namespace
+
+Result<std::map<Digest, std::uint64_t>> SharedSizes(Store& store) {
+  STRATA_TRY_ASSIGN(const auto images, store.images().List());
+  STRATA_TRY_ASSIGN(const auto layers, LayerSizes(store));
+  std::map<Digest, std::size_t> users;
+  for (const Image& image : images) {
+    for (const Digest& diff_id : std::set(image.diff_ids.begin(), image.diff_ids.end())) {
+      ++users[diff_id];
+    }
+  }
+  std::map<Digest, std::uint64_t> sizes;
+  for (const Image& image : images) {
+    for (const Digest& diff_id : std::set(image.diff_ids.begin(), image.diff_ids.end())) {
+      const auto layer = layers.find(diff_id);
+      if (users[diff_id] > 1 && layer != layers.end()) sizes[image.id] += layer->second;
+    }
+  }
   return sizes;
 }
 

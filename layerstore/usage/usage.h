@@ -1,4 +1,5 @@
-// What a store takes on the disk, from sums that are kept up to date: no file is looked at.
+// What a store takes on the disk, without those below it, from sums that are kept up to date: no
+// file is looked at.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,7 @@ struct StoreUsage {
 
 // After a crash the sums may be off until the next start has looked at what it left. Thread-safe.
 Result<StoreUsage> MeasureStore(Store& store);
-// Bytes of files in those layers of each image that other images have, too.
+// Bytes of files in those layers of each image that other images have, too, below or not.
 Result<std::map<Digest, std::uint64_t>> SharedSizes(Store& store);
 
 }  // namespace strata::layerstore

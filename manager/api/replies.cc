@@ -72,6 +72,7 @@ int HttpStatusOf(const Error& error) {
       return 501;
     case EACCES:
     case EPERM:
+    case EROFS:
       return 403;
     default:
       return 500;

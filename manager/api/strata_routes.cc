@@ -58,10 +58,13 @@ Result<> RemoveMount(Exchange& exchange, const ApiContext& context) {
 }
 
 Result<> Info(Exchange& exchange, const ApiContext& context) {
+  json below = json::array();
+  for (const layerstore::Store* store : context.store.below()) below.push_back(store->root());
   return ReplyJson(exchange, 200,
                    {{"Version", STRATA_VERSION},
                     {"DataRoot", context.data_root},
                     {"StoreRoot", context.store.root()},
+                    {"AdditionalStores", std::move(below)},
                     {"Stratafs", context.stratafs},
                     {"Runtime", context.runtime.path()},
                     {"RuntimeVersion", context.runtime.version()},

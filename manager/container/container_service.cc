@@ -63,7 +63,8 @@ Result<std::unique_ptr<ContainerService>> ContainerService::Open(
   for (const auto& directory : {paths.ContainersRoot(), paths.BundlesRoot(), paths.ExitsRoot()}) {
     STRATA_TRY(MakeDirectory(directory, 0710));
   }
-  STRATA_TRY_ASSIGN(service->table_, ContainerTable::Open(dependencies.store.database()));
+  STRATA_TRY_ASSIGN(service->table_, ContainerTable::Open(dependencies.store.database(),
+                                                          dependencies.store.images()));
   STRATA_TRY_ASSIGN(service->watcher_, ExitWatcher::Create());
   STRATA_TRY(service->Reconcile());
   return service;

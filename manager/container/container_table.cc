@@ -28,9 +28,9 @@ std::string UserOf(const std::string& id) { return "container:" + id; }
 }  // namespace
 
 Result<std::unique_ptr<ContainerTable>> ContainerTable::Open(
-    std::shared_ptr<layerstore::Database> database) {
+    std::shared_ptr<layerstore::Database> database, layerstore::ImageStore& images) {
   STRATA_TRY(database->Migrate(kComponent, kMigrations));
-  return std::unique_ptr<ContainerTable>(new ContainerTable(std::move(database)));
+  return std::unique_ptr<ContainerTable>(new ContainerTable(std::move(database), images));
 }
 
 Result<> ContainerTable::Insert(const ContainerRecord& record) {
@@ -40,7 +40,7 @@ Result<> ContainerTable::Insert(const ContainerRecord& record) {
                       connection.Prepare("INSERT INTO container (id, name, record) "
                                          "VALUES (?1, ?2, ?3)"));
     STRATA_TRY(insert.Bind(1, record.id).Bind(2, record.name).Bind(3, text).Run());
-    return layerstore::ImageStore::AddUser(connection, record.image_id, UserOf(record.id));
+    return images_.AddUser(connection, record.image_id, UserOf(record.id));
   });
 }
 

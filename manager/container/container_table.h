@@ -10,7 +10,8 @@
 
 namespace strata::layerstore {
 class Database;
-}
+class ImageStore;
+}  // namespace strata::layerstore
 
 namespace strata::manager {
 
@@ -19,7 +20,7 @@ class ContainerTable {
  public:
   // Brings the tables to this program's version.
   static Result<std::unique_ptr<ContainerTable>> Open(
-      std::shared_ptr<layerstore::Database> database);
+      std::shared_ptr<layerstore::Database> database, layerstore::ImageStore& images);
 
   // EEXIST: the name is taken. ENOENT: no such image.
   Result<> Insert(const ContainerRecord& record);
@@ -30,10 +31,11 @@ class ContainerTable {
   Result<std::vector<ContainerRecord>> LoadAll();
 
  private:
-  explicit ContainerTable(std::shared_ptr<layerstore::Database> database)
-      : database_(std::move(database)) {}
+  ContainerTable(std::shared_ptr<layerstore::Database> database, layerstore::ImageStore& images)
+      : database_(std::move(database)), images_(images) {}
 
   std::shared_ptr<layerstore::Database> database_;
+  layerstore::ImageStore& images_;
 };
 
 }  // namespace strata::manager

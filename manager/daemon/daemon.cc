@@ -131,8 +131,10 @@ Result<> RunDaemon(const DaemonOptions& given) {
                     OciRuntime::Probe({options.runtime, JoinPath(options.run_root, "runtime")}));
   STRATA_TRY_ASSIGN(const auto monitor,
                     Monitor::Open({"", runtime->path(), runtime->state_root()}));
-  STRATA_TRY_ASSIGN(const auto store, layerstore::Store::Open({.root = options.data_root,
-                                                               .delete_in_background = true}));
+  STRATA_TRY_ASSIGN(const auto store,
+                    layerstore::Store::Open({.root = options.data_root,
+                                             .delete_in_background = true,
+                                             .additional = options.additional_stores}));
   ImageServiceOptions image_options;
   image_options.insecure_registries = options.insecure_registries;
   image_options.layer_limits = options.layer_limits;

@@ -55,6 +55,9 @@ Result<> Complete(DaemonOptions& options) {
     options.data_root = root != nullptr && *root != '\0' ? root : "/var/lib/strata";
   }
   STRATA_TRY_ASSIGN(options.data_root, Absolute(options.data_root, "--data-root"));
+  for (std::string& store : options.additional_stores) {
+    STRATA_TRY_ASSIGN(store, Absolute(store, "--additional-store"));
+  }
   if (options.run_root.empty()) {
     options.run_root = "/run/strata";
     for (const auto& host : options.hosts) {
@@ -77,6 +80,7 @@ const char* DaemonHelp() {
          "The Strata manager: images, containers and volumes, behind the Docker Engine API.\n\n"
          "  --data-root DIR           where images and containers live (STRATA_ROOT, "
          "/var/lib/strata)\n"
+         "  --additional-store DIR    a store below, which is only read; repeatable\n"
          "  --run-root DIR            for what does not outlive a reboot (the first socket's "
          "directory, /run/strata)\n"
          "  -H, --host ADDRESS        listen here; repeatable: unix:///path, tcp://127.0.0.1:PORT\n"
@@ -109,14 +113,16 @@ Result<DaemonOptions> ParseDaemonOptions(const std::vector<std::string>& argumen
       options.version = true;
       return options;
     }
-    const bool known = name == "--data-root" || name == "--run-root" || name == "--host" ||
-                       name == "-H" || name == "--runtime" || name == "--stratafs" ||
-                       name == "--pid-file" || name == "--insecure-registry" ||
-                       name == "--layer-limit" || name == "--scrub-every" ||
-                       name == "--scrub-rate" || name == "--log-level" || name == "--log-format";
+    const bool known = name == "--data-root" || name == "--additional-store" ||
+                       name == "--run-root" || name == "--host" || name == "-H" ||
+                       name == "--runtime" || name == "--stratafs" || name == "--pid-file" ||
+                       name == "--insecure-registry" || name == "--layer-limit" ||
+                       name == "--scrub-every" || name == "--scrub-rate" || name == "--log-level" ||
+                       name == "--log-format";
     if (!known) return Fail(EINVAL, "options", "unknown option '" + arguments[at] + "'");
     STRATA_TRY_ASSIGN(std::string value, TakeValue(arguments, at, equals));
     if (name == "--data-root") options.data_root = value;
+    if (name == "--additional-store") options.additional_stores.push_back(value);
     if (name == "--run-root") options.run_root = value;
     if (name == "--host" || name == "-H") options.hosts.push_back(value);
     if (name == "--runtime") options.runtime = value;

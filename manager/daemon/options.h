@@ -12,11 +12,12 @@
 namespace strata::manager {
 
 struct DaemonOptions {
-  std::string data_root;           // STRATA_ROOT, /var/lib/strata
-  std::string run_root;            // beside the first unix socket, /run/strata
-  std::vector<std::string> hosts;  // unix://<run root>/strata.sock
-  std::string runtime;             // "": probe
-  std::string stratafs;            // "": beside stratad, then PATH
+  std::string data_root;                       // STRATA_ROOT, /var/lib/strata
+  std::vector<std::string> additional_stores;  // absolute, the first asked first
+  std::string run_root;                        // beside the first unix socket, /run/strata
+  std::vector<std::string> hosts;              // unix://<run root>/strata.sock
+  std::string runtime;                         // "": probe
+  std::string stratafs;                        // "": beside stratad, then PATH
   std::string pid_file;
   std::vector<std::string> insecure_registries;
   layerstore::UnpackLimits layer_limits{.setting = "stratad --layer-limit"};

@@ -31,6 +31,7 @@ constexpr const char* kHelp =
     "  --deep                    read every byte: contents, blobs, indexes\n"
     "  --quick                   rows and names only\n"
     "  --repair                  mend what is damaged; what can not be mended is put aside\n"
+    "  --additional-store DIR    where layers may be that images of this store need; repeatable\n"
     "  --insecure-registry HOST  registry that may speak plain http when a layer is fetched "
     "again;\n"
     "                            repeatable\n"
@@ -43,6 +44,7 @@ const std::vector<FlagSpec>& Specs() {
   static const std::vector<FlagSpec> specs{{"deep", 0, Kind::kSwitch},
                                            {"quick", 0, Kind::kSwitch},
                                            {"repair", 0, Kind::kSwitch},
+                                           {"additional-store", 0, Kind::kList, "DIR"},
                                            {"insecure-registry", 0, Kind::kList, "HOST"},
                                            {"format", 0, Kind::kValue, "FORMAT", "", "text|json"},
                                            {"data-root", 0, Kind::kValue, "DIR"},
@@ -66,6 +68,7 @@ class Fsck {
     options_.depth = flags_.On("deep")    ? CheckOptions::Depth::kDeep
                      : flags_.On("quick") ? CheckOptions::Depth::kQuick
                                           : CheckOptions::Depth::kNormal;
+    options_.additional = flags_.List("additional-store");
     const bool repair = flags_.On("repair");
     STRATA_TRY_ASSIGN(const auto store,
                       layerstore::Store::Open({.root = root_, .read_only = !repair}));

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/try.h"
 #include "layerstore/fsck/checker.h"
 #include "layerstore/fsck/repair.h"
 #include "layerstore/gc/collector.h"
@@ -379,14 +380,28 @@ TEST_F(FsckTest, MissingLayerWithoutARow) {
   Must(store_->database()->Write(
       [](Connection& connection) { return connection.Execute("DELETE FROM layers"); }));
   const auto findings = Check();
-  // The directory is garbage now, and the blob's row is nobody's.
-  for (const FindingKind kind :
-       {FindingKind::kMissingLayer, FindingKind::kGarbage, FindingKind::kDanglingRow}) {
+  // The directory is garbage now; the blob is still of a layer that an image needs.
+  for (const FindingKind kind : {FindingKind::kMissingLayer, FindingKind::kGarbage}) {
     EXPECT_EQ(std::ranges::count(findings, kind, &Finding::kind), 1) << FindingName(kind);
   }
-  EXPECT_EQ(findings.size(), 3U) << All(findings);
+  EXPECT_EQ(findings.size(), 2U) << All(findings);
   RepairAll();
   EXPECT_TRUE(Check().empty()) << All(Check());
+}
+
+TEST_F(FsckTest, ABlobOfALayerThatNobodyNeedsIsARowOfNothing) {
+  Must(store_->database()->Write([](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(Statement insert, connection.Prepare("INSERT INTO layer_blobs VALUES (?1, "
+                                                           "?2, 1, 'type', 0)"));
+    return insert.Bind(1, Digest::Of("blob").ToString())
+        .Bind(2, Digest::Of("layer").ToString())
+        .Run();
+  }));
+  const auto findings = Check();
+  ASSERT_EQ(findings.size(), 1U) << All(findings);
+  EXPECT_EQ(findings[0].kind, FindingKind::kDanglingRow);
+  Must(Collect(*store_));
+  ExpectClean();
 }
 
 TEST_F(FsckTest, ADamagedLayerIsMadeAgainFromItself) {

@@ -1,0 +1,125 @@
+"""A stratad on a store of its own, above one that is only read: on erofs, where the kernel has it.
+
+Needs STRATA_BIN_DIR, root, and mkfs.erofs for the first.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import unittest
+
+from harness import PATIENCE, RUN, STRATAD, Daemon, strata
+
+
+def kernel_has(filesystem):
+    with open("/proc/filesystems", encoding="utf-8") as names:
+        return filesystem in names.read().split()
+
+
+class Below:
+    """The data root of a daemon that is no more, with the image below:1, read-only."""
+
+    def __init__(self):
+        self.work = tempfile.mkdtemp(prefix="strata-below.")
+        self.root = os.path.join(self.work, "store")
+        os.mkdir(self.root)
+        daemon = Daemon()
+        strata("tag", "box", "below:1")
+        strata("rmi", "box")
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.process.wait(PATIENCE)
+        self.mount(f"{daemon.work}/data")
+        daemon.start()
+        daemon.stop()
+
+    def mount(self, data):
+        if kernel_has("erofs") and shutil.which("mkfs.erofs"):
+            image = os.path.join(self.work, "store.erofs")
+            subprocess.run(["mkfs.erofs", "--quiet", "--preserve-mtime", "-Eforce-inode-extended",
+                            image, data], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(["mount", "-o", "loop,ro", image, self.root], check=True)
+            return
+        copy = os.path.join(self.work, "copy")
+        subprocess.run(["cp", "-a", data, copy], check=True)
+        subprocess.run(["mount", "--bind", copy, self.root], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", self.root], check=True)
+
+    def remove(self):
+        subprocess.run(["umount", self.root], check=True)
+        shutil.rmtree(self.work)
+
+
+def setUpModule():
+    global BELOW, DAEMON
+    BELOW = Below()
+    unittest.addModuleCleanup(BELOW.remove)
+    DAEMON = Daemon("--additional-store", BELOW.root)
+    unittest.addModuleCleanup(DAEMON.stop)
+
+
+def own_layers():
+    return len(os.listdir(f"{DAEMON.work}/data/layers/sha256"))
+
+
+def fsck(check=0):
+    return strata("store", "fsck", "--data-root", f"{DAEMON.work}/data", "--deep", check=check)
+
+
+class AdditionalStoreTest(unittest.TestCase):
+    def test_its_images_serve_as_the_own_ones(self):
+        self.assertIn("below", strata("images"))
+        self.assertIn("box", strata("images"))
+        self.assertEqual(json.loads(strata("inspect", "below:1"))[0]["RepoTags"], ["below:1"])
+        layers = own_layers()
+        self.assertEqual(strata(*RUN, "--rm", "below:1", "cat", "/data/seed"), "seed")
+        strata("run", "-d", "--network", "none", "--name", "stays", "below:1", "sleep", "1000")
+        self.assertEqual(strata("exec", "stays", "cat", "/data/seed"), "seed")
+        # As after a crash of the daemon.
+        DAEMON.crash()
+        self.assertEqual(strata("exec", "stays", "cat", "/data/seed"), "seed")
+        strata("rm", "-f", "stays")
+        self.assertEqual(own_layers(), layers)
+        fsck()
+
+    def test_what_is_made_of_it_refers_to_it(self):
+        strata("tag", "below:1", "mine:1")
+        strata("run", "--network", "none", "--name", "changed", "below:1", "touch", "/added")
+        strata("commit", "changed", "child")
+        strata("rm", "changed")
+        before = own_layers()
+        archive = os.path.join(DAEMON.work, "saved.tar")
+        strata("save", "-o", archive, "mine:1")
+        strata("rmi", "mine:1")
+        self.assertIn("below", strata("images"))
+        strata("load", "-i", archive)
+        self.assertEqual(own_layers(), before)
+        self.assertIn("added", strata(*RUN, "--rm", "child", "ls", "/"))
+        strata("store", "gc")
+        self.assertIn("added", strata(*RUN, "--rm", "child", "ls", "/"))
+        fsck()
+        strata("rmi", "child", "mine:1")
+        fsck()
+
+    def test_its_images_can_not_be_removed(self):
+        with self.assertRaisesRegex(AssertionError, f"additional store {BELOW.root}"):
+            strata("rmi", "-f", "below:1")
+
+    def test_a_missing_one_is_one_clear_error(self):
+        missing = os.path.join(DAEMON.work, "missing")
+        for make in (lambda: None, lambda: os.mkdir(missing)):
+            make()
+            with tempfile.TemporaryDirectory(prefix="strata-below.") as other:
+                done = subprocess.run([STRATAD, "--data-root", f"{other}/data", "--run-root",
+                                       f"{other}/run", "--additional-store", missing],
+                                      capture_output=True, text=True, check=False, timeout=PATIENCE)
+            self.assertNotEqual(done.returncode, 0)
+            errors = [line for line in done.stderr.splitlines() if "additional store" in line]
+            self.assertEqual(len(errors), 1, done.stderr)
+            self.assertIn(missing, errors[0])
+
+
+if __name__ == "__main__":
+    unittest.main()
