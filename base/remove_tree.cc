@@ -59,8 +59,10 @@ class TreeRemover {
   }
 
   Result<> Empty(int fd, int depth) {
-    STRATA_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(ops_, fd));
-    for (const std::string& name : names) {
+    const auto names = NamesIn(ops_, fd);
+    if (!names && names.error().code() == ENOENT) return {};  // somebody else has removed it
+    if (!names) return Fail(names.error().code(), "getdents", name_);
+    for (const std::string& name : *names) {
       auto removed = Remove(fd, name.c_str(), depth + 1);
       if (!removed && removed.error().code() == EACCES) {
         STRATA_TRY(ops_.Chmod(fd, kOwnerAll));
