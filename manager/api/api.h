@@ -7,7 +7,7 @@
 namespace strata::layerstore {
 class Scrubber;
 class Store;
-}
+}  // namespace strata::layerstore
 
 namespace strata::manager {
 

@@ -6,10 +6,10 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/cancellation.h"
 #include "base/error.h"
 #include "manager/api/exchange.h"
 #include "manager/image/progress.h"
-#include "base/cancellation.h"
 
 namespace strata::manager {
 

@@ -5,10 +5,10 @@
 #include <string>
 #include <utility>
 
+#include "base/parallel.h"
 #include "base/try.h"
 #include "base/utf8.h"
 #include "layerstore/oci/media_types.h"
-#include "base/parallel.h"
 #include "manager/image/progress_reporter.h"
 
 namespace strata::manager {

@@ -1,12 +1,12 @@
 // One image from a registry into the store.
 #pragma once
 
+#include "base/cancellation.h"
 #include "base/error.h"
 #include "layerstore/oci/reference.h"
 #include "layerstore/store/store.h"
 #include "manager/image/image_service.h"
 #include "manager/image/progress.h"
-#include "base/cancellation.h"
 #include "manager/registry/registry_client.h"
 
 namespace strata::manager {

@@ -7,13 +7,13 @@
 #include <utility>
 #include <vector>
 
+#include "base/parallel.h"
 #include "base/try.h"
 #include "layerstore/layer/layer_media_type.h"
 #include "layerstore/oci/manifest.h"
 #include "layerstore/oci/media_types.h"
 #include "layerstore/save/layer_source.h"
 #include "layerstore/save/repacked_manifest.h"
-#include "base/parallel.h"
 #include "manager/image/progress_reporter.h"
 
 namespace strata::manager {

@@ -1,12 +1,12 @@
 // One image from the store into a registry.
 #pragma once
 
+#include "base/cancellation.h"
 #include "base/error.h"
 #include "layerstore/oci/reference.h"
 #include "layerstore/store/store.h"
 #include "manager/image/image_service.h"
 #include "manager/image/progress.h"
-#include "base/cancellation.h"
 #include "manager/registry/registry_client.h"
 
 namespace strata::manager {

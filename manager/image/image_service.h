@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/cancellation.h"
 #include "base/digest.h"
 #include "base/error.h"
 #include "layerstore/explore/layer_report.h"
@@ -27,7 +28,6 @@
 #include "layerstore/store/store.h"
 #include "layerstore/usage/usage.h"
 #include "manager/image/progress.h"
-#include "base/cancellation.h"
 #include "manager/registry/credentials.h"
 #include "manager/registry/registry_client.h"
 

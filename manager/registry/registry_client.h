@@ -10,9 +10,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/cancellation.h"
 #include "base/digest.h"
 #include "base/error.h"
-#include "base/cancellation.h"
 #include "manager/registry/credentials.h"
 #include "manager/registry/registry_session.h"
 #include "manager/registry/web_client.h"

@@ -8,9 +8,9 @@
 #include <string>
 #include <string_view>
 
+#include "base/cancellation.h"
 #include "base/error.h"
 #include "manager/registry/authenticator.h"
-#include "base/cancellation.h"
 #include "manager/registry/credentials.h"
 #include "manager/registry/web_client.h"
 

@@ -12,8 +12,8 @@
 #include <string_view>
 #include <vector>
 
-#include "base/error.h"
 #include "base/cancellation.h"
+#include "base/error.h"
 
 namespace strata::manager {
 
