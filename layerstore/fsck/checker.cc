@@ -198,6 +198,18 @@ class StoreCheck {
     }
   }
 
+  // What lists the images of several platforms.
+  Result<> CheckIndexes(Connection& connection) {
+    STRATA_TRY_ASSIGN(Statement indexes, connection.Prepare("SELECT digest, json FROM indexes"));
+    for (;;) {
+      STRATA_TRY_ASSIGN(const bool row, indexes.Step());
+      if (!row) return {};
+      const std::string digest = indexes.Text(0);
+      if (Digest::Of(indexes.Text(1)).ToString() == digest) continue;
+      Find(FindingKind::kBadConfig, "meta.db", "the index " + digest);
+    }
+  }
+
   Result<> CheckImages(Connection& connection) {
     STRATA_TRY_ASSIGN(
         Statement images,
@@ -214,6 +226,7 @@ class StoreCheck {
         Find(FindingKind::kBadConfig, "meta.db", "the manifest of image " + id);
       }
     }
+    STRATA_TRY(CheckIndexes(connection));
     STRATA_TRY(ReadNeeded(connection));
     return EachText(connection,
                     "SELECT blob || ' of layer ' || diff_id FROM layer_blobs WHERE diff_id NOT IN "

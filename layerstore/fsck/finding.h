@@ -17,7 +17,7 @@ enum class FindingKind : std::uint8_t {
   kOpenRoot,     // others than the owner may enter the store
   kStray,        // a file that is not the store's
   // Of rows.
-  kBadConfig,     // an image's configuration or manifest is not what its digest says
+  kBadConfig,     // an image's configuration, manifest or index is not what its digest says
   kDanglingRow,   // a row names what is not there
   kMissingLayer,  // an image or user needs a layer that is not in the store, or has no directory
   kMissingStore,  // the same for a layer that was in a store below, which is not there now

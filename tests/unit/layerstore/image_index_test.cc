@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "layerstore/fsck/checker.h"
 #include "layerstore/gc/collector.h"
 #include "layerstore/oci/media_types.h"
 #include "tests/unit/layerstore/store_fixture.h"
@@ -45,6 +46,21 @@ class ImageIndexTest : public StoreTest {
 
   Digest layer_;
 };
+
+TEST_F(ImageIndexTest, ACheckFindsOneThatIsNotWhatItsDigestSays) {
+  Must(store_->images().PutIndex(MakeIndex({Name("app")})));
+  const auto findings = [&] {
+    std::vector<std::string> found;
+    Must(CheckStore(*store_, {}, [&](const Finding& one) { found.push_back(one.ToString()); }));
+    return found;
+  };
+  EXPECT_EQ(findings(), std::vector<std::string>());
+  Must(store_->database()->Write([](Connection& connection) {
+    return connection.Execute("UPDATE indexes SET json=json || ' '");
+  }));
+  ASSERT_EQ(findings().size(), 1U);
+  EXPECT_NE(findings()[0].find("bad-config"), std::string::npos) << findings()[0];
+}
 
 TEST_F(ImageIndexTest, IsKeptAsItCame) {
   const NewIndex index = MakeIndex({Name("app"), Name("other:2")});
