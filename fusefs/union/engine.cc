@@ -37,8 +37,11 @@ Result<std::unique_ptr<Engine>> Engine::Open(EngineOptions options, EngineEnv en
 // In a chain, the root is that of the layer which says what it is.
 Result<UnionEngine::RootInode> UnionEngine::FindRoot(LayerIndex layer) {
   if (layers_->InChain(layer)) {
-    STRATA_TRY_ASSIGN(const ChainEntry root, layers_->index().At(0));
-    return RootInode{layers_->FromChain(root.layer), root.attr.st_ino};
+    auto root = layers_->index().At(0);
+    if (!root) {
+      return std::unexpected(std::move(root).error().WithContext("chain " + options_.chain));
+    }
+    return RootInode{layers_->FromChain(root->layer), root->attr.st_ino};
   }
   STRATA_TRY_ASSIGN(const SharedFd root, layers_->Root(layer));
   STRATA_TRY_ASSIGN(const struct stat st, env_.files.Stat(root->get()));
