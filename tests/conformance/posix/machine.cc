@@ -11,6 +11,7 @@
 #include <cstring>
 #include <ctime>
 #include <stdexcept>
+#include <utility>
 
 namespace strata::conformance {
 namespace {
@@ -18,14 +19,16 @@ namespace {
 // Long enough runs to be worth shortening.
 constexpr std::size_t kShortestRun = 6;
 
-// A moment that differs from any timestamp given so far: filesystems stamp with the coarse clock.
+// A moment that differs from any timestamp given so far: filesystems stamp with the coarse clock,
+// some (Linux 6.13 and later) with the exact time where a stamp has been looked at, and with none
+// earlier than that from then on.
 void AwaitTick() {
   struct timespec start, now;
-  ::clock_gettime(CLOCK_REALTIME_COARSE, &start);
+  ::clock_gettime(CLOCK_REALTIME, &start);
   do {
     ::usleep(500);
     ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
-  } while (now.tv_sec == start.tv_sec && now.tv_nsec == start.tv_nsec);
+  } while (std::pair(now.tv_sec, now.tv_nsec) <= std::pair(start.tv_sec, start.tv_nsec));
 }
 
 bool Same(const struct timespec& a, const struct timespec& b) {

@@ -27,7 +27,12 @@ class Below:
         self.root = os.path.join(self.work, "store")
         os.mkdir(self.root)
         daemon = Daemon()
-        strata("tag", "box", "below:1")
+        # Not the image that the daemon above has of its own.
+        with open(os.path.join(daemon.work, "tree/data/below"), "w", encoding="utf-8") as file:
+            file.write("below\n")
+        archive = os.path.join(daemon.work, "below.tar")
+        subprocess.run(["tar", "-C", os.path.join(daemon.work, "tree"), "-cf", archive, "."], check=True)
+        strata("image", "import", "-q", archive, "below:1")
         strata("rmi", "box")
         daemon.process.send_signal(signal.SIGTERM)
         daemon.process.wait(PATIENCE)
