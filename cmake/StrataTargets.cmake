@@ -91,6 +91,9 @@ function(strata_test name)
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
+  if(STRATA_SANITIZE)
+    math(EXPR ARG_TIMEOUT "3 * ${ARG_TIMEOUT}")  # instrumented code is slower by as much
+  endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}"
     ENVIRONMENT "STRATA_BIN_DIR=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};STRATA_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
 endfunction()
