@@ -10,6 +10,13 @@ namespace {
 
 constexpr mode_t kBlobMode = 0600;
 
+// Whether a blob of that size, or of none that could be told, is there.
+Result<bool> IsThere(const Digest& digest, const Result<std::uint64_t>& size) {
+  if (size) return true;
+  if (size.error().code() == ENOENT) return false;
+  return Fail(size.error().code(), "stat blob", digest.ToString());
+}
+
 std::unexpected<Error> Mismatch(const char* what, const std::string& expected,
                                 const std::string& actual) {
   return Fail(EBADMSG, "verify blob",
@@ -67,19 +74,9 @@ Result<UniqueFd> BlobStore::OpenBlob(const Digest& digest) {
   return fd;
 }
 
-Result<bool> BlobStore::Has(const Digest& digest) {
-  const auto size = Size(digest);
-  if (size) return true;
-  if (size.error().code() == ENOENT) return false;
-  return Fail(size.error().code(), "stat blob", digest.ToString());
-}
+Result<bool> BlobStore::Has(const Digest& digest) { return IsThere(digest, Size(digest)); }
 
-Result<bool> BlobStore::HasOwn(const Digest& digest) {
-  const auto size = OwnSize(digest);
-  if (size) return true;
-  if (size.error().code() == ENOENT) return false;
-  return Fail(size.error().code(), "stat blob", digest.ToString());
-}
+Result<bool> BlobStore::HasOwn(const Digest& digest) { return IsThere(digest, OwnSize(digest)); }
 
 Result<std::uint64_t> BlobStore::OwnSize(const Digest& digest) {
   auto st = root_.ops().StatAt(root_.blobs(), digest.Hex().c_str());

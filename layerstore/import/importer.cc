@@ -34,8 +34,11 @@ Result<Descriptor> PlainLayer(const ImportContext& context, const Digest& diff_i
 }
 
 // Of a layer below any form will do.
-bool IsBelow(const ImportContext& context, const Digest& diff_id) {
-  return !context.store.layers().FindOwn(diff_id).has_value();
+Result<bool> IsBelow(const ImportContext& context, const Digest& diff_id) {
+  auto own = context.store.layers().FindOwn(diff_id);
+  if (own) return false;
+  if (own.error().code() == ENOENT) return true;
+  return std::unexpected(std::move(own).error());
 }
 
 // A layer that was there already: the blob the ingest names, else one that is kept, else its tar.
@@ -44,7 +47,9 @@ Result<Descriptor> KnownLayer(const ImportContext& context, const LayerIngest& i
   if (ingest.blob) {
     auto known = layers.FindBlob(*ingest.blob);
     if (known) return DescriptorOf(*known);
-    if (known.error().code() == ENOENT && IsBelow(context, *ingest.diff_id) && ingest.blob_size) {
+    if (known.error().code() != ENOENT) return std::unexpected(std::move(known).error());
+    STRATA_TRY_ASSIGN(const bool below, IsBelow(context, *ingest.diff_id));
+    if (below && ingest.blob_size) {
       Descriptor as_it_came;
       as_it_came.media_type = ingest.media_type;
       as_it_came.digest = *ingest.blob;
@@ -53,7 +58,7 @@ Result<Descriptor> KnownLayer(const ImportContext& context, const LayerIngest& i
     }
     // A layer that came compressed has its plain form, too.
     const bool plain = *ingest.blob == *ingest.diff_id;
-    if (!plain || known.error().code() != ENOENT) return std::unexpected(std::move(known).error());
+    if (!plain) return std::unexpected(std::move(known).error());
     return PlainLayer(context, *ingest.diff_id);
   }
   STRATA_TRY_ASSIGN(const auto blobs, layers.Blobs(*ingest.diff_id));

@@ -11,6 +11,27 @@
 #include "layerstore/store/store.h"
 
 namespace strata::layerstore {
+namespace {
+
+Result<std::map<Digest, std::uint64_t>> LayerSizes(Store& store) {
+  std::map<Digest, std::uint64_t> sizes;
+  STRATA_TRY(store.database()->Read([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(Statement rows, connection.Prepare("SELECT diff_id, size FROM layers"));
+    for (;;) {
+      STRATA_TRY_ASSIGN(const bool row, rows.Step());
+      if (!row) return {};
+      STRATA_TRY_ASSIGN(const Digest diff_id, Digest::Parse(rows.Text(0)));
+      sizes.emplace(diff_id, static_cast<std::uint64_t>(rows.Integer(1)));
+    }
+  }));
+  for (Store* const lower : store.below()) {
+    STRATA_TRY_ASSIGN(const auto more, LayerSizes(*lower));
+    sizes.insert(more.begin(), more.end());
+  }
+  return sizes;
+}
+
+}  // namespace
 
 Result<StoreUsage> MeasureStore(Store& store) {
   STRATA_TRY(store.SettleObjectRoom());
@@ -38,42 +59,20 @@ Result<StoreUsage> MeasureStore(Store& store) {
   return usage;
 }
 
-namespace {
-
-Result<std::map<Digest, std::uint64_t>> LayerSizes(Store& store) {
-  std::map<Digest, std::uint64_t> sizes;
-  STRATA_TRY(store.database()->Read([&](Connection& connection) -> Result<> {
-    STRATA_TRY_ASSIGN(Statement rows, connection.Prepare("SELECT diff_id, size FROM layers"));
-    for (;;) {
-      STRATA_TRY_ASSIGN(const bool row, rows.Step());
-      if (!row) return {};
-      STRATA_TRY_ASSIGN(const Digest diff_id, Digest::Parse(rows.Text(0)));
-      sizes.emplace(diff_id, static_cast<std::uint64_t>(rows.Integer(1)));
-    }
-  }));
-  for (Store* const lower : store.below()) {
-    STRATA_TRY_ASSIGN(const auto more, LayerSizes(*lower));
-    sizes.insert(more.begin(), more.end());
-  }
-  return sizes;
-}
-
-}  // namespace
-
 Result<std::map<Digest, std::uint64_t>> SharedSizes(Store& store) {
   STRATA_TRY_ASSIGN(const auto images, store.images().List());
   STRATA_TRY_ASSIGN(const auto layers, LayerSizes(store));
+  std::map<Digest, std::set<Digest>> layers_of;  // by image
   std::map<Digest, std::size_t> users;
   for (const Image& image : images) {
-    for (const Digest& diff_id : std::set(image.diff_ids.begin(), image.diff_ids.end())) {
-      ++users[diff_id];
-    }
+    const auto& own = layers_of[image.id] = {image.diff_ids.begin(), image.diff_ids.end()};
+    for (const Digest& diff_id : own) ++users[diff_id];
   }
   std::map<Digest, std::uint64_t> sizes;
-  for (const Image& image : images) {
-    for (const Digest& diff_id : std::set(image.diff_ids.begin(), image.diff_ids.end())) {
+  for (const auto& [image, own] : layers_of) {
+    for (const Digest& diff_id : own) {
       const auto layer = layers.find(diff_id);
-      if (users[diff_id] > 1 && layer != layers.end()) sizes[image.id] += layer->second;
+      if (users[diff_id] > 1 && layer != layers.end()) sizes[image] += layer->second;
     }
   }
   return sizes;
