@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 
 #include "base/affinity.h"
 #include "base/file_ops.h"
+#include "base/io_priority.h"
 #include "base/logging.h"
 #include "base/replace_file.h"
 #include "base/try.h"
@@ -50,13 +50,11 @@ Result<ScrubReport> ReadReport(Store& store) {
   return none;
 }
 
-// ioprio_set(2), setpriority(2): of the calling thread. Whoever may not is not slower for it.
+// Of the calling thread. Whoever may not is not slower for it.
 void YieldToOthers() {
-  constexpr int kProcess = 1;          // IOPRIO_WHO_PROCESS
-  constexpr int kIdleClass = 3 << 13;  // IOPRIO_CLASS_IDLE
   constexpr int kLowest = 19;
-  if (::syscall(SYS_ioprio_set, kProcess, 0, kIdleClass) == -1 ||
-      ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLowest) == -1) {
+  Ignore(SetIoPriority(IoPriority::kIdle), "the scrub keeps its priority");
+  if (::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLowest) == -1) {
     log::Debug("the scrub keeps its priority", {{"errno", errno}});
   }
 }

@@ -1,23 +1,11 @@
 #include "layerstore/staging/trash_emptier.h"
 
-#include <linux/ioprio.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <utility>
 
+#include "base/io_priority.h"
 #include "base/logging.h"
 
 namespace strata::layerstore {
-namespace {
-
-// Whoever reads or writes goes first. Without the right to say so it deletes all the same.
-void YieldTheDisk() {
-  constexpr int kLowest = 7;
-  ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, kLowest));
-}
-
-}  // namespace
 
 TrashEmptier::~TrashEmptier() {
   std::thread thread;
@@ -43,7 +31,7 @@ void TrashEmptier::Wait() {
 }
 
 void TrashEmptier::Run() {
-  YieldTheDisk();
+  Ignore(SetIoPriority(IoPriority::kLowest), "it deletes all the same, only not behind others");
   for (;;) {
     Work work;
     {
