@@ -6,18 +6,22 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/file_lock.h"
 
 namespace strata {
 
-// A fresh directory of mode 0700 in $TMPDIR, or /tmp. It goes with this object, with all in it.
-// Move-only.
+// A fresh directory of mode 0700 in $TMPDIR, or /tmp. It goes with this object, with all in it; if
+// the process dies, with the next Make() of the same user and prefix: flock(2) on a directory tells
+// that somebody still has it. Move-only.
 class PrivateDirectory {
  public:
   // `prefix` begins its name.
   static Result<PrivateDirectory> Make(std::string_view prefix);
-  PrivateDirectory(PrivateDirectory&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  PrivateDirectory(PrivateDirectory&& other) noexcept
+      : path_(std::exchange(other.path_, {})), lock_(std::move(other.lock_)) {}
   PrivateDirectory& operator=(PrivateDirectory&& other) noexcept {
     std::swap(path_, other.path_);
+    std::swap(lock_, other.lock_);
     return *this;
   }
   ~PrivateDirectory();
@@ -25,8 +29,11 @@ class PrivateDirectory {
   const std::string& path() const { return path_; }  // absolute
 
  private:
-  explicit PrivateDirectory(std::string path) : path_(std::move(path)) {}
+  PrivateDirectory(std::string path, FileLock lock)
+      : path_(std::move(path)), lock_(std::move(lock)) {}
+
   std::string path_;
+  FileLock lock_;  // of the directory, for as long as it is there
 };
 
 }  // namespace strata
