@@ -9,6 +9,17 @@ constexpr char kHex[] = "0123456789abcdef";
 
 constexpr bool IsContinuation(unsigned char c) { return (c & 0xC0U) == 0x80U; }
 
+// In bytes, of the control character that `bytes`, which are not empty, begin with; 0: with none.
+std::size_t ControlLength(std::string_view bytes) {
+  constexpr unsigned char kDelete = 0x7F;
+  constexpr unsigned char kUpperLead = 0xC2;  // U+0080 to U+009F are C2 80 to C2 9F
+  const auto first = static_cast<unsigned char>(bytes[0]);
+  if (first < ' ' || first == kDelete) return 1;
+  if (first != kUpperLead || bytes.size() < 2) return 0;
+  const auto second = static_cast<unsigned char>(bytes[1]);
+  return IsContinuation(second) && second < 0xA0 ? 2 : 0;
+}
+
 }  // namespace
 
 std::size_t Utf8SequenceLength(std::string_view bytes) {
@@ -40,15 +51,14 @@ std::size_t Utf8SequenceLength(std::string_view bytes) {
 }
 
 std::string EscapeControls(std::string_view bytes) {
-  constexpr unsigned char kDelete = 0x7f;
   std::string text;
-  for (const char c : bytes) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= ' ' && byte != kDelete) {
-      text.push_back(c);
-    } else {
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const std::size_t length = ControlLength(bytes.substr(i));
+    if (length == 0) text.push_back(bytes[i]);
+    for (const unsigned char byte : bytes.substr(i, length)) {
       text.append("\\x").append(1, kHex[byte >> 4U]).append(1, kHex[byte & 0xFU]);
     }
+    if (length > 1) ++i;
   }
   return text;
 }

@@ -9,7 +9,8 @@ namespace strata {
 // Appends `bytes` as a quoted JSON string (RFC 8259). Bytes that are not UTF-8 become U+FFFD each.
 void AppendJsonString(std::string& out, std::string_view bytes);
 
-// `bytes` with control characters (below 0x20, and 0x7f) as "\x0a", for one line on a terminal.
+// `bytes` with control characters (below U+0020, and U+007F to U+009F) as "\x0a" and "\xc2\x9b",
+// for one line on a terminal.
 std::string EscapeControls(std::string_view bytes);
 
 // What somebody else wrote, as an error may show it: EscapeControls() of the first 200 bytes.

@@ -37,8 +37,6 @@ class ImagesBelow {
   ImagesBelow() = default;
   explicit ImagesBelow(std::vector<Store> stores) : stores_(std::move(stores)) {}
 
-  bool empty() const { return stores_.empty(); }
-
   // By the rules of ImageStore::Resolve(). Nothing: no store has such an image.
   Result<std::optional<Digest>> Resolve(std::string_view name_or_id) const;
   // Without its other names: see AddNames(). Nothing: no store has it.

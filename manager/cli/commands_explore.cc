@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/try.h"
+#include "base/utf8.h"
 #include "manager/cli/command.h"
 #include "manager/cli/image_text.h"
 #include "manager/cli/table.h"
@@ -26,8 +27,8 @@ Json LayerRow(const Json& layer, bool whole) {
   Json row = Json::object();
   row["Layer"] = NumberAt(layer, "Layer");
   row["Digest"] = ShortId(TextAt(layer, "Digest"), whole);
-  row["CreatedBy"] = OnOneLine(ShortCommand(TextAt(layer, "CreatedBy"), whole));
-  row["Comment"] = OnOneLine(TextAt(layer, "Comment"));
+  row["CreatedBy"] = EscapeControls(ShortCommand(TextAt(layer, "CreatedBy"), whole));
+  row["Comment"] = EscapeControls(TextAt(layer, "Comment"));
   for (const char* count :
        {"Entries", "Whiteouts", "Added", "Replaced", "Unchanged", "Merged", "Hidden"}) {
     row[count] = NumberAt(layer, count);
@@ -123,7 +124,7 @@ Result<int> ShowWasted(Client& client, const Flags& flags) {
     row["Layer"] = NumberAt(file, "Layer");
     row["HiddenBy"] = NumberAt(file, "HiddenBy");
     row["How"] = HowText(TextAt(file, "How"));
-    row["Path"] = IsTable(format) ? OnOneLine(TextAt(file, "Path")) : TextAt(file, "Path");
+    row["Path"] = IsTable(format) ? EscapeControls(TextAt(file, "Path")) : TextAt(file, "Path");
     rows.push_back(std::move(row));
   }
   const TableLook look{.titles = {{"Size", "SIZE"},
@@ -148,9 +149,9 @@ std::string HiddenText(const Json& event, const std::string& path) {
   const std::string cause = TextAt(event, "Cause");
   const std::string culprit = TextAt(event, "Culprit");
   if (cause == "whiteout" && culprit == path) return "removed by a whiteout";
-  if (cause == "whiteout") return "removed by a whiteout of " + OnOneLine(culprit);
-  if (cause == "opaque") return "hidden by the opaque directory " + OnOneLine(culprit);
-  return "hidden, as " + OnOneLine(culprit) + " is no directory any more";
+  if (cause == "whiteout") return "removed by a whiteout of " + EscapeControls(culprit);
+  if (cause == "opaque") return "hidden by the opaque directory " + EscapeControls(culprit);
+  return "hidden, as " + EscapeControls(culprit) + " is no directory any more";
 }
 
 // What a layer did to the path, in words.
@@ -164,7 +165,7 @@ std::string WhatText(const Json& event, const std::string& path) {
   if (effect != "replaced") return effect;
   if (difference == "type") return "replaced by another type";
   if (TextAt(event, "Type") == "directory") {
-    return "replaced, as " + OnOneLine(TextAt(event, "Culprit")) + " is opaque";
+    return "replaced, as " + EscapeControls(TextAt(event, "Culprit")) + " is opaque";
   }
   if (difference == "metadata") return "only its metadata changed";
   if (difference == "content") return "replaced by other content";
@@ -194,11 +195,11 @@ Json EventRow(const Json& event, const std::string& path, bool whole) {
   Json row = Json::object();
   row["Layer"] = NumberAt(event, "Layer");
   row["Digest"] = ShortId(TextAt(event, "Digest"), whole);
-  row["CreatedBy"] = OnOneLine(ShortCommand(TextAt(event, "CreatedBy"), whole));
+  row["CreatedBy"] = EscapeControls(ShortCommand(TextAt(event, "CreatedBy"), whole));
   row["Effect"] = TextAt(event, "Effect");
   row["What"] = WhatText(event, path);
   AddAttributes(event, row);
-  row["Target"] = OnOneLine(TextAt(event, "Target"));
+  row["Target"] = EscapeControls(TextAt(event, "Target"));
   return row;
 }
 
@@ -211,7 +212,7 @@ Result<std::string> ChildrenText(const Json& children, const std::string& format
   std::vector<Json> rows;
   for (const Json& child : children) {
     Json row = Json::object();
-    row["Name"] = IsTable(format) ? OnOneLine(TextAt(child, "Name")) : TextAt(child, "Name");
+    row["Name"] = IsTable(format) ? EscapeControls(TextAt(child, "Name")) : TextAt(child, "Name");
     AddAttributes(child, row);
     row["AddedBy"] = LayerOrNothing(child, "AddedBy");
     row["ReplacedBy"] = LayerOrNothing(child, "ReplacedBy");
@@ -263,7 +264,7 @@ std::string OutcomeLine(const Json& history) {
   std::int64_t last = 0;
   for (const Json& event : At(history, "Events")) last = NumberAt(event, "Layer");
   const std::string layer = std::to_string(last);
-  const std::string path = OnOneLine(TextAt(history, "Path"));
+  const std::string path = EscapeControls(TextAt(history, "Path"));
   if (!TruthAt(history, "Visible")) {
     return "\n" + path + " is not visible since layer " + layer + "\n";
   }

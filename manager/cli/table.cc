@@ -44,26 +44,6 @@ bool IsTable(std::string_view format) {
          format.starts_with("table\t");
 }
 
-std::string OnOneLine(std::string_view text) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string shown;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    // U+0080 to U+009F are control characters, too: C2 80 to C2 9F.
-    const bool upper_control =
-        byte == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
-    if (byte >= 0x20 && byte != 0x7F && !upper_control) {
-      shown += text[i];
-      continue;
-    }
-    for (const unsigned char c : text.substr(i, upper_control ? 2 : 1)) {
-      shown += {'\\', 'x', kDigits[c >> 4U], kDigits[c & 15U]};
-    }
-    if (upper_control) ++i;
-  }
-  return shown;
-}
-
 std::string AlignColumns(std::string_view lines) {
   std::vector<std::vector<std::string_view>> rows;
   std::vector<std::size_t> widths;

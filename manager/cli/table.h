@@ -30,10 +30,6 @@ Result<std::string> RenderRows(const TableLook& look, const std::vector<Json>& r
 // Whether RenderRows() makes a table for people of that format, rather than text for programs.
 bool IsTable(std::string_view format);
 
-// Text from elsewhere (a file's name) in a table: control characters, which would move the columns
-// or talk to the terminal, as "\x1b".
-std::string OnOneLine(std::string_view text);
-
 // Tab-separated lines as columns, three spaces apart, no spaces at line ends.
 std::string AlignColumns(std::string_view lines);
 

@@ -19,6 +19,12 @@ TEST(Utf8Test, EscapesForJson) {
 
 TEST(Utf8Test, EscapesControls) {
   EXPECT_EQ(EscapeControls("a\n\x1b[1m\x7f\xc3\xa4"), "a\\x0a\\x1b[1m\\x7f\xc3\xa4");
+  EXPECT_EQ(EscapeControls("plain é name"), "plain é name");
+  EXPECT_EQ(EscapeControls("\xc2\x9b"
+                           "31m \xc2\xa0"),
+            "\\xc2\\x9b"
+            "31m \xc2\xa0");
+  EXPECT_EQ(EscapeControls("\xc2"), "\xc2");
 }
 
 TEST(Utf8Test, RefusesOverlongAndSurrogates) {

@@ -108,14 +108,7 @@ std::string Rows(std::string_view format, bool quiet = false) {
   return text ? *text : std::string(text.error().detail());
 }
 
-TEST(Table, TextFromElsewhereStaysOnItsLine) {
-  EXPECT_EQ(OnOneLine("plain é name"), "plain é name");
-  EXPECT_EQ(OnOneLine("a\tb\n\x1b[2J\x7f"), R"(a\x09b\x0a\x1b[2J\x7f)");
-  EXPECT_EQ(OnOneLine("\xc2\x9b"
-                      "31m \xc2\xa0"),
-            "\\xc2\\x9b"
-            "31m \xc2\xa0");
-  EXPECT_EQ(OnOneLine("\xc2"), "\xc2");
+TEST(Table, IsToldFromTextForPrograms) {
   for (const char* format : {"", "table", "table {{.ID}}"}) EXPECT_TRUE(IsTable(format)) << format;
   for (const char* format : {"json", "{{.ID}}", "tables"}) EXPECT_FALSE(IsTable(format)) << format;
 }
