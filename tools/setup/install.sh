@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs the Debian packages of the given groups of packages.txt (default: build runtime test).
 # Asks apt only when something is missing, never starts a service, may be repeated. Needs root only
-# when there is something to install.
+# when there is something to install. With the group test it also brings the kernel of tests/vm.
 set -euo pipefail
 
-list=$(dirname "$(readlink -f "$0")")/packages.txt
+here=$(dirname "$(readlink -f "$0")")
+list=$here/packages.txt
 groups=("$@")
 [[ ${#groups[@]} -gt 0 ]] || groups=(build runtime test)
 
@@ -25,7 +26,12 @@ while read -r package program; do
   [[ $status == installed ]] || missing+=("$package")
 done < "$list"
 
+bring_kernel() {
+  [[ " ${groups[*]} " != *" test "* ]] || "$here/debian_kernel.sh"
+}
+
 if [[ ${#missing[@]} -eq 0 ]]; then
+  bring_kernel
   echo "install.sh: everything for ${groups[*]} is installed"
   exit 0
 fi
@@ -44,3 +50,4 @@ echo "install.sh: installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
 apt-get install -q -y --no-install-recommends "${missing[@]}"
+bring_kernel
