@@ -15,9 +15,6 @@ namespace strata::layerstore {
 namespace {
 
 constexpr std::size_t kCompareBytes = std::size_t{128} * 1024;
-// So much of a file is on its way to the disk while the next comes in: the layer is synced in the
-// end.
-constexpr std::int64_t kWritebackBytes = std::int64_t{512} << 10U;
 
 // Files with extended attributes are few, and most filesystems keep those outside of the inode.
 bool MayBeShared(const TarEntry& entry) { return entry.size > 0 && entry.xattrs.empty(); }
@@ -40,7 +37,7 @@ Result<> Unpacker::MakeFile(TarReader& reader, const Place& place) {
     STRATA_TRY_ASSIGN(file, MakeEmptyFile(entry, place));
   }
 
-  std::int64_t leaving = 0;  // up to here it has been told to
+  EarlyWriteback writeback;  // the layer is synced in the end
   for (std::int64_t compared = 0;; compared = blocks.end()) {
     STRATA_TRY_ASSIGN(const auto block, blocks.Next());
     if (stored) {
@@ -55,10 +52,7 @@ Result<> Unpacker::MakeFile(TarReader& reader, const Place& place) {
     if (file) {
       const auto data = std::as_bytes(std::span(block->data));
       STRATA_TRY(WriteAllAt(ops_, file.get(), data, block->offset));
-      if (blocks.end() - leaving >= kWritebackBytes) {
-        StartWriteback(file.get(), leaving, blocks.end() - leaving);
-        leaving = blocks.end();
-      }
+      writeback.Reached(file.get(), blocks.end());
     }
     if (recorder_ != nullptr) {
       STRATA_TRY(recorder_->Content(place.path, entry.size, block->offset, block->data));

@@ -32,6 +32,7 @@ Result<> BlobWriter::Write(std::string_view data) {
   STRATA_TRY(WriteAll(root_.ops(), fd_.get(), data));
   hash_.Update(data);
   written_ += data.size();
+  writeback_.Reached(fd_.get(), static_cast<off_t>(written_));
   return {};
 }
 

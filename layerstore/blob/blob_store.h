@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/file_ops.h"
 #include "base/unique_fd.h"
+#include "base/writeback.h"
 #include "layerstore/meta/lease.h"
 #include "layerstore/staging/store_root.h"
 
@@ -51,6 +52,7 @@ class BlobWriter {
   Sha256 hash_;
   std::optional<Digest> digest_;
   std::uint64_t written_ = 0;
+  EarlyWriteback writeback_;
 };
 
 // blobs/sha256/<hex>, of this store and of those below it, which are asked in their order; only
