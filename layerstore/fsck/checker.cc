@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -11,6 +12,8 @@
 #include <vector>
 
 #include "base/file_ops.h"
+#include "base/mutex.h"
+#include "base/parallel.h"
 #include "base/try.h"
 #include "layerstore/archive/entry_path.h"
 #include "layerstore/fsck/layer_check.h"
@@ -26,6 +29,8 @@ using Depth = CheckOptions::Depth;
 
 constexpr std::size_t kReadBytes = std::size_t{256} * 1024;
 constexpr auto kCollectionTime = std::chrono::seconds(1);
+// They mostly wait for the disk.
+constexpr std::size_t kThreads = 4;
 
 // Of an index that is there and of this version; it is made again whenever it is not.
 Result<> CheckIndexFile(FileOps& ops, int dir, const std::string& name, Depth depth) {
@@ -305,12 +310,8 @@ class StoreCheck {
       found_({FindingKind::kGarbage, diff_id, std::nullopt, "", "it was never finished"});
     }
     if (options_.layer_done) return CheckEachLayer();
-    std::vector<Suspect> suspects;
-    for (const Digest& diff_id : layers_) {
-      ++summary_.layers;
-      STRATA_TRY_ASSIGN(Suspect suspect, CheckOnce(store_, diff_id, options_));
-      if (!suspect.findings.empty()) suspects.push_back(std::move(suspect));
-    }
+    summary_.layers = layers_.size();
+    STRATA_TRY_ASSIGN(std::vector<Suspect> suspects, FindSuspects());
     if (suspects.empty()) return {};
     STRATA_TRY(WaitForCollection(store_));
     for (Suspect& suspect : suspects) {
@@ -322,6 +323,28 @@ class StoreCheck {
       }
     }
     return {};
+  }
+
+  // In the order of their digests.
+  Result<std::vector<Suspect>> FindSuspects() {
+    const std::vector<Digest> layers(layers_.begin(), layers_.end());
+    std::map<Digest, Suspect> suspects;
+    STRATA_TRY(InParallel(layers.size(), [&](std::size_t number) -> Result<> {
+      STRATA_TRY_ASSIGN(Suspect suspect, CheckOnce(store_, layers[number], options_));
+      if (suspect.findings.empty()) return {};
+      const MutexLock lock(mu_);
+      suspects.emplace(layers[number], std::move(suspect));
+      return {};
+    }));
+    std::vector<Suspect> in_order;
+    for (auto& [diff_id, suspect] : suspects) in_order.push_back(std::move(suspect));
+    return in_order;
+  }
+
+  // Whoever sets the pace is asked by one thread.
+  Result<> InParallel(std::size_t count, const std::function<Result<>(std::size_t)>& work) const {
+    Cancellation stop;
+    return ForEachInParallel(count, options_.pace ? 1 : kThreads, stop, work);
   }
 
   // Layer by layer, with the second look at its findings.
@@ -337,12 +360,13 @@ class StoreCheck {
 
   Result<> CheckBlobs() {
     STRATA_TRY_ASSIGN(auto there, DigestsIn(root_.blobs(), "blobs/sha256/"));
-    for (const BlobRow& row : blobs_) {
+    std::erase_if(blobs_, [&](const BlobRow& row) {
       const bool is_there = there.erase(row.blob) > 0;
-      if (!is_there && row.kept != true) continue;
-      ++summary_.blobs;
-      STRATA_TRY(CheckBlob(row));
-    }
+      return !is_there && row.kept != true;
+    });
+    summary_.blobs = blobs_.size();
+    STRATA_TRY(
+        InParallel(blobs_.size(), [&](std::size_t number) { return CheckBlob(blobs_[number]); }));
     if (!missing_blobs_.empty()) STRATA_TRY(WaitForCollection(store_));
     for (const Digest& blob : missing_blobs_) {
       STRATA_TRY(LookAgain(store_, [&](Connection& connection) -> Result<> {
@@ -363,12 +387,14 @@ class StoreCheck {
 
   Result<> CheckBlob(const BlobRow& row) {
     const auto find = [&](FindingKind kind, std::string detail) {
+      const MutexLock lock(mu_);
       found_({kind, std::nullopt, row.blob, "", std::move(detail)});
     };
     auto fd = root_.ops().Open(root_.blobs(), row.blob.Hex().c_str(), O_RDONLY | O_NOFOLLOW);
     if (!fd) {
       if (IsOurs(fd.error().code())) return std::unexpected(std::move(fd).error());
       if (fd.error().code() != ENOENT) find(FindingKind::kUnreadable, fd.error().ToString());
+      const MutexLock lock(mu_);
       if (fd.error().code() == ENOENT && row.kept == true) missing_blobs_.push_back(row.blob);
       return {};
     }
@@ -452,6 +478,7 @@ class StoreCheck {
   std::set<Digest> layers_;
   std::vector<BlobRow> blobs_;
   std::vector<Digest> missing_blobs_;  // or taken by a collection
+  Mutex mu_;                           // of what threads of InParallel() tell
 };
 
 }  // namespace

@@ -25,7 +25,8 @@ struct CheckOptions {
   // Further stores below that may have layers which images need, besides those that the store was
   // opened with and those where it saw such layers before.
   std::vector<std::string> additional = {};
-  // kDeep: told of the bytes that were read; may wait, and end the check by failing.
+  // kDeep: told of the bytes that were read; may wait, and end the check by failing. With it the
+  // check has one thread.
   std::function<Result<>(std::uint64_t bytes)> pace = nullptr;
   // CheckStore(): of the layers, those after this one only, for a check that was cut off. Layers
   // come in the order of their digests.
@@ -42,8 +43,8 @@ struct CheckSummary {
 };
 
 // May run beside everything else, in any process, and on a store opened read-only: what is removed
-// meanwhile is no finding. Writes nothing. Findings come in no particular order. Errors are those
-// that say nothing about the store (EMFILE, ENOMEM, `pace`'s).
+// meanwhile is no finding. Writes nothing. Findings come in no particular order, one at a time, in
+// any thread. Errors are those that say nothing about the store (EMFILE, ENOMEM, `pace`'s).
 Result<CheckSummary> CheckStore(Store& store, const CheckOptions& options,
                                 const FindingSink& found);
 
