@@ -1,11 +1,13 @@
 // One step on a store in this process, timed: what bench/store runs beside its peers.
+//
 //   store_workload import STORE FILE|LAYOUT   brings an image in
 //   store_workload index LAYER DIR            writes the index of a layer's directory to DIR/index
-//   store_workload stages TAR.GZ DIR          decompresses, hashes and unpacks (into DIR), each
-//   alone store_workload fill STORE COUNT           makes so many small layers, an image of the
-//   last one store_workload collect STORE              removes the garbage store_workload check
-//   STORE                checks it, but not every byte; findings are an error store_workload time
-//   COMMAND...            runs another program, as one of this small size can
+//   store_workload stages TAR.GZ DIR          decompresses, hashes and unpacks into DIR, each alone
+//   store_workload fill STORE COUNT           makes small layers, and an image of the last one
+//   store_workload collect STORE              removes the garbage
+//   store_workload check STORE                checks it, not deep; findings are an error
+//   store_workload time COMMAND...            runs a program, as one of this small size can
+//
 // Prints {"seconds": ..., "cpu": ..., "peak_kib": ...}; of collect also after how long all is
 // deleted, and of stages the seconds of each.
 #include <sys/resource.h>
