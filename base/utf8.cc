@@ -55,7 +55,8 @@ std::string EscapeControls(std::string_view bytes) {
   for (std::size_t i = 0; i < bytes.size(); ++i) {
     const std::size_t length = ControlLength(bytes.substr(i));
     if (length == 0) text.push_back(bytes[i]);
-    for (const unsigned char byte : bytes.substr(i, length)) {
+    for (const char c : bytes.substr(i, length)) {
+      const auto byte = static_cast<unsigned char>(c);
       text.append("\\x").append(1, kHex[byte >> 4U]).append(1, kHex[byte & 0xFU]);
     }
     if (length > 1) ++i;
