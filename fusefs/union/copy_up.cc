@@ -23,6 +23,11 @@ std::string LinkCountMark(std::int32_t delta) {
   return (delta < 0 ? "U" : "U+") + std::to_string(delta);
 }
 
+// Not the file's, but how its filesystem shows its own rights (system.nfs4_acl, system.cifs_acl).
+bool IsOfFilesystem(std::string_view xattr) {
+  return xattr.starts_with("system.") && xattr != kAccessAcl && xattr != kDefaultAcl;
+}
+
 }  // namespace
 
 Result<> UnionEngine::EnsureUpper(NodeIndex node, CopyUpNeed need) {
@@ -296,6 +301,7 @@ Result<> UnionEngine::CopyXattrs(int from, int to) {
   for (const std::string& name : *names) {
     const OverlayXattrs& overlay = layers_->xattrs();
     if (overlay.IsPrivate(name) && !overlay.IsEscaped(name)) continue;
+    if (IsOfFilesystem(name)) continue;
     auto value = env_.files.GetXattr(from, name.c_str());
     if (!value) {
       if (value.error().code() == ENODATA) continue;

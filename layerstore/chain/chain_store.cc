@@ -9,6 +9,7 @@
 #include "layerstore/chain/layer_index.h"
 #include "layerstore/index/chain_merge.h"
 #include "layerstore/index/layer_scan.h"
+#include "layerstore/index/marks.h"
 #include "layerstore/index/metadata_index.h"
 #include "layerstore/oci/image_config.h"
 #include "layerstore/staging/store_root.h"
@@ -30,6 +31,16 @@ void TellWhy(const StoreRoot& root, const char* what, const Digest& id, const Er
 
 Result<UniqueFd> CreateIndex(FileOps& ops, int dir, const std::string& name) {
   return ops.Open(dir, name.c_str(), O_WRONLY | O_CREAT | O_EXCL, kIndexMode);
+}
+
+// NFS has no trusted.*: a directory that hides what is below would show it again.
+Result<> CheckShowsMarks(FileOps& ops, int fs, bool user_marks) {
+  const std::string mark = OverlayXattrs(user_marks).Opaque();
+  const auto value = ops.GetXattr(fs, mark.c_str());
+  if (value || value.error().code() != EOPNOTSUPP) return {};
+  return Fail(ENOTSUP, "index",
+              "it is missing, and can not be made here, where the filesystem does not show " +
+                  mark + "; it can where the store is written");
 }
 
 }  // namespace
@@ -126,9 +137,11 @@ Result<> ChainStore::ScanInto(const IndexFile& to, const Layer& layer) {
   STRATA_TRY_ASSIGN(const UniqueFd dir,
                     ops.Open(layer.root->layers(), layer.diff_id.Hex().c_str(), kFlags));
   STRATA_TRY_ASSIGN(const UniqueFd fs, ops.Open(dir.get(), "fs", kFlags));
+  const bool user_marks = HasUserMarks(layer);
+  STRATA_TRY(CheckShowsMarks(ops, fs.get(), user_marks));
   ScanHints hints;
   STRATA_TRY_ASSIGN(hints.will_share, SharesFiles(ops, dir.get()));
-  return ScanLayer(ops, fs.get(), "fs", HasUserMarks(layer), to, hints);
+  return ScanLayer(ops, fs.get(), "fs", user_marks, to, hints);
 }
 
 Result<ChainStore::IndexRef> ChainStore::OpenOrMakeLayer(StoreRoot& home, const Layer& layer) {

@@ -37,6 +37,9 @@ Result<> Copy(const std::string& from, const std::string& to) {
   return WriteAll(ops, out.get(), bytes);
 }
 
+// On NFS what is removed while it is read is stale.
+bool IsGone(const Error& error) { return error.code() == ENOENT || error.code() == ESTALE; }
+
 Result<Handle> OpenFile(const std::string& path) {
   sqlite3* db = nullptr;
   const int status =
@@ -64,7 +67,7 @@ Result<std::optional<Handle>> OpenCopy(const std::string& path, const SchemaStep
   STRATA_TRY(Copy(path, copy));
   if (state.has_log()) {
     auto copied = Copy(path + kLogSuffix, copy + kLogSuffix);
-    if (!copied && copied.error().code() == ENOENT) return std::nullopt;
+    if (!copied && IsGone(copied.error())) return std::nullopt;
     STRATA_TRY(std::move(copied));
   }
   STRATA_TRY_ASSIGN(const DatabaseState after, DatabaseState::Of(path));
@@ -88,11 +91,15 @@ DatabaseState::File DatabaseState::FileOf(const struct stat& st) {
 }
 
 Result<DatabaseState> DatabaseState::Of(const std::string& path) {
+  // NFS would answer from memory for up to a minute, and not see what was written while we copied.
+  constexpr int kFromServer = AT_SYMLINK_NOFOLLOW | AT_STATX_FORCE_SYNC;
   FileOps& ops = FileOps::System();
   DatabaseState state;
-  STRATA_TRY_ASSIGN(const struct stat database, ops.StatAt(AT_FDCWD, path.c_str()));
+  // The directory first, so that names that came or went are noticed.
+  STRATA_TRY(ops.StatAt(AT_FDCWD, std::string(DirName(path)).c_str(), kFromServer));
+  STRATA_TRY_ASSIGN(const struct stat database, ops.StatAt(AT_FDCWD, path.c_str(), kFromServer));
   state.database_ = FileOf(database);
-  const auto log = ops.StatAt(AT_FDCWD, (path + kLogSuffix).c_str());
+  const auto log = ops.StatAt(AT_FDCWD, (path + kLogSuffix).c_str(), kFromServer);
   if (log) {
     state.log_ = FileOf(*log);
   } else if (log.error().code() != ENOENT) {

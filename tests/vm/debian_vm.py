@@ -7,8 +7,10 @@ $TMPDIR is on the first of those, else in memory. There is no network but its ow
 command prints comes out; its exit status is this program's. A panic, a hang, or a machine that ends
 otherwise is status 125, with the console's last lines.
 
-  debian_vm.py [--disk MIB[:ext4|:btrfs]]... [--env NAME=VALUE]... [--timeout SECONDS]
+  debian_vm.py [--disk MIB[:ext4|:btrfs]]... [--nfs] [--env NAME=VALUE]... [--timeout SECONDS]
                [--memory MIB] [--module NAME]... -- COMMAND...
+
+With --nfs, what is at /run/vda is also at /run/nfs, read-only, over NFS 4.2 from the machine itself.
 
 Needs qemu-system-x86_64, busybox-static and the kernel that tools/setup/debian_kernel.sh brings.
 """
@@ -29,6 +31,21 @@ MAKE = {"ext4": "mkfs.ext4 -q -b 4096 -O verity", "btrfs": "mkfs.btrfs -q"}
 # What the machine itself needs, and what tests are about.
 MODULES = ("virtio_pci", "virtio_blk", "virtio_rng", "9pnet_virtio", "9p", "crc32c_generic", "ext4",
            "btrfs", "fuse", "overlay", "loop", "erofs", "squashfs", "nfsv4", "nfsd")
+
+# The kernel's server is told by hand what exportfs and rpc.mountd would: who 127.0.0.1 is, what is
+# exported (flags: read-only, any port, no subtree check, the filesystem has a number; root stays
+# root), and that the number 0 is it.
+SERVE_NFS = """
+mkdir -p /var/lib/nfs/v4recovery /run/nfs
+mount -t nfsd nfsd /proc/fs/nfsd
+echo 'nfsd 127.0.0.1 2147483647 tests' > /proc/net/rpc/auth.unix.ip/channel
+echo "tests /run/vda 2147483647 $((0x1 + 0x2 + 0x400 + 0x2000)) 65534 65534 0" > /proc/net/rpc/nfsd.export/channel
+echo 'tests 1 \\x00000000 2147483647 /run/vda' > /proc/net/rpc/nfsd.fh/channel
+echo "-3 +4 +4.1 +4.2" > /proc/fs/nfsd/versions
+echo 2 > /proc/fs/nfsd/threads
+echo Y > /proc/fs/nfsd/v4_end_grace
+mount -i -t nfs4 -o ro,addr=127.0.0.1,clientaddr=127.0.0.1,vers=4.2 127.0.0.1:/ /run/nfs
+"""
 
 INIT = """#!/bin/busybox sh
 export PATH=/bin
@@ -148,7 +165,7 @@ def disk_name(number):
     return "vd" + "abcdefgh"[number]
 
 
-def job_script(command, disks, environment):
+def job_script(command, disks, nfs, environment):
     lines = ["set -e", "export PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
     scratch = "/run/memory"
     for number, (_, filesystem) in reversed(list(enumerate(disks))):
@@ -157,13 +174,15 @@ def job_script(command, disks, environment):
             scratch = f"/run/{name}"
             lines += [f"{MAKE[filesystem]} /dev/{name} > /dev/null", f"mkdir {scratch}",
                       f"mount /dev/{name} {scratch}"]
+    if nfs:
+        lines.append(SERVE_NFS)
     lines += [f"export HOME={scratch} TMPDIR={scratch}", f"cd {scratch}"]
     lines += [f"export {shlex.quote(setting)}" for setting in environment]
     lines.append("exec " + shlex.join(command))
     return "\n".join(lines) + "\n"
 
 
-def run(command, disks=(), environment=(), timeout=150, memory=768, modules=(), out=None):
+def run(command, disks=(), nfs=False, environment=(), timeout=400, memory=768, modules=(), out=None):
     """Runs `command` and returns its exit status; what it prints goes to `out`, a text file.
 
     `disks` are pairs of MiB and a filesystem, or None. VmError if there is no status.
@@ -173,7 +192,7 @@ def run(command, disks=(), environment=(), timeout=150, memory=768, modules=(), 
     token = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="strata-vm.") as work:
         with open(os.path.join(work, "initramfs"), "wb") as file:
-            file.write(initramfs(job_script(command, disks, environment), token, [*MODULES, *modules]))
+            file.write(initramfs(job_script(command, disks, nfs, environment), token, [*MODULES, *modules]))
         console = os.path.join(work, "console")
         qemu = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
                 "-m", str(memory), "-display", "none", "-nodefaults", "-no-reboot",
@@ -221,15 +240,16 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--disk", type=parse_disk, action="append", default=[],
                         metavar="MIB[:FILESYSTEM]")
+    parser.add_argument("--nfs", action="store_true")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--timeout", type=int, default=150, metavar="SECONDS")
+    parser.add_argument("--timeout", type=int, default=400, metavar="SECONDS")
     parser.add_argument("--memory", type=int, default=768, metavar="MIB")
     parser.add_argument("--module", action="append", default=[], metavar="NAME")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
     try:
-        return run(options.command, options.disk, options.env, options.timeout, options.memory,
-                   options.module)
+        return run(options.command, options.disk, options.nfs, options.env, options.timeout,
+                   options.memory, options.module)
     except VmError as error:
         print(f"debian_vm.py: {error}", file=sys.stderr)
         return FAILED

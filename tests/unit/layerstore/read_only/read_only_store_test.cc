@@ -30,9 +30,13 @@ using support::TreeSnapshot;
 
 struct Medium {
   const char* name;
-  std::optional<Filesystem> packed;  // none: a read-only bind mount of the store's own filesystem
+  std::optional<Filesystem> packed;  // none: the store's own filesystem, by another way to it
+  bool nfs = false;                  // that way: NFS, else a read-only bind mount
 };
 void PrintTo(const Medium& medium, std::ostream* out) { *out << medium.name; }
+
+// Where the directory for temporary files is to be seen over NFS: set in the machine of tests/vm.
+const char* NfsMount() { return std::getenv("STRATA_TEST_NFS"); }
 
 support::CompareRules Unchanged() {
   support::CompareRules rules;
@@ -47,6 +51,7 @@ class ReadOnlyStoreTest : public StoreTest, public ::testing::WithParamInterface
     if (GetParam().packed && !KernelHas(*GetParam().packed)) {
       GTEST_SKIP() << "this kernel has no " << GetParam().name;
     }
+    if (GetParam().nfs && NfsMount() == nullptr) GTEST_SKIP() << "tests/vm runs this";
     // Where the program makes what it can not put into the store.
     scratch_ = Must(temp_.MakeDir("scratch"));
     if (const char* before = std::getenv("TMPDIR")) temporary_ = before;
@@ -79,9 +84,12 @@ class ReadOnlyStoreTest : public StoreTest, public ::testing::WithParamInterface
     store_.reset();
     const std::string tree = Must(temp_.MakeDir("tree"));
     std::filesystem::rename(root_, tree + "/store");
+    watched_ = tree + "/store";
     if (GetParam().packed) {
       disk_.emplace(Must(TestDisk::Pack(temp_, "disk", *GetParam().packed, tree)));
-      closed_ = disk_->path() + "/store";
+      closed_ = watched_ = disk_->path() + "/store";
+    } else if (GetParam().nfs) {
+      closed_ = NfsMount() + watched_.substr(temporary_->size());
     } else {
       const std::string mount = Must(temp_.MakeDir("disk"));
       MustCall(::mount(tree.c_str(), mount.c_str(), nullptr, MS_BIND, nullptr), "mount");
@@ -89,12 +97,12 @@ class ReadOnlyStoreTest : public StoreTest, public ::testing::WithParamInterface
                "remount");
       closed_ = mount + "/store";
     }
-    before_.emplace(Must(TreeSnapshot::Take(closed_, {.holes = true})));
+    before_.emplace(Must(TreeSnapshot::Take(watched_, {.holes = true})));
     store_ = Must(Store::Open({.root = closed_, .read_only = true}));
   }
 
   void ExpectNothingChanged() {
-    EXPECT_EQ(Diff(*before_, Must(TreeSnapshot::Take(closed_, {.holes = true})), Unchanged()), "");
+    EXPECT_EQ(Diff(*before_, Must(TreeSnapshot::Take(watched_, {.holes = true})), Unchanged()), "");
   }
 
   static std::string Save(Store& store, const std::string& name, const SaveOptions& options) {
@@ -122,6 +130,9 @@ class ReadOnlyStoreTest : public StoreTest, public ::testing::WithParamInterface
     // A container writes into its own layer.
     WriteFile(at + "/new", "a container's own");
     EXPECT_EQ(ReadFile(spec.upper + "/new"), "a container's own");
+    const std::string label = ReadFile(at + "/etc/label");
+    std::ofstream(at + "/etc/label", std::ios::app) << "and more";
+    EXPECT_EQ(ReadFile(spec.upper + "/etc/label"), label + "and more");
     Must(mount.Stop());
     for (const std::string& dir : {spec.upper, spec.work}) Must(support::RemoveTree(dir));
     return shown;
@@ -135,6 +146,7 @@ class ReadOnlyStoreTest : public StoreTest, public ::testing::WithParamInterface
   std::string scratch_;
   std::optional<std::string> temporary_;  // $TMPDIR as it was
   std::string closed_;
+  std::string watched_;  // the same where a change would show at once
   std::optional<TestDisk> disk_;
   std::optional<TreeSnapshot> before_;
   Image image_;
@@ -191,6 +203,12 @@ TEST_P(ReadOnlyStoreTest, MountsWithoutAnyIndex) {
     std::filesystem::remove(root_ + "/layers/sha256/" + diff_id.Hex() + "/index");
   }
   Close();
+  if (GetParam().nfs) {
+    // Which directories hide what is below is not to be seen there.
+    EXPECT_TRUE(FailsWith(store_->chains().Ensure(image_.diff_ids), ENOTSUP,
+                          "does not show trusted.overlay.opaque"));
+    return ExpectNothingChanged();
+  }
   EXPECT_EQ(Diff(expected, Show(*store_, image_), Shown()), "");
   const std::string chain = Must(store_->chains().Ensure(image_.diff_ids));
   EXPECT_TRUE(chain.starts_with(scratch_)) << chain;
@@ -223,10 +241,24 @@ TEST_P(ReadOnlyStoreTest, IsCheckedFromEndToEnd) {
   ExpectNothingInScratch();
 }
 
+TEST_P(ReadOnlyStoreTest, SeesAtOnceWhatItsWriterDoes) {
+  if (GetParam().packed) return;  // it has none
+  Close();
+  for (int i = 0; i < 3; ++i) {
+    // Each time with a log that is new, and gone again.
+    const std::string name = "new:" + std::to_string(i);
+    const auto own = temp_.At("tree/store");
+    EXPECT_TRUE(FailsWith(store_->images().Resolve(name), ENOENT));
+    Must(Must(Store::Open({.root = own}))->images().Tag(image_.id, Must(Reference::Parse(name))));
+    EXPECT_TRUE(Succeeds(store_->images().Resolve(name)));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Media, ReadOnlyStoreTest,
                          ::testing::Values(Medium{"bind", std::nullopt},
                                            Medium{"erofs", Filesystem::kErofs},
-                                           Medium{"squashfs", Filesystem::kSquashfs}),
+                                           Medium{"squashfs", Filesystem::kSquashfs},
+                                           Medium{"nfs", std::nullopt, true}),
                          [](const auto& medium) { return std::string(medium.param.name); });
 
 }  // namespace
