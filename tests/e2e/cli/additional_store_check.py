@@ -12,6 +12,7 @@ import tempfile
 import unittest
 
 from harness import PATIENCE, RUN, STRATAD, Daemon, strata
+from scripted_registry import Image, Registry
 
 
 def kernel_has(filesystem):
@@ -20,7 +21,7 @@ def kernel_has(filesystem):
 
 
 class Below:
-    """The data root of a daemon that is no more, with the image below:1, read-only."""
+    """The data root of a daemon that is no more, with the images below:1 and PULLED, read-only."""
 
     def __init__(self):
         self.work = tempfile.mkdtemp(prefix="strata-below.")
@@ -33,6 +34,7 @@ class Below:
         archive = os.path.join(daemon.work, "below.tar")
         subprocess.run(["tar", "-C", os.path.join(daemon.work, "tree"), "-cf", archive, "."], check=True)
         strata("image", "import", "-q", archive, "below:1")
+        strata("pull", "-q", PULLED)
         strata("rmi", "box")
         daemon.process.send_signal(signal.SIGTERM)
         daemon.process.wait(PATIENCE)
@@ -58,7 +60,10 @@ class Below:
 
 
 def setUpModule():
-    global BELOW, DAEMON
+    global BELOW, DAEMON, PULLED, REGISTRY
+    REGISTRY = Registry()
+    unittest.addModuleCleanup(REGISTRY.close)
+    PULLED = f"{REGISTRY.address}/pulled:1"
     BELOW = Below()
     unittest.addModuleCleanup(BELOW.remove)
     DAEMON = Daemon("--additional-store", BELOW.root)
@@ -106,6 +111,24 @@ class AdditionalStoreTest(unittest.TestCase):
         self.assertIn("added", strata(*RUN, "--rm", "child", "ls", "/"))
         fsck()
         strata("rmi", "child", "mine:1")
+        fsck()
+
+    def test_a_pull_fetches_only_what_is_nowhere(self):
+        first, = REGISTRY.image.layer_digests
+        self.assertIn(first, REGISTRY.blobs_asked_for)
+        REGISTRY.image = Image("file", "above")
+        self.assertEqual(REGISTRY.image.layer_digests[0], first)
+        REGISTRY.blobs_asked_for.clear()
+        before = own_layers()
+        strata("pull", "-q", PULLED)
+        self.assertNotIn(first, REGISTRY.blobs_asked_for)
+        self.assertIn(REGISTRY.image.layer_digest, REGISTRY.blobs_asked_for)
+        self.assertEqual(own_layers(), before + 1)
+        archive = os.path.join(DAEMON.work, "pulled.tar")
+        strata("save", "-o", archive, PULLED)  # with the blob that is below
+        fsck()
+        strata("rmi", PULLED)
+        self.assertIn("pulled", strata("images"), "the tag below shows again")
         fsck()
 
     def test_its_images_can_not_be_removed(self):
