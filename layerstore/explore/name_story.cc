@@ -1,10 +1,9 @@
 #include "layerstore/explore/name_story.h"
 
-#include <algorithm>
-#include <tuple>
 #include <utility>
 
 #include "base/try.h"
+#include "layerstore/index/name_merge.h"
 
 namespace strata::layerstore {
 namespace {
@@ -69,27 +68,6 @@ class Teller {
   NameStory story_;
 };
 
-// The next name of a part.
-struct Cursor {
-  std::string_view name;
-  std::size_t part = 0;
-  MetadataIndex::Number number = 0;
-  MetadataIndex::Number end = 0;
-};
-
-bool Later(const Cursor& a, const Cursor& b) {
-  return std::tie(a.name, a.part) > std::tie(b.name, b.part);
-}
-
-Result<> PushCursor(const MetadataIndex& index, std::vector<Cursor>& heap, Cursor cursor) {
-  if (cursor.number == cursor.end) return {};
-  STRATA_TRY_ASSIGN(const MetadataIndex::Entry entry, index.NameAt(cursor.number));
-  cursor.name = entry.name;
-  heap.push_back(cursor);
-  std::ranges::push_heap(heap, Later);
-  return {};
-}
-
 }  // namespace
 
 Result<> CheckLayerCount(LayerIndexes layers) {
@@ -149,29 +127,21 @@ Result<std::vector<LayerEntry>> FindEntries(LayerIndexes layers, const LayeredDi
 Result<> ForEachName(LayerIndexes layers, const LayeredDirectory& directory,
                      const std::function<Result<>(std::span<const LayerEntry>)>& each) {
   const auto& parts = directory.parts;
-  std::vector<Cursor> heap;  // the first name of the lowest part in front
-  for (std::size_t part = 0; part < parts.size(); ++part) {
-    const MetadataIndex& index = *layers[parts[part].layer];
-    STRATA_TRY_ASSIGN(const MetadataIndex::Names names, index.List(parts[part].directory));
-    STRATA_TRY(PushCursor(index, heap, {{}, part, names.first, names.end()}));
+  NameMerge names;
+  for (const LayeredDirectory::Part& part : parts) {
+    STRATA_TRY(names.Add(*layers[part.layer], part.directory));
   }
-  std::vector<LayerEntry> found;
-  while (!heap.empty()) {
-    const std::string_view name = heap.front().name;
-    found.clear();
-    while (!heap.empty() && heap.front().name == name) {
-      std::ranges::pop_heap(heap, Later);
-      Cursor cursor = heap.back();
-      heap.pop_back();
-      const std::uint16_t layer = parts[cursor.part].layer;
-      STRATA_TRY_ASSIGN(LayerEntry entry, LoadEntry(layers, layer, cursor.number));
-      found.push_back(std::move(entry));
-      ++cursor.number;
-      STRATA_TRY(PushCursor(*layers[layer], heap, cursor));
+  std::vector<LayerEntry> entries;
+  for (;;) {
+    STRATA_TRY_ASSIGN(const std::span<const NameMerge::Found> found, names.Next());
+    if (found.empty()) return {};
+    entries.clear();
+    for (const NameMerge::Found& name : found) {
+      STRATA_TRY_ASSIGN(LayerEntry entry, LoadEntry(layers, parts[name.part].layer, name.number));
+      entries.push_back(std::move(entry));
     }
-    STRATA_TRY(each(found));
+    STRATA_TRY(each(entries));
   }
-  return {};
 }
 
 }  // namespace strata::layerstore

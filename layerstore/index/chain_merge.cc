@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <span>
-#include <tuple>
 #include <utility>
 
 #include "base/path.h"
@@ -91,12 +90,6 @@ class ChainMerge::Merger {
     MetadataIndex::Directory number;
     int depth;
   };
-  // The next name of a part.
-  struct Cursor {
-    std::string_view name;
-    Found at;
-    MetadataIndex::Number end;
-  };
   // What lies under a redirected directory.
   struct Below {
     std::vector<Part> parts;
@@ -159,45 +152,20 @@ class ChainMerge::Merger {
   }
 
   Result<> Write(const Open& open) {
-    const std::vector<Part>& parts = open.directory.parts;
-    std::vector<Cursor> cursors;  // a heap, the first name of the topmost part in front
-    for (std::size_t part = 0; part < parts.size(); ++part) {
-      STRATA_TRY_ASSIGN(const MetadataIndex::Names names,
-                        IndexOf(parts[part]).List(parts[part].directory));
-      STRATA_TRY(PushNext(cursors, parts, {{}, {part, names.first}, names.end()}));
+    NameMerge names;
+    for (const Part& part : open.directory.parts) {
+      STRATA_TRY(names.Add(IndexOf(part), part.directory));
     }
     writer_.Begin(open.number);
     const std::size_t first_below = open_.size();
-    std::vector<Found> found;
-    while (!cursors.empty()) {
-      const std::string_view name = cursors.front().name;
-      found.clear();
-      while (!cursors.empty() && cursors.front().name == name) {
-        std::ranges::pop_heap(cursors, Later);
-        Cursor cursor = cursors.back();
-        cursors.pop_back();
-        found.push_back(cursor.at);
-        ++cursor.at.number;
-        STRATA_TRY(PushNext(cursors, parts, cursor));
-      }
+    for (;;) {
+      STRATA_TRY_ASSIGN(const std::span<const Found> found, names.Next());
+      if (found.empty()) break;
       STRATA_TRY(WriteName(open, found));
     }
     STRATA_TRY(writer_.End(open.directory.moves));
     // The first is opened next.
     std::reverse(open_.begin() + static_cast<std::ptrdiff_t>(first_below), open_.end());
-    return {};
-  }
-
-  static bool Later(const Cursor& a, const Cursor& b) {
-    return std::tie(a.name, a.at.part) > std::tie(b.name, b.at.part);
-  }
-
-  Result<> PushNext(std::vector<Cursor>& cursors, const std::vector<Part>& parts, Cursor cursor) {
-    if (cursor.at.number == cursor.end) return {};
-    STRATA_TRY_ASSIGN(const Entry entry, IndexOf(parts[cursor.at.part]).NameAt(cursor.at.number));
-    cursor.name = entry.name;
-    cursors.push_back(cursor);
-    std::ranges::push_heap(cursors, Later);
     return {};
   }
 

@@ -12,6 +12,7 @@
 #include "base/file_ops.h"
 #include "layerstore/index/index_writer.h"
 #include "layerstore/index/metadata_index.h"
+#include "layerstore/index/name_merge.h"
 
 namespace strata::layerstore {
 
@@ -52,11 +53,7 @@ class ChainMerge {
     std::vector<MetadataIndex::Place> moves;  // of the sources below the first redirect
     std::string path;
   };
-  // A name in one part of a directory.
-  struct Found {
-    std::size_t part = 0;
-    MetadataIndex::Number number = 0;
-  };
+  using Found = NameMerge::Found;
   struct Layer {
     LayerProof proof;
     blksize_t block_size;
