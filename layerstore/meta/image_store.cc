@@ -23,8 +23,9 @@ std::int64_t CreatedSeconds(const ImageConfig& config) {
   return 0;
 }
 
-// Bytes of all layers; ENOENT if one is neither in the store nor below. Notes where those are.
-Result<std::uint64_t> LayersSize(Connection& connection, const ImagesBelow& below,
+// Finds every layer, and notes in which store below it is if it is in one. The bytes of all; ENOENT
+// if one is nowhere.
+Result<std::uint64_t> LocateLayers(Connection& connection, const ImagesBelow& below,
                                  const std::vector<Digest>& diff_ids) {
   STRATA_TRY_ASSIGN(Statement statement,
                     connection.Prepare("SELECT size FROM layers WHERE diff_id=?1"));
@@ -58,7 +59,7 @@ struct CheckedImage {
 Result<> InsertImage(Connection& connection, const ImagesBelow& below,
                      const CheckedImage& checked) {
   const auto& [image, config, id, manifest] = checked;
-  STRATA_TRY_ASSIGN(const std::uint64_t size, LayersSize(connection, below, config.diff_ids));
+  STRATA_TRY_ASSIGN(const std::uint64_t size, LocateLayers(connection, below, config.diff_ids));
   STRATA_TRY_ASSIGN(
       Statement insert,
       // The same image with another manifest: the one that came last is pushed from now on.
@@ -378,7 +379,7 @@ Result<> ImageStore::AddUser(Connection& connection, const Digest& id, std::stri
     layer.Reset();
     STRATA_TRY(layer.Bind(1, user).Bind(2, diff_id.ToString()).Run());
   }
-  if (!own) STRATA_TRY(LayersSize(connection, below_, image->diff_ids));  // notes where they are
+  if (!own) STRATA_TRY(LocateLayers(connection, below_, image->diff_ids));
   return {};
 }
 
