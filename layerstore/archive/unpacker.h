@@ -89,14 +89,13 @@ class Unpacker {
   Result<bool> ClearWhiteoutFile(const Place& place);
 
   Result<> MakeFile(TarReader& reader, const Place& place);
-  Result<bool> FindStored(const TarEntry& entry, FileBlocks& blocks, UniqueFd& stored);
-  // Drops it if it is another file after all, or can have no more links.
-  Result<> LinkStored(const Place& place, UniqueFd& stored);
+  Result<bool> FindStored(const TarEntry& entry, FileBlocks& blocks, StoredFile& stored);
+  // Whether it is linked. Drops it if its content is another after all.
+  Result<bool> LinkStored(const Place& place, StoredFile& stored);
   Result<bool> IsNext(const std::optional<TarReader::Block>& block, std::int64_t compared,
                       const TarEntry& entry, int stored);
   Result<bool> HasBytes(int file, std::string_view data, std::int64_t offset);
-  Result<UniqueFd> WriteInstead(const TarEntry& entry, const Place& place, UniqueFd stored,
-                                std::int64_t length);
+  Result<> TakeData(UniqueFd stored, int file, std::int64_t length);
   // Whether open(2) can give a new file the entry's mode.
   bool IsMadeWithMode(const TarEntry& entry) const;
   Result<UniqueFd> MakeEmptyFile(const TarEntry& entry, const Place& place);

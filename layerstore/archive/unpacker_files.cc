@@ -16,40 +16,37 @@ namespace {
 
 constexpr std::size_t kCompareBytes = std::size_t{128} * 1024;
 
-// Files with extended attributes are few, and most filesystems keep those outside of the inode.
-bool MayBeShared(const TarEntry& entry) { return entry.size > 0 && entry.xattrs.empty(); }
-
 }  // namespace
 
 // A file that may be stored already is compared while it comes in; it is written only from where it
-// turns out to be another.
+// turns out to be another. It is linked at once, or in the end gets the data of what is stored.
 Result<> Unpacker::MakeFile(TarReader& reader, const Place& place) {
   const TarEntry& entry = reader.entry();
   FileBlocks blocks(reader);
-  UniqueFd stored;
-  bool asked = false;
-  if (shared_ != nullptr && MayBeShared(entry)) {
-    STRATA_TRY_ASSIGN(asked, FindStored(entry, blocks, stored));
-  }
-  if (stored) STRATA_TRY(LinkStored(place, stored));
+  StoredFile stored;
+  STRATA_TRY_ASSIGN(bool asked, FindStored(entry, blocks, stored));
+  STRATA_TRY_ASSIGN(bool linked, LinkStored(place, stored));
   UniqueFd file;
-  if (!stored) {
+  if (!linked) {
     STRATA_TRY_ASSIGN(file, MakeEmptyFile(entry, place));
   }
 
   EarlyWriteback writeback;  // the layer is synced in the end
   for (std::int64_t compared = 0;; compared = blocks.end()) {
     STRATA_TRY_ASSIGN(const auto block, blocks.Next());
-    if (stored) {
-      STRATA_TRY_ASSIGN(const bool same, IsNext(block, compared, entry, stored.get()));
+    if (stored.fd) {
+      STRATA_TRY_ASSIGN(const bool same, IsNext(block, compared, entry, stored.fd.get()));
       if (!same) {
-        STRATA_TRY_ASSIGN(file,
-                          WriteInstead(entry, place, std::exchange(stored, UniqueFd()), compared));
-        asked = false;  // the place is taken by what it was compared with
+        if (std::exchange(linked, false)) {
+          STRATA_TRY(ops_.Unlink(place.parent, place.name));
+          STRATA_TRY_ASSIGN(file, MakeEmptyFile(entry, place));
+          asked = false;  // the place is taken by what it was compared with
+        }
+        STRATA_TRY(TakeData(std::exchange(stored.fd, UniqueFd()), file.get(), compared));
       }
     }
     if (!block) break;
-    if (file) {
+    if (!stored.fd) {
       const auto data = std::as_bytes(std::span(block->data));
       STRATA_TRY(WriteAllAt(ops_, file.get(), data, block->offset));
       writeback.Reached(file.get(), blocks.end());
@@ -59,8 +56,10 @@ Result<> Unpacker::MakeFile(TarReader& reader, const Place& place) {
     }
   }
   summary_.room += RoomOf(static_cast<std::uint64_t>(entry.size));
-  if (stored) return {};
-  if (blocks.end() < entry.size) {
+  if (linked) return {};
+  if (stored.fd) {
+    STRATA_TRY(TakeData(std::move(stored.fd), file.get(), entry.size));
+  } else if (blocks.end() < entry.size) {
     STRATA_TRY(ops_.Truncate(file.get(), entry.size));  // a hole at the end
   }
   STRATA_TRY(FinishFile(entry, file.get()));
@@ -68,7 +67,10 @@ Result<> Unpacker::MakeFile(TarReader& reader, const Place& place) {
 }
 
 // Whether it was asked for; its beginning has been compared then.
-Result<bool> Unpacker::FindStored(const TarEntry& entry, FileBlocks& blocks, UniqueFd& stored) {
+Result<bool> Unpacker::FindStored(const TarEntry& entry, FileBlocks& blocks, StoredFile& stored) {
+  if (shared_ == nullptr) return false;
+  STRATA_TRY_ASSIGN(const bool may, shared_->MayHave(entry));
+  if (!may) return false;
   const std::size_t wanted = std::min(shared_->StartBytes(), static_cast<std::size_t>(entry.size));
   STRATA_TRY(blocks.ReadStart(wanted, start_));
   const std::string_view start = std::string_view(start_).substr(0, wanted);
@@ -77,17 +79,19 @@ Result<bool> Unpacker::FindStored(const TarEntry& entry, FileBlocks& blocks, Uni
   return true;
 }
 
-Result<> Unpacker::LinkStored(const Place& place, UniqueFd& stored) {
-  // Looked at once more as the first block; but what is not the same from the start is not linked.
-  STRATA_TRY_ASSIGN(bool linked, HasBytes(stored.get(), start_, 0));
-  if (linked) {
+// What is not the same from the start is not used.
+Result<bool> Unpacker::LinkStored(const Place& place, StoredFile& stored) {
+  if (!stored.fd) return false;
+  STRATA_TRY_ASSIGN(const bool same, HasBytes(stored.fd.get(), start_, 0));
+  if (!same) stored.fd.reset();
+  bool linked = false;
+  if (same && stored.same_file) {
     STRATA_TRY(MakeFresh(place, [&]() -> Result<> {
-      STRATA_TRY_ASSIGN(linked, shared_->Link(stored.get(), place.parent, place.name));
+      STRATA_TRY_ASSIGN(linked, shared_->Link(stored.fd.get(), place.parent, place.name));
       return {};
     }));
   }
-  if (!linked) stored.reset();
-  return {};
+  return linked;
 }
 
 Result<bool> Unpacker::HasBytes(int file, std::string_view data, std::int64_t offset) {
@@ -111,14 +115,14 @@ Result<bool> Unpacker::IsNext(const std::optional<TarReader::Block>& block, std:
   return HasBytes(stored, block->data, block->offset);
 }
 
-// In place of the link to `stored`, of which the first `length` bytes were right.
-Result<UniqueFd> Unpacker::WriteInstead(const TarEntry& entry, const Place& place, UniqueFd stored,
-                                        std::int64_t length) {
-  STRATA_TRY(ops_.Unlink(place.parent, place.name));
-  STRATA_TRY_ASSIGN(UniqueFd file, MakeEmptyFile(entry, place));
-  STRATA_TRY_ASSIGN(const off_t copied, CopyBytes(ops_, stored.get(), file.get(), 0, length));
+// Gives the empty file the first `length` bytes of what is stored: they are the entry's.
+Result<> Unpacker::TakeData(UniqueFd stored, int file, std::int64_t length) {
+  STRATA_TRY_ASSIGN(const bool cloned,
+                    shared_->Clone(stored.get(), file, static_cast<std::uint64_t>(length)));
+  if (cloned) return {};
+  STRATA_TRY_ASSIGN(const off_t copied, CopyBytes(ops_, stored.get(), file, 0, length));
   if (copied < length) return Fail(EIO, "unpack", "a stored file became shorter");
-  return file;
+  return {};
 }
 
 // Set-id bits come after the owner.

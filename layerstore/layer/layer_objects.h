@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <string_view>
 #include <vector>
 
@@ -33,9 +32,7 @@ class SeenKeys {
   static constexpr std::size_t kBits = std::size_t{1} << 25U;
 
   static std::size_t Place(const ObjectKey& key) {
-    std::uint32_t place = 0;
-    std::memcpy(&place, key.value().bytes().data(), sizeof place);
-    return place % kBits;
+    return static_cast<std::size_t>(key.Traits() % kBits);  // they are hashed with the content
   }
 
   std::vector<bool> bits_;
@@ -49,15 +46,19 @@ class LayerObjects final : public SharedFiles {
   LayerObjects(FileOps& ops, ObjectDirectory& objects, int layer_dir);
 
   std::size_t StartBytes() const override { return ObjectKey::kStartBytes; }
-  Result<UniqueFd> Find(const TarEntry& entry, std::string_view start) override;
+  // Extended attributes do not keep a file from sharing its data.
+  Result<bool> MayHave(const TarEntry& entry) override;
+  Result<StoredFile> Find(const TarEntry& entry, std::string_view start) override;
   Result<bool> Link(int file, int parent, const char* name) override;
+  Result<bool> Clone(int file, int to, std::uint64_t length) override;
   Result<> Offer(int parent, const char* name) override;
 
   // After the unpacking, whether it succeeded or not: the list of the layer's objects.
   Result<> Finish() { return list_.Finish(); }
   // After that: some of the files it made objects are no files of the layer any more.
   Result<> DropUnused();
-  // In whole blocks: of the files that became objects, and of those that were some.
+  // In whole blocks: of the files that became objects, and of those that were some or share the
+  // data of some.
   std::uint64_t offered_room() const { return offered_room_; }
   std::uint64_t found_room() const { return found_room_; }
 
@@ -66,8 +67,11 @@ class LayerObjects final : public SharedFiles {
   enum class Name : std::uint8_t {
     kTake,     // it is free
     kLeave,    // too many files of this layer are like it
+    kNone,     // it has none, as it can be no object
     kReplace,  // what has it is damaged, or can have no more links
   };
+
+  Result<UniqueFd> FindSame(const ObjectTraits& traits);
 
   FileOps& ops_;
   ObjectDirectory& objects_;
@@ -79,6 +83,8 @@ class LayerObjects final : public SharedFiles {
   ObjectKey key_;
   std::uint64_t size_ = 0;
   Name name_ = Name::kLeave;
+  bool linked_ = false;
+  bool cloned_ = false;  // as a whole
   std::uint64_t offered_room_ = 0;
   std::uint64_t found_room_ = 0;
 };

@@ -1,6 +1,9 @@
 #include "layerstore/objects/object_key.h"
 
+#include <array>
+#include <bit>
 #include <charconv>
+#include <cstring>
 #include <system_error>
 
 #include "base/hex.h"
@@ -13,7 +16,11 @@ constexpr mode_t kPermissionBits = 07777;
 constexpr std::size_t kFanOutDigits = 2;
 
 // The bytes that are hashed are the same on every machine: a store may be moved.
-struct Hashed {
+struct HashedContent {
+  Xxh128::Bytes start;
+  Little<std::uint64_t> size;
+};
+struct HashedTraits {
   Xxh128::Bytes start;
   Little<std::uint64_t> size;
   Little<std::uint32_t> mode;
@@ -22,7 +29,16 @@ struct Hashed {
   Little<std::int64_t> mtime_sec;
   Little<std::uint32_t> mtime_nsec;
 };
-static_assert(sizeof(Hashed) == 48 && alignof(Hashed) == 1);
+static_assert(sizeof(HashedContent) == 24 && alignof(HashedContent) == 1);
+static_assert(sizeof(HashedTraits) == 48 && alignof(HashedTraits) == 1);
+
+using HalfBytes = std::array<std::uint8_t, Xxh128::kBytes / 2>;
+
+// The beginning of what the bytes hash to.
+template <class Bytes>
+std::uint64_t HalfOf(const Bytes& bytes) {
+  return ObjectKey(Xxh128::Of({reinterpret_cast<const char*>(&bytes), sizeof bytes})).Content();
+}
 
 }  // namespace
 
@@ -33,21 +49,34 @@ bool ObjectTraits::Fit(const struct stat& st) const {
 }
 
 ObjectKey ObjectKey::Of(const ObjectTraits& traits, std::string_view start) {
-  Hashed hashed;
-  hashed.start = Xxh128::Of(start).bytes();
-  hashed.size = traits.size;
+  HashedContent content;
+  content.start = Xxh128::Of(start).bytes();
+  content.size = traits.size;
+  HashedTraits hashed;
+  hashed.start = content.start;
+  hashed.size = content.size;
   hashed.mode = traits.mode;
   hashed.uid = traits.uid;
   hashed.gid = traits.gid;
   hashed.mtime_sec = traits.mtime.tv_sec;
   hashed.mtime_nsec = static_cast<std::uint32_t>(traits.mtime.tv_nsec);
-  return ObjectKey(Xxh128::Of({reinterpret_cast<const char*>(&hashed), sizeof hashed}));
+  return {HalfOf(content), HalfOf(hashed)};
 }
 
-ObjectKey ObjectKey::Next() const {
-  const auto& bytes = value_.bytes();
-  return ObjectKey(Xxh128::Of({reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
+ObjectKey::ObjectKey(std::uint64_t content, std::uint64_t traits) {
+  const auto halves = std::bit_cast<Xxh128::Bytes>(
+      std::array{std::bit_cast<HalfBytes>(Little<std::uint64_t>(content)),
+                 std::bit_cast<HalfBytes>(Little<std::uint64_t>(traits))});
+  value_ = Xxh128(halves);
 }
+
+std::uint64_t ObjectKey::Half(std::size_t which) const {
+  Little<std::uint64_t> half;
+  std::memcpy(&half, value_.bytes().data() + which * sizeof half, sizeof half);
+  return half;
+}
+
+ObjectKey ObjectKey::Next() const { return {Content(), HalfOf(value_.bytes())}; }
 
 std::string ObjectKey::Path() const {
   std::string path = HexEncode(value_.bytes());

@@ -27,7 +27,8 @@ struct ObjectTraits {
 };
 
 // Of the traits and the first kStartBytes of the content: whoever has read them can look for the
-// file before writing anything. What has the same key is a candidate, no more. Value type.
+// file before writing anything. What has the same key is a candidate, no more. The first half is
+// the content's and the size's alone, the same for all files that may share their data. Value type.
 class ObjectKey {
  public:
   static constexpr std::size_t kStartBytes = std::size_t{1} << 20U;
@@ -38,6 +39,9 @@ class ObjectKey {
   static ObjectKey Of(const ObjectTraits& traits, std::string_view start);
 
   const Xxh128& value() const { return value_; }
+  // Its halves.
+  std::uint64_t Content() const { return Half(0); }
+  std::uint64_t Traits() const { return Half(1); }
   // Of one more file like that, which is not to be the same inode.
   ObjectKey Next() const;
   // From objects/: "ab/cdef…".
@@ -47,6 +51,9 @@ class ObjectKey {
   friend auto operator<=>(const ObjectKey&, const ObjectKey&) = default;
 
  private:
+  ObjectKey(std::uint64_t content, std::uint64_t traits);
+  std::uint64_t Half(std::size_t which) const;
+
   Xxh128 value_;
 };
 

@@ -182,6 +182,7 @@ TEST_F(ObjectsTest, ALargeFileThatDiffersLateIsWrittenFromThere) {
     EXPECT_NE(Inode(layer, "a"), Inode(first, "a"));
     EXPECT_EQ(ReadFile(layer.path + "/a"), other);
     EXPECT_EQ(Lstat(layer.path + "/a").st_mtim.tv_sec, 1'000'000'000);
+    EXPECT_EQ(layer.room->found, 0U);
   }
   EXPECT_EQ(ReadFile(first.path + "/a"), content);
 }
@@ -245,6 +246,49 @@ TEST_F(ObjectsTest, ObjectsThatACrashLeftAreRemovedAtTheNextStart) {
   EXPECT_EQ(Lstat(layer.path + "/a").st_nlink, 2U);
   const StoreUsage usage = Must(MeasureStore(*store_));
   EXPECT_EQ(usage.physical, layer.room->own + kBlock);
+}
+
+// Earlier programs gave other keys. Nobody finds what has one, and it goes with its layer.
+TEST_F(ObjectsTest, AnObjectUnderAnotherKeyGoesWithItsLayer) {
+  const LayerInfo first = Put(TarBuilder().AddFile("a", "content"));
+  const std::string directory = root_ + "/layers/sha256/" + first.diff_id.Hex();
+  const ObjectKey other(Xxh128::Of("as an earlier program made it"));
+  std::filesystem::create_directories(
+      std::filesystem::path(root_ + "/objects/" + other.Path()).parent_path());
+  std::filesystem::rename(OnlyObject(), root_ + "/objects/" + other.Path());
+  std::filesystem::remove(directory + "/objects");
+  const UniqueFd fd =
+      Must(FileOps::System().Open(AT_FDCWD, directory.c_str(), O_RDONLY | O_DIRECTORY));
+  ObjectListWriter list(FileOps::System(), fd.get());
+  Must(list.Add(other));
+  Must(list.Finish());
+
+  const LayerInfo second = Put(TarBuilder().AddDirectory("2").AddFile("a", "content"));
+  EXPECT_NE(Inode(second, "a"), Inode(first, "a"));
+  EXPECT_EQ(Objects(), 2U);
+  PutImage({second.diff_id}, "kept:1");
+  Must(Collect(*store_));
+  EXPECT_EQ(Objects(), 1U);
+  EXPECT_EQ(Must(MeasureStore(*store_)).physical, second.room->own + kBlock);
+}
+
+TEST_F(ObjectsTest, AKeyBeginsWithItsContent) {
+  const ObjectTraits traits{.size = 100, .mode = 0644, .uid = 0, .gid = 0, .mtime = {1, 2}};
+  ObjectTraits later = traits;
+  later.mtime.tv_nsec = 3;
+  ObjectTraits longer = traits;
+  longer.size = 101;
+  const ObjectKey key = ObjectKey::Of(traits, "start");
+  EXPECT_EQ(ObjectKey::Of(later, "start").Content(), key.Content());
+  EXPECT_NE(ObjectKey::Of(later, "start").Traits(), key.Traits());
+  EXPECT_NE(ObjectKey::Of(traits, "other").Content(), key.Content());
+  EXPECT_NE(ObjectKey::Of(longer, "start").Content(), key.Content());
+  EXPECT_EQ(key.Next().Content(), key.Content());
+  EXPECT_NE(key.Next().Traits(), key.Traits());
+  EXPECT_EQ(key.Next().Path().substr(0, 17), key.Path().substr(0, 17));
+  EXPECT_EQ(ObjectKey::FromPath(key.Path()), key);
+  // On the disk: the same in all programs.
+  EXPECT_EQ(key.Path(), "6f/2b3d5178b2ffe803ac9c0f96b1695a");
 }
 
 TEST_F(ObjectsTest, TheSumsAreRightAfterEachStep) {
