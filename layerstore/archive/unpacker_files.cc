@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/copy_bytes.h"
+#include "base/logging.h"
 #include "base/try.h"
 #include "base/writeback.h"
 #include "layerstore/archive/file_blocks.h"
@@ -98,10 +99,17 @@ Result<bool> Unpacker::HasBytes(int file, std::string_view data, std::int64_t of
   compared_.resize(kCompareBytes);
   while (!data.empty()) {
     const auto buffer = std::span(compared_).first(std::min(data.size(), kCompareBytes));
-    STRATA_TRY_ASSIGN(const std::size_t got, ops_.ReadAt(file, buffer, offset));
-    if (got == 0 || std::memcmp(buffer.data(), data.data(), got) != 0) return false;
-    data.remove_prefix(got);
-    offset += static_cast<std::int64_t>(got);
+    auto got = ops_.ReadAt(file, buffer, offset);
+    if (!got) {
+      if (got.error().code() != EIO) return std::unexpected(std::move(got).error());
+      // Damaged, on a filesystem that notices: no reason not to write a good one.
+      const auto path = ops_.ReadLink(AT_FDCWD, ProcFdPath(file).c_str());
+      log::Warn("unpack: a stored file can not be read", {{"file", path ? *path : "?"}});
+      return false;
+    }
+    if (*got == 0 || std::memcmp(buffer.data(), data.data(), *got) != 0) return false;
+    data.remove_prefix(*got);
+    offset += static_cast<std::int64_t>(*got);
   }
   return true;
 }

@@ -1,6 +1,7 @@
 #include "layerstore/objects/object_directory.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -118,7 +119,7 @@ Result<UniqueFd> ObjectDirectory::FindAlike(const ObjectKey& key, std::uint64_t 
     MutexLock lock(mu_);
     STRATA_TRY(LoadNames(key));
     const auto known = names_.Alike(key);
-    alike.assign(known.begin(), known.begin() + std::min(known.size(), kTries));
+    std::ranges::copy(known.first(std::min(known.size(), kTries)), std::back_inserter(alike));
   }
   for (const ObjectKey& candidate : alike) {
     auto fd = ops_.Open(dir_.get(), candidate.Path().c_str(), kFlags);

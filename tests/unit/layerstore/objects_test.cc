@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "layerstore/gc/collector.h"
 #include "layerstore/index/metadata_index.h"
 #include "layerstore/objects/object_list.h"
+#include "layerstore/objects/object_names.h"
 #include "layerstore/recipe/layer_tar.h"
 #include "layerstore/staging/store_root.h"
 #include "layerstore/usage/usage.h"
@@ -289,6 +291,45 @@ TEST_F(ObjectsTest, AKeyBeginsWithItsContent) {
   EXPECT_EQ(ObjectKey::FromPath(key.Path()), key);
   // On the disk: the same in all programs.
   EXPECT_EQ(key.Path(), "6f/2b3d5178b2ffe803ac9c0f96b1695a");
+}
+
+TEST_F(ObjectsTest, NamesOfOneContentAreFoundAndNoMoreKeptThanFit) {
+  const ObjectTraits traits{.size = 1, .mode = 0644, .uid = 0, .gid = 0, .mtime = {}};
+  const ObjectKey key = ObjectKey::Of(traits, "content");
+  const auto name = [](const ObjectKey& of) { return of.Path().substr(3); };
+  std::vector<std::string> others = {"no key", name(key.Next())};
+  ObjectNames names;
+  EXPECT_TRUE(names.Wants(key));
+  names.Add(key);  // not yet
+  EXPECT_TRUE(names.Alike(key).empty());
+  names.Load(key, others);
+  EXPECT_FALSE(names.Wants(key));
+  EXPECT_EQ(names.Alike(key).size(), 1U);
+  names.Add(key);
+  names.Add(key);
+  EXPECT_EQ(names.Alike(key.Next()).size(), 2U);
+  names.Remove(key.Next());
+  EXPECT_EQ(std::vector(names.Alike(key).begin(), names.Alike(key).end()), std::vector{key});
+
+  // Directories that have twice as many names as may be known.
+  constexpr std::size_t kEach = 2 * ObjectNames::kNamesMax / 256;
+  std::size_t known = 0;
+  for (unsigned fan = 0; fan < 256; ++fan) {
+    Xxh128::Bytes bytes = {};
+    bytes[0] = static_cast<std::uint8_t>(fan);
+    others.clear();
+    for (std::size_t i = 0; i < kEach; ++i) {
+      std::memcpy(&bytes[8], &i, sizeof i);
+      others.push_back(name(ObjectKey(Xxh128(bytes))));
+    }
+    const ObjectKey last{Xxh128(bytes)};
+    if (names.Wants(last)) names.Load(last, others);
+    EXPECT_FALSE(names.Wants(last));
+    known += names.Alike(last).size();
+    names.Add(key);
+  }
+  EXPECT_GT(known, ObjectNames::kNamesMax - 2 * kEach);
+  EXPECT_LE(known, ObjectNames::kNamesMax);
 }
 
 TEST_F(ObjectsTest, TheSumsAreRightAfterEachStep) {
