@@ -98,14 +98,22 @@ Result<std::optional<bool>> ObjectDirectory::TryCloning() {
 Result<> ObjectDirectory::LoadNames(const ObjectKey& key) {
   if (!names_.Wants(key)) return {};
   constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
-  auto dir = ops_.Open(dir_.get(), std::string(DirName(key.Path())).c_str(), kFlags);
-  if (!dir) {
-    if (!IsMissing(dir.error())) return std::unexpected(std::move(dir).error());
-    names_.Load(key, {});
-    return {};
+  std::string path = key.Path();
+  path.resize(DirName(path).size());
+  std::vector<ObjectKey> all;
+  auto dir = ops_.Open(dir_.get(), path.c_str(), kFlags);
+  if (dir) {
+    path += '/';
+    const std::size_t fan = path.size();
+    STRATA_TRY(ops_.ReadDir(dir->get(), [&](std::string_view name, ino_t, unsigned char) {
+      path.replace(fan, std::string::npos, name);
+      if (const auto found = ObjectKey::FromPath(path)) all.push_back(*found);
+      return true;
+    }));
+  } else if (!IsMissing(dir.error())) {
+    return std::unexpected(std::move(dir).error());
   }
-  STRATA_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(ops_, dir->get()));
-  names_.Load(key, names);
+  names_.Load(key, std::move(all));
   return {};
 }
 

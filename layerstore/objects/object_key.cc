@@ -2,9 +2,7 @@
 
 #include <array>
 #include <bit>
-#include <charconv>
 #include <cstring>
-#include <system_error>
 
 #include "base/hex.h"
 #include "base/little.h"
@@ -38,6 +36,13 @@ using HalfBytes = std::array<std::uint8_t, Xxh128::kBytes / 2>;
 template <class Bytes>
 std::uint64_t HalfOf(const Bytes& bytes) {
   return ObjectKey(Xxh128::Of({reinterpret_cast<const char*>(&bytes), sizeof bytes})).Content();
+}
+
+// -1 for anything else, capitals among it.
+int DigitOf(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return -1;
 }
 
 }  // namespace
@@ -86,17 +91,15 @@ std::string ObjectKey::Path() const {
 
 std::optional<ObjectKey> ObjectKey::FromPath(std::string_view path) {
   if (path.size() != 2 * Xxh128::kBytes + 1 || path[kFanOutDigits] != '/') return std::nullopt;
-  std::string digits(path);
-  digits.erase(kFanOutDigits, 1);
   Xxh128::Bytes bytes{};
   for (std::size_t i = 0; i < bytes.size(); ++i) {
-    const char* const end = digits.data() + 2 * i + 2;
-    const auto read = std::from_chars(end - 2, end, bytes[i], 16);
-    if (read.ec != std::errc() || read.ptr != end) return std::nullopt;
+    const std::size_t at = 2 * i < kFanOutDigits ? 2 * i : 2 * i + 1;
+    const int high = DigitOf(path[at]);
+    const int low = DigitOf(path[at + 1]);
+    if (high < 0 || low < 0) return std::nullopt;
+    bytes[i] = static_cast<std::uint8_t>(high * 16 + low);
   }
-  const ObjectKey key{Xxh128(bytes)};
-  if (key.Path() != path) return std::nullopt;  // in capitals, for instance
-  return key;
+  return ObjectKey{Xxh128(bytes)};
 }
 
 std::uint64_t RoomOf(std::uint64_t size) {

@@ -1,21 +1,16 @@
 #include "layerstore/objects/object_names.h"
 
 #include <algorithm>
-
-#include "base/path.h"
+#include <utility>
 
 namespace strata::layerstore {
 
-void ObjectNames::Load(const ObjectKey& key, const std::vector<std::string>& names) {
+void ObjectNames::Load(const ObjectKey& key, std::vector<ObjectKey> all) {
   Fan& fan = FanOf(key);
   fan.loaded = true;
-  if (count_ + names.size() > kNamesMax) return;
-  const std::string path = key.Path();
-  fan.keys.reserve(names.size());
-  for (const std::string& name : names) {
-    const auto found = ObjectKey::FromPath(JoinPath(DirName(path), name));
-    if (found) fan.keys.push_back(*found);
-  }
+  if (count_ + all.size() > kNamesMax) return;
+  fan.keys = std::move(all);
+  fan.keys.shrink_to_fit();
   std::ranges::sort(fan.keys);
   count_ += fan.keys.size();
 }

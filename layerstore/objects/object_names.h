@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "layerstore/objects/object_key.h"
@@ -21,8 +20,8 @@ class ObjectNames {
 
   // Whether Load() is to be called before anything is asked about the key's content.
   bool Wants(const ObjectKey& key) const { return !FanOf(key).loaded; }
-  // All names in the directory that the key's path leads to; others than keys are left out.
-  void Load(const ObjectKey& key, const std::vector<std::string>& names);
+  // All keys whose paths lead to the same directory as this one's.
+  void Load(const ObjectKey& key, std::vector<ObjectKey> all);
 
   // Those with the key's content, itself among them if it is there. Valid until the next call of
   // another function.
