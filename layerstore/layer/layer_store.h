@@ -27,7 +27,7 @@ class StoreRoot;
 struct LayerRoom {
   std::uint64_t own = 0;      // what only it has: directories, its index, files nobody may share
   std::uint64_t objects = 0;  // its files that are objects, which other layers may have, too
-  std::uint64_t found = 0;    // those of them that were there before it came
+  std::uint64_t found = 0;    // those of them whose data was there already
 };
 
 // A layer in the store.
