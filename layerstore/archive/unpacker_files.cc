@@ -7,6 +7,7 @@
 #include "base/copy_bytes.h"
 #include "base/logging.h"
 #include "base/try.h"
+#include "base/verity.h"
 #include "base/writeback.h"
 #include "layerstore/archive/file_blocks.h"
 #include "layerstore/archive/unpacker.h"
@@ -101,7 +102,7 @@ Result<bool> Unpacker::HasBytes(int file, std::string_view data, std::int64_t of
     const auto buffer = std::span(compared_).first(std::min(data.size(), kCompareBytes));
     auto got = ops_.ReadAt(file, buffer, offset);
     if (!got) {
-      if (got.error().code() != EIO) return std::unexpected(std::move(got).error());
+      if (!IsDamage(got.error().code())) return std::unexpected(std::move(got).error());
       // Damaged, on a filesystem that notices: no reason not to write a good one.
       const auto path = ops_.ReadLink(AT_FDCWD, ProcFdPath(file).c_str());
       log::Warn("unpack: a stored file can not be read", {{"file", path ? *path : "?"}});

@@ -50,6 +50,8 @@ std::string_view FindingName(FindingKind kind) {
       return "wrong-xattr";
     case FindingKind::kWrongLink:
       return "wrong-link";
+    case FindingKind::kUnguarded:
+      return "unguarded";
     case FindingKind::kContent:
       return "content";
     case FindingKind::kUnreadable:

@@ -37,6 +37,7 @@ enum class FindingKind : std::uint8_t {
   kWrongSize,
   kWrongXattr,
   kWrongLink,  // a symbolic link's target, a device's number, a hard link that is none
+  kUnguarded,  // the layer was made with fs-verity, this file has none
   kContent,    // bit rot: a file's bytes are not those that were unpacked
   kUnreadable,
   // No damage.

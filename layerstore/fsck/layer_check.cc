@@ -16,6 +16,7 @@
 
 #include "base/path.h"
 #include "base/try.h"
+#include "base/verity.h"
 #include "layerstore/archive/confined_tree.h"
 #include "layerstore/archive/entry_path.h"
 #include "layerstore/archive/posix_acl.h"
@@ -23,6 +24,7 @@
 #include "layerstore/archive/xattr_policy.h"
 #include "layerstore/fsck/expected_names.h"
 #include "layerstore/index/marks.h"
+#include "layerstore/layer/verity_guard.h"
 #include "layerstore/objects/object_list.h"
 #include "layerstore/recipe/layer_tar.h"
 #include "layerstore/recipe/recipe_reader.h"
@@ -131,6 +133,7 @@ class LayerCheck {
       Find(FindingKind::kBadObjectList, "", objects.error().ToString());
     }
 
+    STRATA_TRY_ASSIGN(guarded_, IsGuarded(dir_));
     auto recipe = RecipeReader::Open(ops_, dir_);
     if (!recipe) {
       if (IsOurs(recipe.error().code())) return std::unexpected(std::move(recipe).error());
@@ -313,6 +316,10 @@ class LayerCheck {
            Expected(std::to_string(st->st_size), std::to_string(entry.size)));
     }
     if (S_ISLNK(st->st_mode)) STRATA_TRY(CheckTarget(entry, path));
+    if (guarded_ && S_ISREG(st->st_mode) && st->st_size >= kGuardedBytes) {
+      STRATA_TRY_ASSIGN(const bool has, HasVerity(parent_, name_.c_str()));
+      if (!has) Find(FindingKind::kUnguarded, path, "it has no fs-verity, as it had when it came");
+    }
     CheckOwnerAndMode(entry, path, *st);
     CheckTime(entry, path, *st);
     return CheckXattrs(entry, path);
@@ -485,6 +492,7 @@ class LayerCheck {
   int parent_ = -1;
   std::string name_;
   bool paced_out_ = false;
+  bool guarded_ = false;
 };
 
 }  // namespace

@@ -171,6 +171,7 @@ Result<LayerInfo> LayerSinkImpl::Commit() {
     }
     STRATA_TRY(objects_->Finish());
     if (recipe_->has_replaced()) STRATA_TRY(objects_->DropUnused());
+    STRATA_TRY(layers_.guard_.Guard(root_.ops(), dir_.get()));
     STRATA_TRY(WriteIndex(unpacked->inodes));
     STRATA_TRY_ASSIGN(info.room, Measure(unpacked->summary));
     STRATA_TRY(layers_.Publish(staged_, info));

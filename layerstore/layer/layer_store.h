@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/unique_fd.h"
 #include "layerstore/archive/unpack_options.h"
+#include "layerstore/layer/verity_guard.h"
 #include "layerstore/meta/lease.h"
 
 namespace strata::layerstore {
@@ -91,9 +92,13 @@ class LayerSink {
 // Thread-safe; several processes may work on one store.
 class LayerStore {
  public:
-  LayerStore(StoreRoot& root, BlobStore& blobs, std::shared_ptr<Database> database,
+  LayerStore(StoreRoot& root, BlobStore& blobs, std::shared_ptr<Database> database, Verity verity,
              std::vector<LayerStore*> below = {})
-      : root_(root), blobs_(blobs), database_(std::move(database)), below_(std::move(below)) {}
+      : root_(root),
+        blobs_(blobs),
+        database_(std::move(database)),
+        below_(std::move(below)),
+        guard_(verity) {}
 
   // ENOENT if it is not there, whole.
   Result<LayerInfo> Find(const Digest& diff_id);
@@ -147,6 +152,7 @@ class LayerStore {
   BlobStore& blobs_;
   std::shared_ptr<Database> database_;
   const std::vector<LayerStore*> below_;
+  VerityGuard guard_;
 };
 
 }  // namespace strata::layerstore

@@ -9,6 +9,7 @@
 
 #include "base/path.h"
 #include "base/try.h"
+#include "base/verity.h"
 
 namespace strata::layerstore {
 namespace {
@@ -46,8 +47,9 @@ Result<ObjectDirectory::Found> ObjectDirectory::Find(const ObjectKey& key,
   Found found;
   auto fd = ops_.Open(dir_.get(), key.Path().c_str(), kFlags);
   if (!fd) {
-    // Nobody may read it, or it is none of ours: as good as no candidate.
-    found.taken = fd.error().code() == EACCES || fd.error().code() == ELOOP;
+    // Nobody may read it, or it is none of ours, or damaged: as good as no candidate.
+    const int code = fd.error().code();
+    found.taken = code == EACCES || code == ELOOP || IsDamage(code);
     if (found.taken || IsMissing(fd.error())) return found;
     return std::unexpected(std::move(fd).error());
   }

@@ -12,6 +12,7 @@
 #include "base/path.h"
 #include "base/try.h"
 #include "base/unique_fd.h"
+#include "base/verity.h"
 #include "base/xxh128.h"
 #include "layerstore/archive/confined_tree.h"
 #include "layerstore/archive/entry_path.h"
@@ -89,13 +90,14 @@ class Replay {
     for (std::uint64_t left = extent.length; left > 0;) {
       const auto wanted = std::as_writable_bytes(std::span(buffer_).first(
           static_cast<std::size_t>(std::min<std::uint64_t>(left, buffer_.size()))));
-      STRATA_TRY_ASSIGN(const std::size_t got, ops_.ReadAt(file, wanted, static_cast<off_t>(at)));
-      if (got == 0) return Changed("is too short");
-      const std::string_view bytes(buffer_.data(), got);
+      const auto got = ops_.ReadAt(file, wanted, static_cast<off_t>(at));
+      if (!got) return Unreadable(got.error());
+      if (*got == 0) return Changed("is too short");
+      const std::string_view bytes(buffer_.data(), *got);
       checksum_.Update(bytes);
       STRATA_TRY(Emit(bytes));
-      at += got;
-      left -= got;
+      at += *got;
+      left -= *got;
     }
     return {};
   }
@@ -104,7 +106,7 @@ class Replay {
     auto file = OpenFile(path);
     if (file) return file;
     const int code = file.error().code();
-    if (code != ENOENT && code != ENOTDIR && code != ELOOP) return file;
+    if (code != ENOENT && code != ENOTDIR && code != ELOOP) return Unreadable(file.error());
     return Fail(EBADMSG, "make tar again", std::string(file.error().detail()) + " is not there");
   }
 
@@ -118,6 +120,12 @@ class Replay {
     auto file = ops_.OpenConfined(dir, name.c_str(), kFlags | O_NOATIME, 0, kResolve);
     if (file || file.error().code() != EPERM) return file;
     return ops_.OpenConfined(dir, name.c_str(), kFlags, 0, kResolve);
+  }
+
+  // The disk has lost it, or other bytes are there than fs-verity guards: bit rot as any other.
+  static std::unexpected<Error> Unreadable(const Error& error) {
+    if (!IsDamage(error.code())) return Fail(error.code(), error.op(), std::string(error.detail()));
+    return Fail(EBADMSG, "make tar again", "can not be read: " + error.ToString());
   }
 
   static std::unexpected<Error> Changed(const char* what) {

@@ -201,7 +201,9 @@ Result<> RecipeWriter::Finish(const Digest& diff_id) {
   header.records = records_count_;
   header.body_checksum = XXH3_64bits_digest(compressor_->xxh);
   header.header_checksum = XXH3_64bits(&header, offsetof(recipe::Header, header_checksum));
-  return WriteAllAt(ops_, file_.get(), std::as_bytes(std::span(&header, 1)), 0);
+  STRATA_TRY(WriteAllAt(ops_, file_.get(), std::as_bytes(std::span(&header, 1)), 0));
+  file_.reset();
+  return {};
 }
 
 }  // namespace strata::layerstore

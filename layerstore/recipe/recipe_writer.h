@@ -34,7 +34,7 @@ class RecipeWriter final : public UnpackRecorder {
                    std::string_view data) override;
   Result<> Replace(int parent, const char* name, const std::string& path) override;
 
-  // After the archive's last byte. Before it, the file is no recipe.
+  // After the archive's last byte. Before it, the file is no recipe; afterwards it is closed.
   Result<> Finish(const Digest& diff_id);
   // Contents of the archive that are no files of the layer were kept.
   bool has_replaced() const { return replaced_bytes_ > 0; }

@@ -59,8 +59,8 @@ Result<std::unique_ptr<Store>> Store::Open(const StoreOptions& options) {
     images.push_back({lower->root(), &lower->images()});
   }
   parts->blobs = std::make_unique<BlobStore>(*parts->root, std::move(blobs));
-  parts->layers =
-      std::make_unique<LayerStore>(*parts->root, *parts->blobs, parts->database, std::move(layers));
+  parts->layers = std::make_unique<LayerStore>(*parts->root, *parts->blobs, parts->database,
+                                               options.verity, std::move(layers));
   parts->chains = std::make_unique<ChainStore>(
       *parts->root,
       ChainStore::Layers{

@@ -26,7 +26,8 @@ struct StoreOptions {
   bool delete_in_background = false;
   // Roots of stores below this one, the first asked first; they are only read.
   std::vector<std::string> additional = {};
-  FileOps* ops = nullptr;  // FileOps::System() if null; must outlive the store
+  Verity verity = Verity::kAuto;  // which files of new layers the kernel guards, if it can
+  FileOps* ops = nullptr;         // FileOps::System() if null; must outlive the store
 };
 
 // One process's handle on a store. Thread-safe; any number of processes may have the same store

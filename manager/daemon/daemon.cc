@@ -134,7 +134,8 @@ Result<> RunDaemon(const DaemonOptions& given) {
   STRATA_TRY_ASSIGN(const auto store,
                     layerstore::Store::Open({.root = options.data_root,
                                              .delete_in_background = true,
-                                             .additional = options.additional_stores}));
+                                             .additional = options.additional_stores,
+                                             .verity = options.verity}));
   ImageServiceOptions image_options;
   image_options.insecure_registries = options.insecure_registries;
   image_options.layer_limits = options.layer_limits;

@@ -73,6 +73,13 @@ Result<> Complete(DaemonOptions& options) {
   return {};
 }
 
+Result<layerstore::Verity> ParseVerity(const std::string& value) {
+  if (value == "auto") return layerstore::Verity::kAuto;
+  if (value == "all") return layerstore::Verity::kAll;
+  if (value == "off") return layerstore::Verity::kOff;
+  return Fail(EINVAL, "options", "--verity is auto, all or off, not '" + value + "'");
+}
+
 }  // namespace
 
 const char* DaemonHelp() {
@@ -90,6 +97,8 @@ const char* DaemonHelp() {
          "  --layer-limit NAME=VALUE  what a layer may ask for, see stratad(8); repeatable\n"
          "  --scrub-every DAYS        read all of the store so often (30; 0: when asked to)\n"
          "  --scrub-rate MIB          so much of it a second (16; 0: as fast as it goes)\n"
+         "  --verity WHICH            files of layers that fs-verity guards: auto (large ones), "
+         "all, off\n"
          "  --pid-file FILE           write the process id there\n"
          "  --log-level LEVEL         trace, debug, info, warn, error, off\n"
          "  --log-format FORMAT       text, json\n"
@@ -117,8 +126,8 @@ Result<DaemonOptions> ParseDaemonOptions(const std::vector<std::string>& argumen
                        name == "--run-root" || name == "--host" || name == "-H" ||
                        name == "--runtime" || name == "--stratafs" || name == "--pid-file" ||
                        name == "--insecure-registry" || name == "--layer-limit" ||
-                       name == "--scrub-every" || name == "--scrub-rate" || name == "--log-level" ||
-                       name == "--log-format";
+                       name == "--scrub-every" || name == "--scrub-rate" || name == "--verity" ||
+                       name == "--log-level" || name == "--log-format";
     if (!known) return Fail(EINVAL, "options", "unknown option '" + arguments[at] + "'");
     STRATA_TRY_ASSIGN(std::string value, TakeValue(arguments, at, equals));
     if (name == "--data-root") options.data_root = value;
@@ -139,6 +148,9 @@ Result<DaemonOptions> ParseDaemonOptions(const std::vector<std::string>& argumen
     if (name == "--scrub-rate") {
       STRATA_TRY_ASSIGN(const std::uint32_t mib, WholeNumber(value, "--scrub-rate"));
       options.scrub.bytes_per_second = std::uint64_t{mib} << 20U;
+    }
+    if (name == "--verity") {
+      STRATA_TRY_ASSIGN(options.verity, ParseVerity(value));
     }
     if (name == "--log-level") {
       STRATA_TRY_ASSIGN(options.log_level, log::ParseLevel(value));

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/logging.h"
 #include "layerstore/archive/unpack_options.h"
+#include "layerstore/layer/verity_guard.h"
 #include "layerstore/scrub/scrubber.h"
 
 namespace strata::manager {
@@ -22,6 +23,7 @@ struct DaemonOptions {
   std::vector<std::string> insecure_registries;
   layerstore::UnpackLimits layer_limits{.setting = "stratad --layer-limit"};
   layerstore::ScrubSettings scrub;
+  layerstore::Verity verity = layerstore::Verity::kAuto;
   log::Level log_level = log::Level::kInfo;
   log::Format log_format = log::Format::kText;
   bool help = false;

@@ -46,7 +46,8 @@ class StoreStepsTest : public ImportFaultTest {
   void WithFault(std::uint64_t at, Body body) {
     const auto vfs = support::Must(support::FaultVfs::Install(plan_));
     {
-      const auto store = support::Must(Store::Open({.root = root_, .ops = &ops_}));
+      const auto store =
+          support::Must(Store::Open({.root = root_, .verity = Verity::kAll, .ops = &ops_}));
       plan_.Arm(at);
       body(*store);
     }  // with the fault still there: destructors see it, too
@@ -59,7 +60,7 @@ class StoreStepsTest : public ImportFaultTest {
   bool WithDeath(std::uint64_t at, Body body) {
     auto child = support::Must(support::ChildProcess::Fork([&] {
       const auto vfs = support::FaultVfs::Install(plan_);
-      auto store = Store::Open({.root = root_, .ops = &ops_});
+      auto store = Store::Open({.root = root_, .verity = Verity::kAll, .ops = &ops_});
       if (!vfs || !store) return 1;
       plan_.Arm(at);
       return body(**store) ? 0 : 1;
@@ -80,7 +81,8 @@ class StoreStepsTest : public ImportFaultTest {
     {
       FaultFileOps power(*disk_, plan_.Decider());
       const auto vfs = support::Must(support::FaultVfs::Install(plan_));
-      const auto store = support::Must(Store::Open({.root = root_, .ops = &power}));
+      const auto store =
+          support::Must(Store::Open({.root = root_, .verity = Verity::kAll, .ops = &power}));
       plan_.Arm(at);
       done = body(*store).has_value();
     }

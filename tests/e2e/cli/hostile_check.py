@@ -111,6 +111,12 @@ class HostileTest(unittest.TestCase):
             self.assertNotEqual(done.returncode, 0)
             self.assertIn(says, done.stderr)
 
+    def test_a_setting_that_is_none(self):
+        done = subprocess.run([*DAEMON.command, "--verity", "some"], text=True, capture_output=True,
+                              timeout=PATIENCE, check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("--verity is auto, all or off, not 'some'", done.stderr)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -82,6 +82,25 @@ TEST_F(LayerTest, AnotherStartMayTakeTheNewStagingAway) {
   store_.reset();
 }
 
+TEST_F(LayerTest, WhetherFilesCanBeGuardedIsAskedOnce) {
+  int asked = 0;
+  FaultFileOps ops(FileOps::System(), [&](const FaultFileOps::Call& call) {
+    if (call.name == "Unlink" && std::string_view(call.path) == "probe") ++asked;
+    return 0;
+  });
+  const std::string large(kGuardedBytes, 'x');
+  Reopen(&ops);
+  const LayerInfo layer = Must(PutLayer(TarBuilder().AddFile("a", large).Finish()));
+  Must(PutLayer(TarBuilder().AddFile("b", large + "b").Finish()));
+  EXPECT_EQ(asked, 1);
+  EXPECT_EQ(Names(root_ + "/layers/sha256/" + layer.diff_id.Hex()),
+            (std::set<std::string>{"fs", "index", "objects", "recipe"}));
+  store_ = Must(Store::Open({.root = root_, .verity = Verity::kOff, .ops = &ops}));
+  Must(PutLayer(TarBuilder().AddFile("c", large + "c").Finish()));
+  EXPECT_EQ(asked, 1);
+  store_.reset();
+}
+
 TEST_F(LayerTest, Blobs) {
   Lease lease = Must(store_->NewLease());
   const Digest digest = PutBlob("hello", lease);
