@@ -36,10 +36,60 @@ bool Read(std::string_view text, State& state) {
   return false;
 }
 
+bool Read(std::string_view text, std::optional<std::uint64_t>& number) {
+  return Read(text, number.emplace());
+}
+
 bool Read(std::string_view text, std::optional<Digest>& digest) {
   auto parsed = Digest::Parse(text);
   if (!parsed) return false;
   digest = *parsed;
+  return true;
+}
+
+// Names of files are any bytes, and a value of the file is one line.
+std::string Escape(std::string_view text) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string escaped;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= ' ' && c != '%') {
+      escaped += c;
+    } else {
+      escaped += {'%', kDigits[byte >> 4U], kDigits[byte & 15U]};
+    }
+  }
+  return escaped;
+}
+
+bool ReadEscaped(std::string_view text, std::string& plain) {
+  plain.clear();
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      plain += text[i];
+      continue;
+    }
+    unsigned byte = 0;
+    const std::string_view digits = text.substr(i + 1, 2);
+    const auto [end, error] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), byte, 16);
+    if (error != std::errc() || digits.size() != 2 || end != digits.data() + 2) return false;
+    plain += static_cast<char>(byte);
+    i += 2;
+  }
+  return true;
+}
+
+// A part of the last finding: what follows "finding-" in its word.
+bool ReadPart(std::string_view part, std::string_view value, ScrubReport& report) {
+  if (report.findings.empty()) return false;
+  ScrubFinding& finding = report.findings.back();
+  if (part == "layer") return Read(value, finding.layer);
+  if (part == "blob") return Read(value, finding.blob);
+  if (part == "path") return ReadEscaped(value, finding.path);
+  if (part == "detail") return ReadEscaped(value, finding.detail);
+  if (part != "kind") return false;
+  finding.kind = value;
   return true;
 }
 
@@ -51,13 +101,16 @@ bool ReadField(std::string_view key, std::string_view value, ScrubReport& report
   if (key == "layers-total") return Read(value, report.layers_total);
   if (key == "bytes") return Read(value, report.bytes);
   if (key == "checked") return Read(value, report.checked);
+  if (key == "rate") return Read(value, report.rate);
   if (key == "damaged") return Read(value, report.damaged);
   if (key == "error") {
     report.error = value;
     return true;
   }
+  constexpr std::string_view kPart = "finding-";
+  if (key.starts_with(kPart)) return ReadPart(key.substr(kPart.size()), value, report);
   if (key != "finding" || report.findings.size() == ScrubReport::kFindingsMax) return false;
-  report.findings.emplace_back(value);
+  report.findings.push_back({.text = std::string(value)});
   return true;
 }
 
@@ -80,9 +133,17 @@ std::string ScrubReport::ToText() const {
   add("layers-total", std::to_string(layers_total));
   add("bytes", std::to_string(bytes));
   if (checked) add("checked", checked->ToString());
+  if (rate) add("rate", std::to_string(*rate));
   add("damaged", std::to_string(damaged));
   if (!error.empty()) add("error", error);
-  for (const std::string& finding : findings) add("finding", finding);
+  for (const ScrubFinding& finding : findings) {
+    add("finding", finding.text);
+    if (!finding.kind.empty()) add("finding-kind", finding.kind);
+    if (finding.layer) add("finding-layer", finding.layer->ToString());
+    if (finding.blob) add("finding-blob", finding.blob->ToString());
+    if (!finding.path.empty()) add("finding-path", Escape(finding.path));
+    if (!finding.detail.empty()) add("finding-detail", Escape(finding.detail));
+  }
   return text += '\n';
 }
 

@@ -13,6 +13,19 @@
 
 namespace strata::layerstore {
 
+// What was found, as a check of the store tells it (fsck/finding.h).
+struct ScrubFinding {
+  std::string text;  // all of it in a line for people
+  // The parts of it; empty in the report of an earlier program.
+  std::string kind = {};
+  std::optional<Digest> layer = {};
+  std::optional<Digest> blob = {};
+  std::string path = {};
+  std::string detail = {};
+
+  bool operator==(const ScrubFinding&) const = default;
+};
+
 struct ScrubReport {
   enum class State : std::uint8_t {
     kNone,      // there was none
@@ -29,10 +42,12 @@ struct ScrubReport {
   std::int64_t ended = 0;    // with kNone, since when the first is waited for
   std::uint64_t layers = 0;  // that have been checked
   std::uint64_t layers_total = 0;
-  std::uint64_t bytes = 0;                 // that have been read
-  std::optional<Digest> checked = {};      // the layers up to this one have been
-  std::uint64_t damaged = 0;               // findings, but for harmless ones
-  std::vector<std::string> findings = {};  // the first of them, a line each
+  std::uint64_t bytes = 0;             // that have been read
+  std::optional<Digest> checked = {};  // the layers up to this one have been
+  // What was asked for, in bytes a second; nothing: the settings say.
+  std::optional<std::uint64_t> rate = {};
+  std::uint64_t damaged = 0;                // findings, but for harmless ones
+  std::vector<ScrubFinding> findings = {};  // the first of them
   std::string error = {};
 
   // The file's content, and back; nothing if it is none.

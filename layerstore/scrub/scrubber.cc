@@ -15,6 +15,7 @@
 #include "base/replace_file.h"
 #include "base/try.h"
 #include "layerstore/fsck/checker.h"
+#include "layerstore/meta/database.h"
 #include "layerstore/staging/store_root.h"
 #include "layerstore/store/store.h"
 
@@ -50,6 +51,17 @@ Result<ScrubReport> ReadReport(Store& store) {
   return none;
 }
 
+Result<std::uint64_t> CountLayers(Store& store) {
+  std::uint64_t count = 0;
+  STRATA_TRY(store.database()->Read([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(Statement rows, connection.Prepare("SELECT COUNT(*) FROM layers"));
+    STRATA_TRY_ASSIGN(const bool row, rows.Step());
+    if (row) count = static_cast<std::uint64_t>(rows.Integer(0));
+    return {};
+  }));
+  return count;
+}
+
 // Of the calling thread. Whoever may not is not slower for it.
 void YieldToOthers() {
   constexpr int kLowest = 19;
@@ -74,7 +86,7 @@ Scrubber::Scrubber(Store& store, const ScrubSettings& settings, ScrubReport repo
     : store_(store),
       settings_(settings),
       report_(std::move(report)),
-      rate_(settings.bytes_per_second) {}
+      rate_(report_.rate.value_or(settings.bytes_per_second)) {}
 
 Scrubber::~Scrubber() {
   {
@@ -86,9 +98,15 @@ Scrubber::~Scrubber() {
 }
 
 Result<> Scrubber::Start(std::optional<std::uint64_t> bytes_per_second) {
+  auto layers = CountLayers(store_);
   const MutexLock lock(mu_);
-  if (report_.state == State::kRunning) return Fail(EBUSY, "scrub", "one is running");
+  if (report_.state == State::kRunning) {
+    return Fail(EBUSY, "scrub", "a scrub is running already; see 'strata store scrub --status'");
+  }
+  if (!layers) return std::unexpected(std::move(layers).error());
   report_ = ScrubReport{.state = State::kRunning, .started = Now()};
+  report_.layers_total = *layers;
+  report_.rate = bytes_per_second;
   rate_ = bytes_per_second.value_or(settings_.bytes_per_second);
   stopping_ = false;
   changed_.NotifyAll();
@@ -133,7 +151,12 @@ void Scrubber::Run() {
       if (closing_) return;
     }
     // Somebody else may have started it just now.
-    Ignore(Start(std::nullopt), "a scrub that is running already");
+    if (auto started = Start(std::nullopt); !started && started.error().code() != EBUSY) {
+      log::Error("a scrub that is due did not start", {{"error", started.error().ToString()}});
+      const MutexLock lock(mu_);
+      report_.ended = Now();  // the next is due as after one
+      continue;
+    }
     Scrub();
   }
 }
@@ -142,42 +165,46 @@ void Scrubber::Scrub() {
   Save();
   allowed_ = Clock::now();
   auto checked = Check();
-  {
-    const MutexLock lock(mu_);
-    if (!checked && checked.error().code() == ECANCELED && !stopping_)
-      return;  // to be gone on with
-    report_.ended = Now();
-    report_.state = checked ? State::kFinished : State::kFailed;
-    if (!checked && stopping_) report_.state = State::kStopped;
-    if (report_.state == State::kFailed) report_.error = checked.error().ToString();
-    report_.checked.reset();
-    const log::Fields fields = {{"state", ScrubStateName(report_.state)},
-                                {"layers", report_.layers},
-                                {"bytes", report_.bytes},
-                                {"damaged", report_.damaged}};
-    const bool bad = report_.damaged > 0 || report_.state == State::kFailed;
-    bad ? log::Error("scrub ended", fields) : log::Info("scrub ended", fields);
-  }
+  Conclude(checked);
   Save();
+}
+
+void Scrubber::Conclude(const Result<>& checked) {
+  const MutexLock lock(mu_);
+  if (!checked && checked.error().code() == ECANCELED && !stopping_) return;  // to be gone on with
+  report_.ended = Now();
+  report_.state = checked ? State::kFinished : State::kFailed;
+  if (!checked && stopping_) report_.state = State::kStopped;
+  if (report_.state == State::kFailed) report_.error = checked.error().ToString();
+  report_.checked.reset();
+  const log::Fields fields = {{"state", ScrubStateName(report_.state)},
+                              {"layers", report_.layers},
+                              {"bytes", report_.bytes},
+                              {"damaged", report_.damaged}};
+  const bool bad = report_.damaged > 0 || report_.state == State::kFailed;
+  bad ? log::Error("scrub ended", fields) : log::Info("scrub ended", fields);
 }
 
 Result<> Scrubber::Check() {
   CheckOptions options;
   options.depth = CheckOptions::Depth::kDeep;
+  STRATA_TRY_ASSIGN(const std::uint64_t layers, CountLayers(store_));
   {
     const MutexLock lock(mu_);
+    report_.layers_total = layers;
     options.after = report_.checked;
   }
   options.pace = [&](std::uint64_t bytes) { return Pace(bytes); };
   options.layer_done = [&](const Digest& layer, std::uint64_t total) { Checked(layer, total); };
   auto summary = CheckStore(store_, options, [&](const Finding& finding) {
-    if (!Harmless(finding.kind)) Note(finding.ToString());
+    if (!Harmless(finding.kind)) Note(finding);
   });
   if (!summary) return std::unexpected(std::move(summary).error());
   return {};
 }
 
 Result<> Scrubber::Pace(std::uint64_t bytes) {
+  SaveNowAndThen();
   const MutexLock lock(mu_);
   report_.bytes += bytes;
   const auto now = Clock::now();
@@ -197,16 +224,26 @@ void Scrubber::Checked(const Digest& layer, std::uint64_t total) {
     report_.layers_total = total;
     report_.checked = layer;
   }
-  if (Clock::now() - saved_ >= kSaveEvery) Save();
+  SaveNowAndThen();
 }
 
-void Scrubber::Note(std::string finding) {
-  log::Error("scrub found damage", {{"finding", finding}});
+void Scrubber::Note(const Finding& finding) {
+  ScrubFinding found{.text = finding.ToString()};
+  log::Error("scrub found damage", {{"finding", found.text}});
+  found.kind = FindingName(finding.kind);
+  found.layer = finding.layer;
+  found.blob = finding.blob;
+  found.path = finding.path;
+  found.detail = finding.detail;
   const MutexLock lock(mu_);
   ++report_.damaged;
   if (report_.findings.size() < ScrubReport::kFindingsMax) {
-    report_.findings.push_back(std::move(finding));
+    report_.findings.push_back(std::move(found));
   }
+}
+
+void Scrubber::SaveNowAndThen() {
+  if (Clock::now() - saved_ >= kSaveEvery) Save();
 }
 
 // What is not saved is read once more.

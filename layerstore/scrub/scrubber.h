@@ -16,6 +16,7 @@
 namespace strata::layerstore {
 
 class Store;
+struct Finding;
 
 struct ScrubSettings {
   // From the end of one scrub to the start of the next; 0: only when one is asked for.
@@ -35,7 +36,8 @@ class Scrubber {
   Scrubber(const Scrubber&) = delete;
   Scrubber& operator=(const Scrubber&) = delete;
 
-  // Begins one, with a limit of its own if `bytes_per_second` is given. EBUSY: one is running.
+  // Begins one, with a limit of its own if `bytes_per_second` is given, which it keeps when it is
+  // gone on with. EBUSY: one is running.
   Result<> Start(std::optional<std::uint64_t> bytes_per_second);
   // Ends the one that is running, if any; the next begins from the start.
   void Stop();
@@ -53,11 +55,13 @@ class Scrubber {
   // One scrub, or the rest of one.
   void Scrub();
   Result<> Check();
+  void Conclude(const Result<>& checked);
   // Waits until so much may have been read. ECANCELED: not to go on.
   Result<> Pace(std::uint64_t bytes);
   void Checked(const Digest& layer, std::uint64_t total);
-  void Note(std::string finding);
+  void Note(const Finding& finding);
   void Save();
+  void SaveNowAndThen();
   std::optional<std::int64_t> DueLocked() const STRATA_REQUIRES(mu_);
 
   Store& store_;

@@ -1,4 +1,6 @@
 // /strata/store: the layer store itself.
+#include <algorithm>
+
 #include "base/try.h"
 #include "layerstore/gc/collector.h"
 #include "layerstore/scrub/scrubber.h"
@@ -30,10 +32,25 @@ Result<> CollectGarbage(Exchange& exchange, const ApiContext& context) {
   STRATA_TRY_ASSIGN(
       const ImagePruneOutcome outcome,
       images ? context.images.Prune(options) : context.images.CollectGarbage(options.dry_run));
-  return ReplyJson(exchange, 200,
-                   {{"Deleted", DeletionsJson(outcome.deletions)},
-                    {"Blobs", outcome.blobs},
-                    {"SpaceReclaimed", outcome.reclaimed}});
+  json reply{{"Deleted", DeletionsJson(outcome.deletions)},
+             {"Blobs", outcome.blobs},
+             {"SpaceReclaimed", outcome.reclaimed}};
+  if (options.images.keep_bytes) {
+    STRATA_TRY_ASSIGN(const layerstore::StoreUsage usage, context.images.Usage());
+    const std::uint64_t size = usage.physical + usage.blobs;
+    reply["StoreSize"] = size - (options.dry_run ? std::min(size, outcome.reclaimed) : 0);
+  }
+  return ReplyJson(exchange, 200, reply);
+}
+
+// As strata-store's fsck tells it, and the line for people.
+json FindingJson(const layerstore::ScrubFinding& finding) {
+  json object{{"text", finding.text}, {"kind", finding.kind}, {"harmless", false}};
+  if (finding.layer) object["layer"] = finding.layer->ToString();
+  if (finding.blob) object["blob"] = finding.blob->ToString();
+  if (!finding.path.empty()) object["path"] = finding.path;
+  if (!finding.detail.empty()) object["detail"] = finding.detail;
+  return object;
 }
 
 Result<> ReplyScrub(Exchange& exchange, const layerstore::Scrubber& scrubber) {
@@ -45,8 +62,10 @@ Result<> ReplyScrub(Exchange& exchange, const layerstore::Scrubber& scrubber) {
              {"LayersTotal", report.layers_total},
              {"BytesRead", report.bytes},
              {"Damaged", report.damaged},
-             {"Findings", report.findings},
+             {"Findings", json::array()},
              {"Error", report.error}};
+  for (const auto& finding : report.findings) reply["Findings"].push_back(FindingJson(finding));
+  if (report.rate) reply["BytesPerSecond"] = *report.rate;
   if (const auto due = scrubber.Due()) reply["Due"] = *due;
   return ReplyJson(exchange, 200, reply);
 }

@@ -22,6 +22,10 @@ namespace {
 
 using Kind = FlagSpec::Kind;
 
+// 2000-01-01: who gives a number below it means no time, seconds since 1970, but has left out the
+// unit.
+constexpr std::int64_t kOldestTime = 946'684'800;
+
 // The body of the request: which images go, besides what nothing needs.
 Result<Json> GcRequest(const Flags& flags) {
   Json request{{"dryRun", flags.On("dry-run")}, {"all", flags.On("all")}};
@@ -30,6 +34,11 @@ Result<Json> GcRequest(const Flags& flags) {
     STRATA_TRY_ASSIGN(const std::string time, TimeArgument(text));
     std::int64_t seconds = 0;
     std::from_chars(time.data(), time.data() + time.size(), seconds);  // of "123.456"
+    if (seconds < kOldestTime) {
+      return UsageError("--unused-for " + text +
+                        " is a time before the year 2000: a span of time needs a unit, like 30m, "
+                        "72h or 3d12h");
+    }
     request["unusedSince"] = seconds;
     images = true;
   }
@@ -46,7 +55,10 @@ Result<int> RunGc(Context& context, const Flags& flags) {
   STRATA_TRY_ASSIGN(const Json request, GcRequest(flags));
   const bool dry_run = flags.On("dry-run");
   if (TruthAt(request, "images") && !dry_run && !flags.On("force")) {
-    STRATA_TRY_ASSIGN(const bool yes, Confirm("This removes images that no container uses."));
+    STRATA_TRY_ASSIGN(
+        const bool yes,
+        Confirm(flags.On("all") ? "This removes images that no container uses."
+                                : "This removes images without a name that no container uses."));
     if (!yes) return kExitFailed;
   }
   STRATA_TRY_ASSIGN(Client * client, context.client());
@@ -56,6 +68,19 @@ Result<int> RunGc(Context& context, const Flags& flags) {
   if (blobs > 0) Print("Blobs: " + std::to_string(blobs) + "\n");
   Print((dry_run ? "Space that would be reclaimed: " : "Total reclaimed space: ") +
         HumanSize(NumberAt(outcome, "SpaceReclaimed")) + "\n");
+  const std::int64_t left = NumberAt(outcome, "StoreSize");
+  if (flags.Has("keep") && left > NumberAt(request, "keepBytes")) {
+    std::string text = "the store " + std::string(dry_run ? "would still take " : "still takes ");
+    text += HumanSize(left) + "; ";
+    if (!flags.On("all")) {
+      text += "images that have names go only with --all";
+    } else if (flags.Has("unused-for")) {
+      text += "what is left is in use, or was used since";
+    } else {
+      text += "what is left is in use";
+    }
+    Complain(text);
+  }
   return 0;
 }
 
@@ -74,8 +99,10 @@ Result<int> RunFsck(Context& context, const Flags& flags) {
   for (const char* name : {"deep", "quick", "repair"}) {
     if (flags.On(name)) words.push_back(std::string("--") + name);
   }
-  for (const std::string& host : flags.List("insecure-registry")) {
-    words.insert(words.end(), {"--insecure-registry", host});
+  for (const char* name : {"additional-store", "insecure-registry"}) {
+    for (const std::string& value : flags.List(name)) {
+      words.insert(words.end(), {std::string("--") + name, value});
+    }
   }
   if (flags.Has("format")) words.insert(words.end(), {"--format", flags.Value("format")});
   std::vector<char*> arguments;
@@ -114,7 +141,7 @@ std::string ScrubText(const Json& report) {
     text += line("Next:     ", "in " + HumanDuration(std::chrono::seconds(
                                            std::max(due - ::time(nullptr), std::int64_t{0}))));
   }
-  for (const Json& finding : At(report, "Findings")) text += Text(finding) + "\n";
+  for (const Json& finding : At(report, "Findings")) text += TextAt(finding, "text") + "\n";
   return text;
 }
 
@@ -135,7 +162,23 @@ Result<Json> FollowScrub(Client& client) {
   }
 }
 
+// What contradicts itself on the command line.
+Result<> CheckScrubFlags(const Flags& flags) {
+  if (flags.On("status") && flags.On("stop")) {
+    return UsageError("--status and --stop are two things: give one of them");
+  }
+  if (flags.Has("format") && !flags.On("status")) {
+    return UsageError("--format is about what --status shows: give both");
+  }
+  const bool starts = !flags.On("status") && !flags.On("stop");
+  if (!starts && (flags.Has("rate") || flags.On("detach"))) {
+    return UsageError("--rate and --detach are for a scrub that is started");
+  }
+  return {};
+}
+
 Result<int> RunScrub(Context& context, const Flags& flags) {
+  STRATA_TRY(CheckScrubFlags(flags));
   STRATA_TRY_ASSIGN(Client * client, context.client());
   if (flags.On("stop")) {
     STRATA_TRY(client->Delete(kScrubPath));
@@ -144,7 +187,8 @@ Result<int> RunScrub(Context& context, const Flags& flags) {
   if (flags.On("status")) {
     STRATA_TRY_ASSIGN(const Json report, client->Get(kScrubPath));
     Print(flags.Value("format") == "json" ? DumpJson(report) + "\n" : ScrubText(report));
-    return 0;
+    const bool bad = NumberAt(report, "Damaged") > 0 || TextAt(report, "State") == "failed";
+    return bad ? kExitFailed : 0;
   }
   Json request = Json::object();
   if (const std::string rate = flags.Value("rate"); !rate.empty()) {
@@ -164,12 +208,16 @@ std::vector<Command> StoreCommands() {
       {.name = "store gc",
        .operands = "[OPTIONS]",
        .summary = "Remove layers and blobs that nothing needs, and images by their use",
-       .flags = {{"untagged", 0, Kind::kSwitch, "", "images without a name first"},
-                 {"all", 'a', Kind::kSwitch, "", "images that no container uses first"},
+       .flags = {{"untagged", 0, Kind::kSwitch, "",
+                  "first images without a name that no container uses"},
+                 {"all", 'a', Kind::kSwitch, "",
+                  "first images that no container uses, with a name or without"},
                  {"unused-for", 0, Kind::kValue, "DURATION",
-                  "only those not used for so long (72h), or since a time"},
+                  "of those (unnamed ones without --all) only what was not used for so long, e.g. "
+                  "72h or 3d, or since a time"},
                  {"keep", 0, Kind::kValue, "SIZE",
-                  "those not used for longest first, until the store takes no more"},
+                  "of those (unnamed ones without --all) what was not used for longest, until the "
+                  "store takes no more"},
                  {"dry-run", 'n', Kind::kSwitch, "", "only show what would go"},
                  {"force", 'f', Kind::kSwitch, "", "do not ask"}},
        .run = RunGc},
@@ -181,6 +229,8 @@ std::vector<Command> StoreCommands() {
                  {"repair", 0, Kind::kSwitch, "",
                   "mend what is damaged; what can not be mended is put aside"},
                  {"data-root", 0, Kind::kValue, "DIR", "another store than this user's own"},
+                 {"additional-store", 0, Kind::kList, "DIR",
+                  "where layers may be that images of this store need", "", Names::kDirectory},
                  {"insecure-registry", 0, Kind::kList, "HOST",
                   "registry that may speak plain http when a layer is fetched again"},
                  {"format", 0, Kind::kValue, "FORMAT", "one line or one object a finding",
@@ -190,7 +240,8 @@ std::vector<Command> StoreCommands() {
       {.name = "store scrub",
        .operands = "[OPTIONS]",
        .summary = "Have the daemon read every byte of the store, and show what is damaged",
-       .flags = {{"rate", 0, Kind::kValue, "SIZE", "read that much a second (64m), 0 for no limit"},
+       .flags = {{"rate", 0, Kind::kValue, "SIZE",
+                  "read that much a second, e.g. 64m, 0 for no limit; the daemon's if not given"},
                  {"detach", 'd', Kind::kSwitch, "", "do not wait for the end"},
                  {"status", 0, Kind::kSwitch, "",
                   "only show what is known of the one under way, or the last"},

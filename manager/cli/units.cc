@@ -54,7 +54,7 @@ bool TakeZone(std::string_view& text, std::int64_t& offset) {
   return true;
 }
 
-// "1h30m", "90s", "500ms" in seconds; negative if it is none.
+// "3d12h", "1h30m", "90s", "500ms" in seconds; negative if it is none.
 double DurationSeconds(std::string_view text) {
   double total = 0;
   if (text.empty()) return -1;
@@ -67,6 +67,8 @@ double DurationSeconds(std::string_view text) {
     if (text.starts_with("ms")) {
       total += number / 1000;
       text.remove_prefix(2);
+    } else if (TakeChar(text, "d")) {
+      total += number * 24 * 3600;
     } else if (TakeChar(text, "h")) {
       total += number * 3600;
     } else if (TakeChar(text, "m")) {

@@ -26,7 +26,7 @@ std::string FullTime(std::int64_t unix_seconds);
 Result<std::int64_t> ParseTime(std::string_view text);
 
 // What `logs --since` takes, as the API wants it: an RFC 3339 time, seconds since 1970 (with a
-// fraction), or a duration before now ("10m", "1h30m"). EINVAL.
+// fraction), or a duration before now ("10m", "1h30m", "3d12h"). EINVAL.
 Result<std::string> TimeArgument(std::string_view text);
 
 // "64m", "1.5g", "1024": bytes, in powers of 1024. EINVAL.

@@ -108,17 +108,27 @@ class StoreTest(unittest.TestCase):
         self.assertIn("Damaged:  1", told)
         self.assertIn("'data/seed': content", told)
         self.assertIn("scrub found damage", DAEMON.log())
-        status = json.loads(strata("store", "scrub", "--status", "--format", "json"))
+        status = json.loads(strata("store", "scrub", "--status", "--format", "json", check=1))
         self.assertEqual((status["State"], status["Damaged"]), ("finished", 1))
+        [found] = status["Findings"]
+        self.assertIn(found.pop("text"), told)
+        self.assertEqual([found], findings("--deep", check=1))
         fsck("--deep", "--repair")
         # Slow enough to be met; cut off by a crash, it goes on.
         strata("store", "scrub", "--detach", "--rate", "1k")
+        self.assertRegex(strata("store", "scrub", "--status"), r"Layers: +0 of [1-9]")
         until(lambda: json.loads(strata("store", "scrub", "--status", "--format", "json"))["BytesRead"], "a scrub reads")
+        DAEMON.process.terminate()
+        DAEMON.process.wait()
+        DAEMON.start()
+        status = json.loads(strata("store", "scrub", "--status", "--format", "json"))
+        self.assertEqual((status["State"], status["BytesPerSecond"]), ("running", 1024))
+        self.assertGreater(status["BytesRead"], 0)
         DAEMON.crash()
         self.assertIn("running", strata("store", "scrub", "--status"))
         refused = subprocess.run([STRATA, "store", "scrub"], capture_output=True, text=True, check=False)
         self.assertNotEqual(refused.returncode, 0)
-        self.assertIn("running", refused.stderr)
+        self.assertIn("a scrub is running already; see 'strata store scrub --status'", refused.stderr)
         strata("store", "scrub", "--stop")
         until(lambda: "stopped" in strata("store", "scrub", "--status"), "the scrub stops")
 
@@ -171,6 +181,38 @@ class StoreTest(unittest.TestCase):
         strata("store", "gc")
         strata("rmi", "other:1")
         strata("images", "-q", "box")
+
+    def test_gc_says_what_it_leaves(self):
+        def gc(*words, **options):
+            return subprocess.run([STRATA, "store", "gc", *words], capture_output=True, text=True,
+                                  check=False, **options)
+
+        self.assertRegex(gc("--keep", "1k", "-f").stderr,
+                         r"^strata: the store still takes \S+B; images that have names go only with --all\n$")
+        strata("create", "--network", "none", "--name", "user", "box", "/none")
+        left = gc("--keep", "1k", "--all", "-f")
+        strata("rm", "user")
+        self.assertEqual(left.returncode, 0)
+        self.assertIn("what is left is in use\n", left.stderr)
+        self.assertEqual(gc("--keep", "1g", "-f").stderr, "")
+        for span in ("3d", "3d12h", "72h"):
+            self.assertEqual(gc("--unused-for", span, "-f", "--all").returncode, 0, span)
+        strata("images", "-q", "box")
+        refused = gc("--unused-for", "30", "-f", "--all")
+        self.assertEqual(refused.returncode, 125)
+        self.assertIn("a span of time needs a unit", refused.stderr)
+        for words, asked in (((), "images without a name that no container uses"),
+                             (("--all",), "images that no container uses")):
+            told = gc("--untagged", *words, input="n\n")
+            self.assertEqual(told.returncode, 1)
+            self.assertIn(f"removes {asked}", told.stderr)
+
+    def test_says_what_is_wrong_with_a_scrub(self):
+        for words in (["--status", "--stop"], ["--format", "json"], ["--stop", "--format", "json"],
+                      ["--status", "--rate", "1m"]):
+            done = subprocess.run([STRATA, "store", "scrub", *words], capture_output=True, text=True,
+                                  check=False)
+            self.assertEqual(done.returncode, 125, words)
 
     def test_says_what_is_wrong_with_the_command(self):
         for words in (["--deep", "--quick"], ["--format", "yaml"], ["--data-root", "/nowhere/at/all"]):

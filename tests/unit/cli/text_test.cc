@@ -1,7 +1,9 @@
 // Units, references, filters and progress: what becomes text for people or parameters for the API.
 #include <gmock/gmock.h>
 
+#include <ctime>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "manager/cli/filters.h"
 #include "manager/cli/progress.h"
@@ -49,6 +51,8 @@ TEST(Units, Times) {
   EXPECT_EQ(TimeArgument("17.5").value_or(""), "17.5");
   EXPECT_EQ(TimeArgument("1970-01-01T00:00:10Z").value_or(""), "10");
   EXPECT_TRUE(TimeArgument("1h30m"));
+  const double days = std::stod(TimeArgument("3d12h").value_or("0"));
+  EXPECT_NEAR(static_cast<double>(::time(nullptr)) - days, (3 * 24 + 12) * 3600, 2);
   EXPECT_FALSE(TimeArgument("soon"));
 }
 

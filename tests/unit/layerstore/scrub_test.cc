@@ -73,16 +73,25 @@ TEST(ScrubReportTest, IsReadBack) {
   report.bytes = 5;
   report.checked = Digest::Of("x");
   report.damaged = 6;
-  report.findings = {"layer a 'b c': content: ", "two"};
+  report.rate = 7;
+  report.findings = {{.text = "layer a 'b c': content: "}, {.text = "two"}};
+  report.findings[1].kind = "content";
+  report.findings[1].layer = Digest::Of("layer");
+  report.findings[1].blob = Digest::Of("blob");
+  report.findings[1].path = "a 100%\nb\xff/";
+  report.findings[1].detail = "x, expected y";
   report.error = "some: thing";
   const auto again = ScrubReport::Parse(report.ToText());
   ASSERT_TRUE(again.has_value());
   EXPECT_EQ(again->ToText(), report.ToText());
   EXPECT_EQ(again->findings, report.findings);
   EXPECT_EQ(again->checked, report.checked);
-  for (const char* text : {"", "strata scrub 2\n", "strata scrub 1\nstate lost\n",
-                           "strata scrub 1\nlayers -1\n", "strata scrub 1\nword\n",
-                           "strata scrub 1\nchecked sha256:0\n", "strata scrub 1\nwhat 1\n"}) {
+  EXPECT_EQ(again->rate, report.rate);
+  for (const char* text :
+       {"", "strata scrub 2\n", "strata scrub 1\nstate lost\n", "strata scrub 1\nlayers -1\n",
+        "strata scrub 1\nword\n", "strata scrub 1\nchecked sha256:0\n",
+        "strata scrub 1\nfinding-kind a\n", "strata scrub 1\nfinding a\nfinding-path %4\n",
+        "strata scrub 1\nwhat 1\n"}) {
     EXPECT_FALSE(ScrubReport::Parse(text).has_value()) << text;
   }
 }
@@ -109,8 +118,10 @@ TEST_F(ScrubTest, FindsBitRotAndKeepsTheReport) {
     const ScrubReport report = AwaitEnd(*scrubber);
     EXPECT_EQ(report.state, State::kFinished);
     ASSERT_EQ(report.damaged, 1U);
-    EXPECT_NE(report.findings[0].find(layers_[1].diff_id.Hex()), std::string::npos);
-    EXPECT_NE(report.findings[0].find("content"), std::string::npos);
+    EXPECT_NE(report.findings[0].text.find(layers_[1].diff_id.Hex()), std::string::npos);
+    EXPECT_EQ(report.findings[0].kind, "content");
+    EXPECT_EQ(report.findings[0].layer, layers_[1].diff_id);
+    EXPECT_EQ(report.findings[0].path, *Names(layers_[1].path).begin());
   }
   EXPECT_EQ(Open()->Report().findings.size(), 1U);
 }
@@ -143,21 +154,30 @@ TEST_F(ScrubTest, GoesOnWhereItWasCutOff) {
     Must(scrubber->Start(1));
     Await(*scrubber, [](const ScrubReport& report) { return report.bytes > 0; });
   }
+  // What it was to keep to, and what it had read, too.
   EXPECT_EQ(Saved().state, State::kRunning);
+  EXPECT_EQ(Saved().rate, 1U);
+  EXPECT_GT(Saved().bytes, 0U);
+  {
+    const auto scrubber = Open();  // whose own rate has no limit
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    EXPECT_EQ(scrubber->Report().state, State::kRunning);
+    EXPECT_EQ(scrubber->Report().layers_total, layers_.size());
+  }
   Rot(layers_[0]);
   Rot(layers_[2]);
   ScrubReport cut_off{.state = State::kRunning, .started = 5, .layers = 1};
   cut_off.checked = layers_[0].diff_id;
   cut_off.damaged = 1;
-  cut_off.findings = {"found before"};
+  cut_off.findings = {{.text = "found before"}};
   Save(cut_off);
   const auto scrubber = Open();
   const ScrubReport report = AwaitEnd(*scrubber);
   EXPECT_EQ(report.started, 5);
   EXPECT_EQ(report.layers, layers_.size());
   ASSERT_EQ(report.findings.size(), 2U);
-  EXPECT_EQ(report.findings[0], "found before");
-  EXPECT_NE(report.findings[1].find(layers_[2].diff_id.Hex()), std::string::npos);
+  EXPECT_EQ(report.findings[0].text, "found before");
+  EXPECT_EQ(report.findings[1].layer, layers_[2].diff_id);
 }
 
 TEST_F(ScrubTest, BeginsWhenItIsDue) {
