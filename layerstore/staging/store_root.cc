@@ -111,8 +111,11 @@ Result<std::unique_ptr<StoreRoot>> StoreRoot::Open(const std::string& path, cons
   }
   if (!read_only) {
     if (options.delete_in_background) root->emptier_.emplace();
-    STRATA_TRY(root->TakeStaging());
-    STRATA_TRY(root->CleanUp());
+    auto cleaned = root->TakeStaging();
+    if (cleaned) cleaned = root->CleanUp();
+    if (!cleaned) {
+      return std::unexpected(std::move(cleaned).error().WithContext("store " + root->path_));
+    }
   }
   return root;
 }

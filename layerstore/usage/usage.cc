@@ -11,10 +11,9 @@
 #include "layerstore/store/store.h"
 
 namespace strata::layerstore {
-namespace {
 
-Result<std::map<Digest, std::uint64_t>> LayerSizes(Store& store) {
-  std::map<Digest, std::uint64_t> sizes;
+Result<std::unordered_map<Digest, std::uint64_t>> LayerSizes(Store& store) {
+  std::unordered_map<Digest, std::uint64_t> sizes;
   STRATA_TRY(store.database()->Read([&](Connection& connection) -> Result<> {
     STRATA_TRY_ASSIGN(Statement rows, connection.Prepare("SELECT diff_id, size FROM layers"));
     for (;;) {
@@ -31,8 +30,6 @@ Result<std::map<Digest, std::uint64_t>> LayerSizes(Store& store) {
   return sizes;
 }
 
-}  // namespace
-
 Result<StoreUsage> MeasureStore(Store& store) {
   STRATA_TRY(store.SettleObjectRoom());
   StoreUsage usage;
@@ -41,7 +38,9 @@ Result<StoreUsage> MeasureStore(Store& store) {
         Statement sums,
         connection.Prepare("SELECT COUNT(*), IFNULL(SUM(size), 0), "
                            "IFNULL(SUM(IFNULL(disk, size)), 0), IFNULL(SUM(objects), 0), "
-                           "(SELECT IFNULL(SUM(size), 0) FROM layer_blobs WHERE IFNULL(kept, 1)) "
+                           "(SELECT IFNULL(SUM(size), 0) FROM layer_blobs WHERE IFNULL(kept, 1)), "
+                           "IFNULL(SUM(CASE WHEN EXISTS (SELECT 1 FROM user_layers WHERE "
+                           "user_layers.diff_id=layers.diff_id) THEN 0 ELSE size END), 0) "
                            "FROM layers"));
     STRATA_TRY_ASSIGN(const bool row, sums.Step());
     if (!row) return Fail(EIO, "store usage", "no sums");
@@ -51,6 +50,7 @@ Result<StoreUsage> MeasureStore(Store& store) {
     const std::uint64_t own = sum(2);
     const std::uint64_t named = sum(3);
     usage.blobs = sum(4);
+    usage.unused = sum(5);
     STRATA_TRY_ASSIGN(const std::uint64_t objects, ObjectRoom(connection));
     usage.logical = own + named;
     usage.physical = own + std::min(named, objects);

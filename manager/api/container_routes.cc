@@ -1,7 +1,9 @@
 // /containers: create, list, inspect, the state changes, top, prune.
 #include <algorithm>
 #include <fstream>
+#include <optional>
 #include <sstream>
+#include <unordered_map>
 
 #include "base/path.h"
 #include "base/try.h"
@@ -9,7 +11,9 @@
 #include "manager/api/replies.h"
 #include "manager/api/router.h"
 #include "manager/container/container_service.h"
+#include "manager/container/image_layers.h"
 #include "manager/container/json.h"
+#include "manager/image/image_service.h"
 
 namespace strata::manager {
 namespace {
@@ -84,6 +88,18 @@ json MountsJson(const ContainerRecord& record) {
   return mounts;
 }
 
+using LayerSizes = std::unordered_map<Digest, std::uint64_t>;
+
+// What a container's own layer has and, as docker counts, that and its image together.
+Result<> AddSizes(const ApiContext& context, const ContainerRecord& record,
+                  const LayerSizes& layers, json& object) {
+  const std::uint64_t own = context.containers.LayerSize(record.id);
+  STRATA_TRY_ASSIGN(const std::uint64_t image, ImageSize(record, layers));
+  object["SizeRw"] = own;
+  object["SizeRootFs"] = own + image;
+  return {};
+}
+
 json SummaryJson(const ContainerRecord& record) {
   std::string command;
   for (const auto& arg : record.args) command += (command.empty() ? "" : " ") + arg;
@@ -155,16 +171,17 @@ Result<> List(Exchange& exchange, const ApiContext& context) {
   STRATA_TRY_ASSIGN(const std::int64_t limit, request.QueryInt("limit", 0));
   const bool all =
       request.QueryFlag("all") || filters.Has("status") || filters.Has("exited") || limit > 0;
+  std::optional<LayerSizes> layers;
+  if (request.QueryFlag("size")) {
+    STRATA_TRY_ASSIGN(layers, context.images.LayerSizes());
+  }
   json list = json::array();
   for (const auto& record : context.containers.List()) {
     const bool active =
         record.state.status == Status::kRunning || record.state.status == Status::kPaused;
     if ((!all && !active) || !Accepts(filters, record)) continue;
     json summary = SummaryJson(record);
-    if (request.QueryFlag("size")) {
-      summary["SizeRw"] = context.containers.LayerSize(record.id);
-      summary["SizeRootFs"] = 0;
-    }
+    if (layers) STRATA_TRY(AddSizes(context, record, *layers, summary));
     list.push_back(std::move(summary));
     if (limit > 0 && list.size() >= static_cast<std::size_t>(limit)) break;
   }
@@ -228,8 +245,8 @@ Result<> Inspect(Exchange& exchange, const ApiContext& context, const std::strin
                 {"MacAddress", ""},
                 {"Networks", NetworksJson(record)}}}};
   if (exchange.request().QueryFlag("size")) {
-    object["SizeRw"] = context.containers.LayerSize(record.id);
-    object["SizeRootFs"] = 0;
+    STRATA_TRY_ASSIGN(const LayerSizes layers, context.images.LayerSizes());
+    STRATA_TRY(AddSizes(context, record, layers, object));
   }
   return ReplyJson(exchange, 200, object);
 }

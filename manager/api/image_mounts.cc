@@ -190,7 +190,7 @@ Result<ImageMount> ImageMounts::Mount(const std::string& image, const std::strin
                    read_write ? JoinPath(directory, "upper") : std::string()};
   RootFsRequest request;
   STRATA_TRY_ASSIGN(const layerstore::ImageDetail detail, store_.images().Inspect(defaults.image));
-  STRATA_TRY(AddImageLayers(store_, detail.image.diff_ids, request));
+  STRATA_TRY(AddImageLayers(store_, image, detail.image.diff_ids, request));
   request.upper = mount.upper;
   if (read_write) request.work = JoinPath(directory, "work");
   request.target = target;

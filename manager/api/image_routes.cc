@@ -7,6 +7,7 @@
 #include "manager/api/image_stream.h"
 #include "manager/api/replies.h"
 #include "manager/api/router.h"
+#include "manager/container/container_service.h"
 #include "manager/container/events.h"
 #include "manager/container/json.h"
 #include "manager/image/config_changes.h"
@@ -95,17 +96,34 @@ Result<> Inspect(Exchange& exchange, const ApiContext& context, const std::strin
                     {"Metadata", {{"LastTagTime", TimeText(detail.image.added * 1'000'000'000)}}}});
 }
 
+// Of each step, base first; 0 of one that made no layer.
+Result<std::vector<std::uint64_t>> StepSizes(const ApiContext& context,
+                                             const layerstore::ImageDetail& detail) {
+  STRATA_TRY_ASSIGN(const auto layers, context.images.LayerSizes());
+  std::vector<std::uint64_t> sizes;
+  auto layer = detail.image.diff_ids.begin();
+  for (const auto& step : detail.config.history) {
+    std::uint64_t& size = sizes.emplace_back(0);
+    // A history may tell of more steps with layers than there are.
+    if (step.empty_layer || layer == detail.image.diff_ids.end()) continue;
+    if (const auto known = layers.find(*layer++); known != layers.end()) size = known->second;
+  }
+  return sizes;
+}
+
 Result<> History(Exchange& exchange, const ApiContext& context, const std::string& name) {
   STRATA_TRY_ASSIGN(const auto detail, context.images.Inspect(name));
+  STRATA_TRY_ASSIGN(const auto sizes, StepSizes(context, detail));
   json list = json::array();
   const auto& history = detail.config.history;
-  for (auto it = history.rbegin(); it != history.rend(); ++it) {
+  auto size = sizes.rbegin();
+  for (auto it = history.rbegin(); it != history.rend(); ++it, ++size) {
     const bool first = it == history.rbegin();
     list.push_back({{"Id", first ? detail.image.id.ToString() : "<missing>"},
                     {"Created", detail.image.created},
                     {"CreatedBy", it->created_by},
                     {"Comment", it->comment},
-                    {"Size", 0},
+                    {"Size", *size},
                     {"Tags", first ? Names(detail.image.tags) : json(nullptr)}});
   }
   return ReplyJson(exchange, 200, list);
@@ -160,7 +178,9 @@ Result<> ImportBody(Exchange& exchange, const ApiContext& context,
       } else if (words == ImportWords::kStatus) {
         stream.Status(image.id.ToString());
       }
-      stream.Object({{"aux", {{"ID", image.id.ToString()}}}});
+      json aux{{"ID", image.id.ToString()}};
+      if (words == ImportWords::kNone) aux["Names"] = Names(image.names);
+      stream.Object({{"aux", std::move(aux)}});
     }
     return {};
   });
@@ -238,8 +258,13 @@ Result<> Tag(Exchange& exchange, const ApiContext& context, const std::string& n
 }
 
 Result<> Remove(Exchange& exchange, const ApiContext& context, const std::string& name) {
+  const auto runs = [&](std::string_view container) {
+    const auto record = context.containers.Find(container);
+    return record &&
+           (record->state.status == Status::kRunning || record->state.status == Status::kPaused);
+  };
   STRATA_TRY_ASSIGN(const auto deletions,
-                    context.images.Remove(name, exchange.request().QueryFlag("force")));
+                    context.images.Remove(name, exchange.request().QueryFlag("force"), runs));
   for (const auto& deletion : deletions) {
     const bool untagged = deletion.what == ImageDeletion::What::kUntagged;
     context.events.Publish(

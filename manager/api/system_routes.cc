@@ -12,6 +12,7 @@
 #include "manager/api/replies.h"
 #include "manager/api/router.h"
 #include "manager/container/container_service.h"
+#include "manager/container/image_layers.h"
 #include "manager/container/json.h"
 #include "manager/image/image_service.h"
 #include "manager/runtime/oci_runtime.h"
@@ -216,7 +217,10 @@ Result<> DiskUsage(Exchange& exchange, const ApiContext& context) {
   STRATA_TRY_ASSIGN(auto shared, context.images.SharedSizes());
   std::map<std::string, int> users;
   json containers = json::array();
+  STRATA_TRY_ASSIGN(const auto layers, context.images.LayerSizes());
   for (const auto& record : context.containers.List()) {
+    const std::uint64_t own = context.containers.LayerSize(record.id);
+    STRATA_TRY_ASSIGN(const std::uint64_t image, ImageSize(record, layers));
     ++users[record.image_id.ToString()];
     containers.push_back({{"Id", record.id},
                           {"Names", {"/" + record.name}},
@@ -226,8 +230,8 @@ Result<> DiskUsage(Exchange& exchange, const ApiContext& context) {
                           {"Created", record.created_ns / 1'000'000'000},
                           {"State", StatusName(record.state.status)},
                           {"Status", StatusName(record.state.status)},
-                          {"SizeRw", context.containers.LayerSize(record.id)},
-                          {"SizeRootFs", 0},
+                          {"SizeRw", own},
+                          {"SizeRootFs", own + image},
                           {"Mounts", json::array()}});
   }
   for (const auto& image : list) {
@@ -256,6 +260,7 @@ Result<> DiskUsage(Exchange& exchange, const ApiContext& context) {
                       {"Logical", usage.logical},
                       {"Physical", usage.physical},
                       {"Shared", usage.shared()},
+                      {"Unused", usage.unused},
                       {"Blobs", usage.blobs}}},
                     {"Images", images},
                     {"Containers", containers},

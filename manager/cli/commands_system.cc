@@ -137,8 +137,10 @@ Json ImagesUsage(const Json& usage) {
     ++active;
     used += NumberAt(image, "Size") - std::max<std::int64_t>(NumberAt(image, "SharedSize"), 0);
   }
-  return UsageRow("Images", images.size(), active, size,
-                  active == 0 ? size : std::clamp<std::int64_t>(size - used, 0, size));
+  // Docker does not tell; what its client makes of the sizes counts layers that a used image shares
+  // with another as unused.
+  const std::int64_t unused = Number(AtPath(usage, "Store.Unused"), size - used);
+  return UsageRow("Images", images.size(), active, size, std::clamp<std::int64_t>(unused, 0, size));
 }
 
 Json ContainersUsage(const Json& usage) {

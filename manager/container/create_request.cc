@@ -240,6 +240,15 @@ Result<> MergeImageDefaults(const ContainerDefaults& image, ContainerRecord& rec
   return {};
 }
 
+std::string PlatformWarning(const layerstore::Platform& image) {
+  const layerstore::Platform host = layerstore::HostPlatform();
+  if (image.os.empty() || image.architecture.empty() || layerstore::PlatformMatches(host, image)) {
+    return {};
+  }
+  return "The requested image's platform (" + image.ToString() +
+         ") does not match the detected host platform (" + host.ToString() + ")";
+}
+
 Result<std::vector<std::string>> CheckHostConfig(const HostConfig& host) {
   std::vector<std::string> warnings;
   const std::string& network = host.network_mode;

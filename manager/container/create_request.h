@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "layerstore/oci/manifest.h"
 #include "manager/container/types.h"
 
 namespace strata::manager {
@@ -19,6 +20,9 @@ Result<> MergeImageDefaults(const ContainerDefaults& image, ContainerRecord& rec
 // Refuses, with EINVAL or ENOTSUP and a message that says what instead, host settings Strata does
 // not have. Settings that merely have no effect are named in the returned warnings.
 Result<std::vector<std::string>> CheckHostConfig(const HostConfig& host);
+
+// What to say about an image that is not for this machine; "" if it is, or does not tell.
+std::string PlatformWarning(const layerstore::Platform& image);
 
 // Every mount of the container, each destination once. Volumes have names only, no source yet; an
 // empty name is a new anonymous one. EINVAL in docker's words for what cannot be.

@@ -17,6 +17,8 @@ namespace strata::manager {
 namespace {
 
 constexpr std::array kNames{"hosts", "hostname", "resolv.conf"};
+// What the runtime mounts on in every container, and would make in its own layer.
+constexpr std::array kMountPoints{"dev", "proc", "sys"};
 constexpr std::size_t kHostFileMax = std::size_t{1} << 20U;
 
 std::string ReadHostFile(const char* path) {
@@ -73,6 +75,12 @@ Result<> WriteNew(const std::string& path, const std::string& text) {
   return WriteAll(ops, fd->get(), text);
 }
 
+Result<> MakeDirectoryOnce(const std::string& path) {
+  auto made = FileOps::System().MakeDir(AT_FDCWD, path.c_str(), 0755);
+  if (made || made.error().code() == EEXIST) return {};
+  return std::unexpected(std::move(made).error().WithContext(path));
+}
+
 // The layers' topmost "etc", if it is a directory.
 std::optional<struct stat> TopEtc(const std::vector<std::string>& layers) {
   for (const auto& layer : layers) {
@@ -109,26 +117,28 @@ Result<std::vector<MountSpec>> PrepareEtcFiles(const std::string& directory,
   return mounts;
 }
 
-Result<bool> PrepareEtcLayer(const std::string& directory, const std::vector<std::string>& layers) {
-  std::vector<const char*> missing;
-  for (const char* name : kNames) {
-    if (!ImageHas(layers, std::string("etc/") + name)) missing.push_back(name);
-  }
+Result<bool> PrepareInitLayer(const std::string& directory,
+                              const std::vector<std::string>& layers) {
+  std::vector<std::string> files;
+  std::vector<std::string> directories;
   const std::optional<struct stat> etc = TopEtc(layers);
   // Where /etc is a symbolic link, say, there is nothing to put a directory over.
-  if (missing.empty() || (etc && !S_ISDIR(etc->st_mode))) return false;
-
-  FileOps& ops = FileOps::System();
-  const std::string etc_path = JoinPath(directory, "etc");
-  for (const auto& path : {directory, etc_path}) {
-    auto made = ops.MakeDir(AT_FDCWD, path.c_str(), 0755);
-    if (!made && made.error().code() != EEXIST) {
-      return std::unexpected(std::move(made).error().WithContext(path));
+  if (!etc || S_ISDIR(etc->st_mode)) {
+    for (const char* name : kNames) {
+      const std::string path = std::string("etc/") + name;
+      if (!ImageHas(layers, path)) files.push_back(path);
     }
   }
-  for (const char* name : missing) {
-    STRATA_TRY(WriteNew(JoinPath(etc_path, name), ""));
+  if (!files.empty()) directories.emplace_back("etc");
+  for (const char* name : kMountPoints) {
+    if (!ImageHas(layers, name)) directories.emplace_back(name);
   }
+  if (directories.empty()) return false;
+
+  FileOps& ops = FileOps::System();
+  STRATA_TRY(MakeDirectoryOnce(directory));
+  for (const auto& name : directories) STRATA_TRY(MakeDirectoryOnce(JoinPath(directory, name)));
+  for (const auto& path : files) STRATA_TRY(WriteNew(JoinPath(directory, path), ""));
   // A merged directory shows the attributes of its topmost part: they stay the image's.
   const auto copy_attributes = [&](const std::string& path, const struct stat& st) -> Result<> {
     STRATA_TRY(ops.ChownAt(AT_FDCWD, path.c_str(), st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW));
@@ -136,7 +146,9 @@ Result<bool> PrepareEtcLayer(const std::string& directory, const std::vector<std
     const std::array<timespec, 2> times{st.st_atim, st.st_mtim};
     return ops.UtimesAt(AT_FDCWD, path.c_str(), times.data(), AT_SYMLINK_NOFOLLOW);
   };
-  if (etc) STRATA_TRY(copy_attributes(etc_path, *etc));
+  if (etc && !files.empty()) {
+    STRATA_TRY(copy_attributes(JoinPath(directory, "etc"), *etc));
+  }
   if (!layers.empty()) {
     STRATA_TRY_ASSIGN(const struct stat root, ops.StatAt(AT_FDCWD, layers.front().c_str()));
     STRATA_TRY(copy_attributes(directory, root));

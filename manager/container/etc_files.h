@@ -1,4 +1,5 @@
-// The three files docker puts over a container's own: /etc/hosts, /etc/hostname, /etc/resolv.conf.
+// The three files docker puts over a container's own: /etc/hosts, /etc/hostname, /etc/resolv.conf;
+// and what every container is mounted on, of which its own layer is to have nothing.
 #pragma once
 
 #include <string>
@@ -18,8 +19,9 @@ Result<std::vector<MountSpec>> PrepareEtcFiles(const std::string& directory,
                                                const HostConfig& host);
 
 // Makes, at `directory`, a layer that goes between the image's layers (`layers`, top first) and the
-// container's own: empty files for those of the three that the image lacks, so that mounting over
-// them leaves nothing in the container's layer. Returns false, with nothing made, if none lacks.
-Result<bool> PrepareEtcLayer(const std::string& directory, const std::vector<std::string>& layers);
+// container's own: empty files for those of the three that the image lacks, and /dev, /proc and
+// /sys likewise, so that mounting over them leaves nothing in the container's layer. Returns false,
+// with nothing made, if none lacks.
+Result<bool> PrepareInitLayer(const std::string& directory, const std::vector<std::string>& layers);
 
 }  // namespace strata::manager

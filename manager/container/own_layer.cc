@@ -20,6 +20,7 @@
 #include "manager/container/container_service.h"
 #include "manager/container/image_layers.h"
 #include "manager/image/image_service.h"
+#include "manager/image/layer_error.h"
 #include "manager/runtime/freezer.h"
 
 namespace strata::manager {
@@ -39,7 +40,7 @@ std::string Joined(const std::vector<std::string>& words) {
 }
 
 // The names that a container sees of what it did not make: of the image, and of the empty files
-// that every container gets.
+// and directories that every container gets.
 class ContainerNames final : public layerstore::LowerNames {
  public:
   ContainerNames(const layerstore::MetadataIndex& chain, std::string init)
@@ -164,7 +165,12 @@ Result<> ContainerService::WithOwnLayerLocked(
         use) {
   FileOps& ops = deps_.store.ops();
   STRATA_TRY_ASSIGN(const std::vector<Digest> diff_ids, LayersOf(record));
-  STRATA_TRY_ASSIGN(const std::string chain_dir, deps_.store.chains().Ensure(diff_ids));
+  auto ensured = deps_.store.chains().Ensure(diff_ids);
+  if (!ensured) {
+    return std::unexpected(
+        LayerError(deps_.store, record.image_name, diff_ids, std::move(ensured).error()));
+  }
+  const std::string chain_dir = *std::move(ensured);
   STRATA_TRY_ASSIGN(const UniqueFd chain_fd,
                     ops.Open(AT_FDCWD, chain_dir.c_str(), O_RDONLY | O_DIRECTORY));
   STRATA_TRY_ASSIGN(const auto chain,
@@ -215,7 +221,13 @@ Result<> ContainerService::Export(std::string_view ref,
 Result<Digest> ContainerService::Commit(std::string_view ref, const CommitRequest& request) {
   STRATA_TRY_ASSIGN(const ContainerPtr container, Get(ref));
   const ContainerRecord before = container->Snapshot();
-  STRATA_TRY_ASSIGN(const ImageDetail parent, deps_.store.images().Inspect(before.image_id));
+  auto found = deps_.store.images().Inspect(before.image_id);
+  if (!found && found.error().code() == ENOENT) {
+    return Fail(EINVAL, "commit",
+                "container " + before.name + " cannot be committed, as its image " +
+                    before.image_id.Short() + " was removed by force; export still works");
+  }
+  STRATA_TRY_ASSIGN(const ImageDetail parent, std::move(found));
   STRATA_TRY_ASSIGN(ImageConfig config, CommittedConfig(parent.config, before, request));
 
   STRATA_TRY_ASSIGN(layerstore::Lease lease, deps_.store.NewLease());

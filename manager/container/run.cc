@@ -129,8 +129,8 @@ Result<> ContainerService::MountRootLocked(const ContainerPtr& container,
                                            const ContainerRecord& record) {
   STRATA_TRY_ASSIGN(const std::vector<Digest> diff_ids, LayersOf(record));
   RootFsRequest request;
-  STRATA_TRY(AddImageLayers(deps_.store, diff_ids, request));
-  STRATA_TRY_ASSIGN(const bool init, PrepareEtcLayer(paths_.Init(container->id), request.layers));
+  STRATA_TRY(AddImageLayers(deps_.store, record.image_name, diff_ids, request));
+  STRATA_TRY_ASSIGN(const bool init, PrepareInitLayer(paths_.Init(container->id), request.layers));
   if (init) request.layers.insert(request.layers.begin(), paths_.Init(container->id));
   request.upper = paths_.Upper(container->id);
   request.work = paths_.Work(container->id);

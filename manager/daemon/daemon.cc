@@ -45,8 +45,9 @@ Result<std::string> MakeDirectories(const std::string& path, mode_t mode) {
 // One daemon per data root; the lock goes with the process, however it ends.
 Result<UniqueFd> LockRoot(const std::string& data_root) {
   const std::string path = JoinPath(data_root, "stratad.lock");
-  STRATA_TRY_ASSIGN(UniqueFd fd, FileOps::System().Open(AT_FDCWD, path.c_str(),
-                                                        O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+  auto opened = FileOps::System().Open(AT_FDCWD, path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+  if (!opened) return std::unexpected(std::move(opened).error().WithContext(path));
+  UniqueFd fd = *std::move(opened);
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) == -1) {
     if (errno == EWOULDBLOCK) {
       return Fail(EBUSY, "start", "another stratad is using " + data_root);
@@ -99,9 +100,11 @@ Result<std::string> FindStratafs(const std::string& wanted) {
 Result<> WritePidFile(const std::string& path) {
   if (path.empty()) return {};
   FileOps& ops = FileOps::System();
-  STRATA_TRY_ASSIGN(const UniqueFd fd,
-                    ops.Open(AT_FDCWD, path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644));
-  return WriteAll(ops, fd.get(), std::to_string(::getpid()) + '\n');
+  auto fd = ops.Open(AT_FDCWD, path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+  auto written = fd ? WriteAll(ops, fd->get(), std::to_string(::getpid()) + '\n')
+                    : std::unexpected(std::move(fd).error());
+  if (!written) return std::unexpected(std::move(written).error().WithContext(path));
+  return {};
 }
 
 Result<int> AwaitSignal(int fd) {

@@ -8,6 +8,7 @@
 #include "base/try.h"
 #include "manager/image/image_pull.h"
 #include "manager/image/image_push.h"
+#include "manager/image/layer_error.h"
 
 namespace strata::manager {
 namespace {
@@ -94,12 +95,29 @@ Result<std::vector<layerstore::ImportedImage>> ImageService::Import(
 
 Result<std::unique_ptr<layerstore::SavedImages>> ImageService::Save(
     std::span<const std::string> names, const layerstore::SaveOptions& options) {
-  return layerstore::SavedImages::Prepare(store_, names, options);
+  auto saved = layerstore::SavedImages::Prepare(store_, names, options);
+  if (!saved) return std::unexpected(ExplainLayers(names, std::move(saved).error()));
+  return saved;
+}
+
+Error ImageService::ExplainLayers(std::span<const std::string> names, Error error) {
+  if (error.code() != ENOENT) return error;
+  for (const std::string& name : names) {
+    const auto image = store_.images().Resolve(name);
+    if (!image) return error;  // that is what is missing
+    if (store_.layers().LowerDirs(image->diff_ids)) continue;
+    return LayerError(store_, name, image->diff_ids, std::move(error));
+  }
+  return error;
 }
 
 Result<Image> ImageService::Convert(const std::string& name_or_id,
                                     const layerstore::ConvertOptions& options) {
-  return layerstore::ConvertImage(store_, name_or_id, options);
+  auto converted = layerstore::ConvertImage(store_, name_or_id, options);
+  if (!converted) {
+    return std::unexpected(ExplainLayers(std::span(&name_or_id, 1), std::move(converted).error()));
+  }
+  return converted;
 }
 
 Result<std::vector<Image>> ImageService::List(const ImageFilter& filter) {
@@ -164,9 +182,30 @@ Error ImageService::ExplainConflict(std::string_view name, const Image& image, E
   return Error(error.code(), error.op(), std::move(text));
 }
 
-Result<std::vector<ImageDeletion>> ImageService::Remove(std::string_view name_or_id, bool force) {
+Result<> ImageService::RefuseIfRunning(std::string_view name, const Image& image,
+                                       const std::function<bool(std::string_view)>& runs) {
+  STRATA_TRY_ASSIGN(const auto users, store_.images().Users(image.id));
+  for (std::string_view user : users) {
+    if (!user.starts_with(kContainerUser)) continue;
+    user.remove_prefix(kContainerUser.size());
+    if (!runs(user)) continue;
+    return Fail(EBUSY, "remove image",
+                "conflict: unable to delete " + std::string(name) +
+                    " (cannot be forced) - image is being used by running container " +
+                    std::string(user.substr(0, 12)));
+  }
+  return {};
+}
+
+Result<std::vector<ImageDeletion>> ImageService::Remove(
+    std::string_view name_or_id, bool force, const std::function<bool(std::string_view)>& runs) {
   STRATA_TRY_ASSIGN(const Image image, store_.images().Resolve(name_or_id));
-  auto removal = store_.images().Remove(name_or_id, force);
+  auto removal = store_.images().Remove(name_or_id, false);
+  // Force has something to do only now.
+  if (!removal && removal.error().code() == EBUSY && force) {
+    STRATA_TRY(RefuseIfRunning(name_or_id, image, runs));
+    removal = store_.images().Remove(name_or_id, true);
+  }
   if (!removal) {
     if (removal.error().code() != EBUSY) return std::unexpected(std::move(removal.error()));
     return std::unexpected(ExplainConflict(name_or_id, image, std::move(removal.error())));
@@ -201,18 +240,30 @@ Result<std::map<Digest, std::uint64_t>> ImageService::SharedSizes() {
   return layerstore::SharedSizes(store_);
 }
 
+Result<std::unordered_map<Digest, std::uint64_t>> ImageService::LayerSizes() {
+  return layerstore::LayerSizes(store_);
+}
+
 Result<ExploredImage> ImageService::Explore(std::string_view name_or_id,
                                             const layerstore::ReportOptions& options) {
   STRATA_TRY_ASSIGN(layerstore::ImageDetail detail, store_.images().Inspect(name_or_id));
-  STRATA_TRY_ASSIGN(const auto indexes, store_.chains().LayerIndexes(detail.image.diff_ids));
-  STRATA_TRY_ASSIGN(layerstore::ImageReport report, layerstore::ReportLayers(indexes, options));
+  const auto& layers = detail.image.diff_ids;
+  auto indexes = store_.chains().LayerIndexes(layers);
+  if (!indexes) {
+    return std::unexpected(LayerError(store_, name_or_id, layers, std::move(indexes).error()));
+  }
+  STRATA_TRY_ASSIGN(layerstore::ImageReport report, layerstore::ReportLayers(*indexes, options));
   return ExploredImage{std::move(detail), std::move(report)};
 }
 
 Result<ExploredPath> ImageService::ExplorePath(std::string_view name_or_id, std::string_view path) {
   STRATA_TRY_ASSIGN(layerstore::ImageDetail detail, store_.images().Inspect(name_or_id));
-  STRATA_TRY_ASSIGN(const auto indexes, store_.chains().LayerIndexes(detail.image.diff_ids));
-  STRATA_TRY_ASSIGN(layerstore::PathHistory history, layerstore::TracePath(indexes, path));
+  const auto& layers = detail.image.diff_ids;
+  auto indexes = store_.chains().LayerIndexes(layers);
+  if (!indexes) {
+    return std::unexpected(LayerError(store_, name_or_id, layers, std::move(indexes).error()));
+  }
+  STRATA_TRY_ASSIGN(layerstore::PathHistory history, layerstore::TracePath(*indexes, path));
   return ExploredPath{std::move(detail), std::move(history)};
 }
 
@@ -221,6 +272,7 @@ Result<ContainerDefaults> ImageService::Defaults(std::string_view name_or_id) {
   layerstore::ImageConfig& config = detail.config;
   ContainerDefaults result;
   result.image = detail.image.id;
+  result.platform = config.platform;
   result.user = std::move(config.user);
   result.env = std::move(config.env);
   if (std::ranges::none_of(result.env,

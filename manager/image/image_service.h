@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "base/cancellation.h"
@@ -101,6 +102,7 @@ struct ExploredPath {
 // What a container of an image starts with, where its creator does not say otherwise.
 struct ContainerDefaults {
   Digest image;
+  layerstore::Platform platform;  // what the image is for
   std::string user;
   std::vector<std::string> env;  // always has a PATH
   std::vector<std::string> entrypoint;
@@ -152,7 +154,9 @@ class ImageService {
   Result<layerstore::ImageDetail> Inspect(std::string_view name_or_id);
   Result<> Tag(std::string_view name_or_id, const layerstore::Reference& name);
   // docker's `rmi`: names first, then the image with the last of them, then layers nobody needs.
-  Result<std::vector<ImageDeletion>> Remove(std::string_view name_or_id, bool force);
+  // `runs` tells of a container's id whether it runs: not even `force` removes its image.
+  Result<std::vector<ImageDeletion>> Remove(std::string_view name_or_id, bool force,
+                                            const std::function<bool(std::string_view)>& runs);
   // Removes images without users, as the options say, and everything that nothing needs.
   Result<ImagePruneOutcome> Prune(const layerstore::PruneOptions& options);
   // The second half alone: layers, blobs and indexes that nothing needs.
@@ -162,6 +166,7 @@ class ImageService {
   // layerstore/usage/usage.h.
   Result<layerstore::StoreUsage> Usage();
   Result<std::map<Digest, std::uint64_t>> SharedSizes();
+  Result<std::unordered_map<Digest, std::uint64_t>> LayerSizes();
 
   // What each layer brought and hid, and what of it nobody sees; for one path, what became of it in
   // each layer. See layerstore/explore; from the layers' indexes, which are made if need be.
@@ -172,8 +177,13 @@ class ImageService {
   Result<ContainerDefaults> Defaults(std::string_view name_or_id);
 
  private:
+  // `error`, or which layer one of these images lacks if that is what came of it.
+  Error ExplainLayers(std::span<const std::string> names, Error error);
   // Why an image can not be removed, in docker's words.
   Error ExplainConflict(std::string_view name, const layerstore::Image& image, Error error);
+  // EBUSY if one of the containers that use it runs.
+  Result<> RefuseIfRunning(std::string_view name, const layerstore::Image& image,
+                           const std::function<bool(std::string_view)>& runs);
   RegistryOptions OptionsFor(const layerstore::Reference& reference, bool insecure) const;
 
   layerstore::Store& store_;

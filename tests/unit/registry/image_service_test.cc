@@ -18,6 +18,8 @@ using support::Must;
 using support::SampleImage;
 using ::testing::HasSubstr;
 
+constexpr auto kNoneRuns = [](std::string_view) { return false; };
+
 class ImageServiceTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -65,31 +67,47 @@ TEST_F(ImageServiceTest, ListsByReferenceLabelAndTag) {
 
 TEST_F(ImageServiceTest, RemovesNamesBeforeTheImage) {
   ASSERT_TRUE(service_->Tag("sample:1", Must(Reference::Parse("sample"))));
-  const auto one = Must(service_->Remove("sample:1", false));
+  const auto one = Must(service_->Remove("sample:1", false, kNoneRuns));
   ASSERT_EQ(one.size(), 1U);
   EXPECT_EQ(one[0].what, ImageDeletion::What::kUntagged);
   EXPECT_EQ(one[0].name, "sample:1");
-  const auto last = Must(service_->Remove("sample", false));
+  const auto last = Must(service_->Remove("sample", false, kNoneRuns));
   ASSERT_EQ(last.size(), 2 + sample_.layers.size());
   EXPECT_EQ(last[0].name, "sample:latest");
   EXPECT_EQ(last[1].what, ImageDeletion::What::kDeleted);
   EXPECT_EQ(last[1].name, sample_.id().ToString());
   EXPECT_EQ(Count({}), 0U);
-  const auto again = service_->Remove("sample", false);
+  const auto again = service_->Remove("sample", false, kNoneRuns);
   ASSERT_FALSE(again);
   EXPECT_EQ(again.error().code(), ENOENT);
 }
 
 TEST_F(ImageServiceTest, AnImageInUseStays) {
   ASSERT_TRUE(store_->images().AddUser(sample_.id(), "container:0123456789abcdef"));
-  const auto removed = service_->Remove("sample:1", false);
+  const auto removed = service_->Remove("sample:1", false, kNoneRuns);
   ASSERT_FALSE(removed);
   EXPECT_EQ(removed.error().code(), EBUSY);
   EXPECT_THAT(removed.error().ToString(),
               HasSubstr("container 0123456789ab is using its referenced image"));
   EXPECT_EQ(Must(service_->Prune({.images = {.all = true}})).deletions.size(), 0U);
+  // One that runs is not even forced away.
+  const auto runs = [](std::string_view id) { return id == "0123456789abcdef"; };
+  const auto forced = service_->Remove("sample:1", true, runs);
+  ASSERT_FALSE(forced);
+  EXPECT_EQ(forced.error().code(), EBUSY);
+  EXPECT_THAT(forced.error().ToString(),
+              HasSubstr("(cannot be forced) - image is being used by running container "
+                        "0123456789ab"));
+  ASSERT_TRUE(service_->Tag("sample:1", Must(Reference::Parse("other"))));
+  EXPECT_EQ(Must(service_->Remove("other", true, runs)).size(), 1U);  // a name only
+  EXPECT_EQ(Must(service_->Remove("sample:1", true, kNoneRuns))[1].what,
+            ImageDeletion::What::kDeleted);
+}
+
+TEST_F(ImageServiceTest, AnImageNoLongerInUseGoes) {
+  ASSERT_TRUE(store_->images().AddUser(sample_.id(), "container:0123456789abcdef"));
   ASSERT_TRUE(store_->images().RemoveUser("container:0123456789abcdef"));
-  EXPECT_TRUE(service_->Remove("sample:1", false));
+  EXPECT_TRUE(service_->Remove("sample:1", false, kNoneRuns));
 }
 
 TEST_F(ImageServiceTest, NamesThatCanNotBeGiven) {
