@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <memory>
 #include <span>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "base/file_ops.h"
 #include "base/try.h"
 #include "base/unique_fd.h"
+#include "manager/cli/client.h"
 #include "manager/cli/tar_stream.h"
 
 namespace strata::manager::cli {
@@ -26,6 +28,22 @@ ByteSource FileSource(std::shared_ptr<UniqueFd> owner, int fd) {
   };
 }
 
+// A tar made here has names and bytes alone: a root filesystem would lose all else.
+Result<> CheckLayout(int directory, const std::string& path) {
+  for (const char* name : {"oci-layout", "index.json"}) {
+    const auto there = FileOps::System().StatAt(directory, name);
+    if (there && S_ISREG(there->st_mode)) continue;
+    if (!there && there.error().code() != ENOENT) {
+      return Fail(there.error().code(), "read", path + "/" + name);
+    }
+    return Fail(EINVAL, kInputError,
+                path + " is no OCI image layout (there is no '" + name +
+                    "' in it); a root filesystem comes as a tar: tar -C " + path +
+                    " -c . | strata import - NAME");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<ByteSource> OpenArchive(const std::string& path) {
@@ -39,6 +57,7 @@ Result<ByteSource> OpenArchive(const std::string& path) {
     const int fd = owner->get();
     return FileSource(std::move(owner), fd);
   }
+  STRATA_TRY(CheckLayout(file->get(), path));
   STRATA_TRY_ASSIGN(TarStream tar, TarStream::Open(path));
   auto stream = std::make_shared<TarStream>(std::move(tar));
   return [stream] { return stream->Next(); };

@@ -188,10 +188,10 @@ Result<DaemonLaunch> DefaultDaemon() {
 Result<> StartDaemon(const DaemonLaunch& launch) {
   STRATA_TRY(MakeDirectories(std::string(DirName(launch.endpoint.path))));
   const std::string lock_path = launch.endpoint.path + ".start-lock";
-  STRATA_TRY_ASSIGN(
-      const UniqueFd lock,
-      FileOps::System().Open(AT_FDCWD, lock_path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
-  while (::flock(lock.get(), LOCK_EX) != 0) {
+  const auto lock =
+      FileOps::System().Open(AT_FDCWD, lock_path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+  if (!lock) return Fail(lock.error().code(), "openat", lock_path);
+  while (::flock(lock->get(), LOCK_EX) != 0) {
     if (errno != EINTR) return FailErrno("flock", lock_path);
   }
   if (Answers(launch.endpoint)) return {};  // another client was first

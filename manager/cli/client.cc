@@ -1,6 +1,7 @@
 #include "manager/cli/client.h"
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/try.h"
 #include "manager/cli/flags.h"
@@ -9,6 +10,12 @@ namespace strata::manager::cli {
 namespace {
 
 constexpr std::size_t kMaxAnswer = 256UL * 1024 * 1024;
+
+// System calls about files, in words.
+constexpr std::pair<std::string_view, const char*> kCalls[] = {
+    {"openat", "open"},  {"openat2", "open"},   {"read", "read"},       {"write", "write"},
+    {"fsync", "write"},  {"mkdirat", "make"},   {"fstatat", "look at"}, {"getdents64", "read"},
+    {"linkat", "write"}, {"renameat2", "write"}};
 
 int CodeOfStatus(int status) {
   switch (status) {
@@ -63,7 +70,13 @@ HttpRequest JsonRequest(std::string method, const std::string& target, const Jso
 
 std::string Explain(const Error& error) {
   const std::string_view op = error.op();
-  if (op == kDaemonError || op == kUsageError) return std::string(error.detail());
+  if (op == kDaemonError || op == kUsageError || op == kInputError)
+    return std::string(error.detail());
+  for (const auto& [call, verb] : kCalls) {
+    if (op != call || error.detail().empty()) continue;
+    return std::string("cannot ") + verb + " " + std::string(error.detail()) + ": " +
+           Error(error.code()).ToString();
+  }
   return error.ToString();
 }
 

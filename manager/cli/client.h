@@ -19,6 +19,8 @@ namespace strata::manager::cli {
 // The op() of errors that the daemon itself answered. Their code tells the kind: ENOENT (404),
 // EEXIST (409), EINVAL (400), EACCES (401, 403), ENOSYS (501), EALREADY (304), else EIO.
 inline constexpr const char* kDaemonError = "daemon";
+// The op() of errors about a file that was given; their words say all there is to say.
+inline constexpr const char* kInputError = "input";
 
 // What the user is told about an error: the daemon's words alone if it spoke, else
 // Error::ToString().

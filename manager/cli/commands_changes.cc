@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/try.h"
+#include "base/utf8.h"
 #include "manager/cli/command.h"
 #include "manager/cli/download.h"
 #include "manager/cli/reference.h"
@@ -36,7 +37,7 @@ Result<int> RunDiff(Context& context, const Flags& flags) {
   for (const Json& change : changes) {
     const auto kind = static_cast<std::size_t>(NumberAt(change, "Kind"));
     Print((kind < kLetters.size() ? std::string(1, kLetters[kind]) : "?") + " " +
-          TextAt(change, "Path") + "\n");
+          EscapeControls(TextAt(change, "Path")) + "\n");
   }
   return 0;
 }

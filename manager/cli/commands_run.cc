@@ -60,7 +60,7 @@ Result<std::string> CreateContainer(Client& client, const Flags& flags, const Js
     }
     return std::unexpected(std::move(created).error());
   }
-  for (const Json& warning : At(*created, "Warnings")) Complain("warning: " + Text(warning));
+  for (const Json& warning : At(*created, "Warnings")) Complain("WARNING: " + Text(warning));
   std::string id = TextAt(*created, "Id");
   if (id_file) STRATA_TRY(WriteAll(FileOps::System(), id_file.get(), id));
   return id;

@@ -7,6 +7,7 @@
 #include "manager/cli/archive_source.h"
 #include "manager/cli/command.h"
 #include "manager/cli/download.h"
+#include "manager/cli/image_text.h"
 #include "manager/cli/layout_directory.h"
 #include "manager/cli/progress.h"
 #include "manager/cli/terminal.h"
@@ -71,7 +72,13 @@ Result<int> RunImport(Context& context, const Flags& flags) {
                        {"allPlatforms", flags.On("all-platforms") ? "1" : ""}}));
   STRATA_TRY_ASSIGN(const ProgressOutcome outcome,
                     Upload(context, target, path, ChooseProgressStyle(flags.On("quiet"))));
-  if (!outcome.id.empty()) Print(outcome.id + "\n");
+  for (const auto& image : outcome.images) {
+    Print(image.id + "\n");
+    if (!image.named && !flags.On("quiet")) {
+      Complain("the image " + ShortId(image.id, false) +
+               " has no name: give it one here or with 'strata tag'");
+    }
+  }
   return 0;
 }
 

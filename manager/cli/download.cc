@@ -44,8 +44,11 @@ Result<> Download(Context& context, const std::string& target, const std::string
   if (IsTerminal(STDOUT_FILENO)) {
     return UsageError("cowardly refusing to save to a terminal: use -o, or redirect the output");
   }
-  return Receive(context, target,
-                 [](std::string_view data) { return WriteFd(STDOUT_FILENO, data); });
+  return Receive(context, target, [](std::string_view data) -> Result<> {
+    auto written = WriteFd(STDOUT_FILENO, data);
+    if (written) return written;
+    return std::unexpected(std::move(written).error().WithContext("standard output"));
+  });
 }
 
 }  // namespace strata::manager::cli

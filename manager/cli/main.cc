@@ -82,7 +82,7 @@ int RunWords(cli::Context& context, std::span<const std::string> words) {
   std::string unknown = words[0];
   if (!group.empty()) unknown += " " + words[1];
   cli::Complain("'" + unknown + "' is not a strata command; 'strata --help' lists them");
-  return cli::kExitFailed;
+  return cli::kExitFailed;  // as docker's client; 125 is for the words of a command that there is
 }
 
 int Main(std::span<const std::string> words) {

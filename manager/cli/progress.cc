@@ -112,6 +112,9 @@ Result<ProgressOutcome> FollowProgress(HttpExchange& exchange, ProgressStyle sty
     for (const char* key : {"aux.ID", "Id", "ID"}) {
       if (std::string id = TextAt(message, key); !id.empty()) outcome.id = std::move(id);
     }
+    if (const Json& names = AtPath(message, "aux.Names"); names.is_array()) {
+      outcome.images.push_back({TextAt(message, "aux.ID"), !names.empty()});
+    }
     if (std::string status = TextAt(message, "status"); !status.empty()) {
       outcome.last_status = std::move(status);
     }

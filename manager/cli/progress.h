@@ -47,6 +47,12 @@ std::string ProgressBar(std::int64_t current, std::int64_t total, std::size_t co
 // What a stream of messages came to.
 struct ProgressOutcome {
   std::string id;  // from {"aux": {"ID": …}} or {"Id": …}, if there was one
+  // Every {"aux": {"ID": …, "Names": […]}}.
+  struct Image {
+    std::string id;
+    bool named = false;
+  };
+  std::vector<Image> images;
   std::string last_status;
   std::vector<std::string> messages;  // every {"stream": …}
 };

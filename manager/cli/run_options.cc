@@ -277,8 +277,9 @@ Result<std::vector<std::string>> CollectEnvironment(const std::vector<std::strin
   for (const auto& path : files) {
     auto file = ops.Open(AT_FDCWD, path.c_str(), O_RDONLY);
     if (!file) return std::unexpected(std::move(file).error().WithContext(path));
-    STRATA_TRY_ASSIGN(const std::string text, ReadAll(ops, file->get(), kMaxEnvFile));
-    for (std::string_view line : SplitList(text, '\n')) {
+    const auto text = ReadAll(ops, file->get(), kMaxEnvFile);
+    if (!text) return Fail(text.error().code(), "read", path);
+    for (std::string_view line : SplitList(*text, '\n')) {
       if (line.ends_with('\r')) line.remove_suffix(1);
       const auto first = line.find_first_not_of(" \t");
       if (first == std::string_view::npos || line[first] == '#') continue;

@@ -42,7 +42,9 @@ Result<TarStream> TarStream::Open(const std::string& directory) {
   auto root = FileOps::System().Open(AT_FDCWD, directory.c_str(), O_RDONLY | O_DIRECTORY);
   if (!root) return std::unexpected(std::move(root).error().WithContext(directory));
   std::vector<Entry> entries;
-  STRATA_TRY(Collect(root->get(), "", entries));
+  if (auto collected = Collect(root->get(), "", entries); !collected) {
+    return std::unexpected(std::move(collected).error().WithContext(directory));
+  }
   return TarStream(*std::move(root), std::move(entries));
 }
 

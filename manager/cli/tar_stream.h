@@ -15,7 +15,7 @@ namespace strata::manager::cli {
 class TarStream {
  public:
   // ENOTDIR and the like; EINVAL for an entry that is neither file nor directory, ENAMETOOLONG for
-  // a name that ustar cannot hold.
+  // a name that ustar cannot hold. Errors name the directory.
   static Result<TarStream> Open(const std::string& directory);
 
   // The next bytes; empty at the end. EIO if a file changed its size meanwhile.

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import PATIENCE, RUN, STRATAD, Daemon, strata
+from harness import PATIENCE, RUN, STRATA, STRATAD, Daemon, strata
 from scripted_registry import Image, Registry
 
 
@@ -130,6 +130,30 @@ class AdditionalStoreTest(unittest.TestCase):
         strata("rmi", PULLED)
         self.assertIn("pulled", strata("images"), "the tag below shows again")
         fsck()
+
+    def test_without_it_what_is_missing_is_told(self):
+        strata("create", "--network", "none", "--name", "needs", "below:1", "/none")
+        strata("commit", "needs", "needs:1")
+        strata("rm", "needs")
+        DAEMON.process.terminate()
+        DAEMON.process.wait(PATIENCE)
+        command = DAEMON.command
+        DAEMON.command = command[:command.index("--additional-store")]
+        DAEMON.start()
+        try:
+            done = subprocess.run([STRATA, *RUN, "needs:1", "true"], capture_output=True, text=True,
+                                  check=False, timeout=PATIENCE)
+        finally:
+            strata("rm", *strata("ps", "-aq").split())
+            DAEMON.process.terminate()
+            DAEMON.process.wait(PATIENCE)
+            DAEMON.command = command
+            DAEMON.start()
+        self.assertEqual(done.returncode, 125, done.stderr)
+        for part in ("image needs:1", "sha256:", f"additional store {BELOW.root}", "strata store fsck"):
+            self.assertIn(part, done.stderr)
+        strata("store", "fsck", "--data-root", f"{DAEMON.work}/data", "--additional-store", BELOW.root)
+        strata("rmi", "needs:1")
 
     def test_its_images_can_not_be_removed(self):
         with self.assertRaisesRegex(AssertionError, f"additional store {BELOW.root}"):

@@ -136,10 +136,10 @@ class FeaturesTest(unittest.TestCase):
         self.addCleanup(strata, "image", "import", "-q", DAEMON.archive, "box")
         strata("rmi", "held")  # only a name
         self.assert_refused(1, "holds", ("rmi", "box"), says=("box", "must force"))
+        self.assert_refused(1, "runs", ("rmi", "-f", "box"), says=("box", "cannot be forced"))
+        strata("stop", "-t", "0", "holder")
         self.assertIn(identity, strata("rmi", "-f", "box"))
         self.assert_refused(1, "gone", ("image", "inspect", "-f", "{{.Id}}", "box"), says=("box",))
-        self.assertEqual(strata("exec", "holder", "cat", "/data/seed"), "seed")
-        strata("stop", "-t", "0", "holder")
         strata("start", "holder")
         self.assertEqual(strata("exec", "holder", "cat", "/data/seed"), "seed")
 
