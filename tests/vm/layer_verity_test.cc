@@ -286,9 +286,9 @@ TEST_P(LayerVerityTest, AChangedByteIsAnError) {
       ::usleep(50'000);
     }
     ASSERT_EQ(scrubber->Report().findings.size(), 1U);
-    EXPECT_NE(scrubber->Report().findings[0].find("'usr/big': content: can not be read"),
+    EXPECT_NE(scrubber->Report().findings[0].text.find("'usr/big': content: can not be read"),
               std::string::npos)
-        << scrubber->Report().findings[0];
+        << scrubber->Report().findings[0].text;
   }
   ExpectOneFinding(FindingKind::kContent, layer, "usr/big");
   ExpectMended();
