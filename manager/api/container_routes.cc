@@ -260,9 +260,13 @@ Result<> Create(Exchange& exchange, const ApiContext& context) {
   const json host_object = body.value("HostConfig", json::object());
   STRATA_TRY_ASSIGN(HostConfig host,
                     ParseHostConfig(host_object.is_null() ? json::object() : host_object));
-  STRATA_TRY_ASSIGN(const CreateOutcome outcome,
+  STRATA_TRY_ASSIGN(CreateOutcome outcome,
                     context.containers.Create(std::string(exchange.request().Query("name")),
                                               std::move(config), std::move(host)));
+  const bool asked = !exchange.request().Query("platform").empty();
+  if (!asked && !outcome.platform_warning.empty()) {
+    outcome.warnings.push_back(std::move(outcome.platform_warning));
+  }
   return ReplyJson(exchange, 201, {{"Id", outcome.id}, {"Warnings", outcome.warnings}});
 }
 

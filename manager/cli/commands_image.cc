@@ -210,7 +210,8 @@ std::vector<Command> ImageCommands() {
                     .min_operands = 1,
                     .max_operands = kManyOperands,
                     .operand_names = {Names::kImage},
-                    .flags = {{"force", 'f', Kind::kSwitch, "", "even if it has several names"}},
+                    .flags = {{"force", 'f', Kind::kSwitch, "",
+                               "even if it has several names, or containers that do not run"}},
                     .run = RunRmi};
   const Command tag{.name = "tag",
                     .operands = "IMAGE NAME[:TAG]",

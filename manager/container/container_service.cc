@@ -179,9 +179,7 @@ Result<CreateOutcome> ContainerService::Create(std::string name, ContainerConfig
   STRATA_TRY_ASSIGN(outcome.warnings, CheckHostConfig(host));
   STRATA_TRY(CheckHostNames(config));
   STRATA_TRY_ASSIGN(const ContainerDefaults defaults, deps_.images.Defaults(config.image));
-  if (auto warning = PlatformWarning(defaults.platform); !warning.empty()) {
-    outcome.warnings.push_back(std::move(warning));
-  }
+  outcome.platform_warning = PlatformWarning(defaults.platform);
   STRATA_TRY_ASSIGN(const layerstore::Image image,
                     deps_.store.images().Resolve(defaults.image.ToString()));
 

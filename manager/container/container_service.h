@@ -49,6 +49,8 @@ struct ContainerServiceOptions {
 struct CreateOutcome {
   std::string id;
   std::vector<std::string> warnings;
+  // That the image is for another platform, which is news only to who did not ask for one.
+  std::string platform_warning;
 };
 
 struct PruneOutcome {

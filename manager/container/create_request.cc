@@ -246,7 +246,8 @@ std::string PlatformWarning(const layerstore::Platform& image) {
     return {};
   }
   return "The requested image's platform (" + image.ToString() +
-         ") does not match the detected host platform (" + host.ToString() + ")";
+         ") does not match the detected host platform (" + host.ToString() +
+         ") and no specific platform was requested";
 }
 
 Result<std::vector<std::string>> CheckHostConfig(const HostConfig& host) {

@@ -82,8 +82,13 @@ Result<PullOutcome> ImageService::Pull(const Reference& reference, const PullOpt
 Result<PushOutcome> ImageService::Push(const Reference& reference, const PushOptions& options,
                                        const ProgressSink& progress, Cancellation* cancel) {
   if (reference.digest()) return Fail(EINVAL, "push", "cannot push a digest reference");
-  return PushImage(store_, reference.WithDefaultTag(), options,
-                   OptionsFor(reference, options.insecure), progress, cancel);
+  auto pushed = PushImage(store_, reference.WithDefaultTag(), options,
+                          OptionsFor(reference, options.insecure), progress, cancel);
+  if (!pushed) {
+    const std::string name = reference.Familiar();
+    return std::unexpected(ExplainLayers(std::span(&name, 1), std::move(pushed).error()));
+  }
+  return pushed;
 }
 
 Result<std::vector<layerstore::ImportedImage>> ImageService::Import(

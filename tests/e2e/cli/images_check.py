@@ -33,16 +33,19 @@ def attempt(*words, **options):
     return done.returncode, done.stderr
 
 
-def api(path):
-    """The daemon's answer, as JSON."""
+def api(path, body=None):
+    """The daemon's answer, as JSON; of a POST, with a body."""
     connection = http.client.HTTPConnection("strata", timeout=PATIENCE)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.connect(os.environ["STRATA_HOST"].removeprefix("unix://"))
-    connection.request("GET", path)
+    if body is None:
+        connection.request("GET", path)
+    else:
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
     answer = connection.getresponse()
     content = answer.read()
     connection.close()
-    if answer.status != 200:
+    if answer.status not in (200, 201):
         raise AssertionError(f"{path}: {answer.status} {content}")
     return json.loads(content)
 
@@ -195,8 +198,12 @@ class ImagesTest(unittest.TestCase):
         status, said = attempt(*RUN, "--rm", "foreign:1", "true")
         self.assertEqual(status, 0)
         self.assertRegex(said, rf"WARNING: The requested image's platform \({other}\) does not match "
-                               r"the detected host platform \(linux/\w+")
+                               r"the detected host platform \(linux/\S+\) and no specific platform was requested")
         self.assertEqual(attempt(*RUN, "--rm", "box", "true"), (0, ""))
+        for query, warnings in (("", 1), ("?platform=" + other, 0)):
+            made = api("/containers/create" + query, {"Image": "foreign:1", "Cmd": ["true"],
+                                                      "HostConfig": {"NetworkMode": "none"}})
+            self.assertEqual(len(made["Warnings"]), warnings)
 
     def test_diff_shows_what_the_container_did(self):
         self.keep("doer")
