@@ -39,7 +39,8 @@ Result<> CheckShowsMarks(FileOps& ops, int fs, bool user_marks) {
   const auto value = ops.GetXattr(fs, mark.c_str());
   if (value || value.error().code() != EOPNOTSUPP) return {};
   return Fail(ENOTSUP, "index",
-              "it is missing, and can not be made here, where the filesystem does not show " +
+              "it is missing or of another directory, and can not be made here, where the "
+              "filesystem does not show " +
                   mark + "; it can where the store is written");
 }
 

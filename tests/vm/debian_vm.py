@@ -64,20 +64,26 @@ busybox mount -t tmpfs tmpfs /root/run
 busybox mkdir /root/run/memory
 busybox mount -t proc proc /root/proc
 busybox mount -t sysfs sysfs /root/sys
+busybox mount -t cgroup2 cgroup /root/sys/fs/cgroup
 busybox mount -t devtmpfs dev /root/dev
 busybox mkdir -p /root/dev/shm /root/dev/pts
 busybox mount -t tmpfs tmpfs /root/dev/shm
 busybox mount -t devpts devpts /root/dev/pts
 busybox ip link set lo up
-busybox stty -F /dev/ttyS1 raw -echo
-busybox cp /job /root/run/job
-# The kernel kills the machine with its first process, so that a crash of this script ends it, too.
-busybox chroot /root /bin/sh /run/job < /dev/null > /dev/ttyS1 2>&1
+busybox cp /bin/busybox /then /job /root/run
+exec busybox switch_root /root /run/busybox sh /run/then
+"""
+
+# Goes on from there as the first process: the root is a mount as on every machine, which containers
+# rely on. The kernel panics when this ends, whatever the reason.
+THEN = """
+/run/busybox stty -F /dev/ttyS1 raw -echo
+/bin/sh /run/job < /dev/null > /dev/ttyS1 2>&1
 status=$?
-busybox sync
-echo
+/run/busybox sync
+echo > /dev/ttyS1
 echo "@TOKEN@ $status" > /dev/ttyS1
-busybox poweroff -f
+/run/busybox poweroff -f
 """
 
 
@@ -146,7 +152,8 @@ def initramfs(job, token, modules):
     order = load_order(modules)
     entries = [(name, 0o040755, b"") for name in ("bin", "modules")]
     entries.append(("bin/busybox", 0o100755, read(busybox)))
-    entries.append(("init", 0o100755, INIT.replace("@TOKEN@", token).encode()))
+    entries.append(("init", 0o100755, INIT.encode()))
+    entries.append(("then", 0o100644, THEN.replace("@TOKEN@", token).encode()))
     entries.append(("job", 0o100755, job.encode()))
     entries.append(("modules/order", 0o100644, "\n".join(order).encode()))
     entries += [(f"modules/{name}.ko", 0o100644, read(path)) for name, path in order.items()]

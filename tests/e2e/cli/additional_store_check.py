@@ -1,6 +1,7 @@
 """A stratad on a store of its own, above one that is only read: on erofs, where the kernel has it.
 
-Needs STRATA_BIN_DIR, root, and mkfs.erofs for the first.
+Needs STRATA_BIN_DIR, root, and mkfs.erofs for the first. With STRATA_TEST_NFS, where the directory for
+temporary files is to be seen over NFS, the other store is there.
 """
 
 import json
@@ -13,6 +14,8 @@ import unittest
 
 from harness import PATIENCE, RUN, STRATA, STRATAD, Daemon, strata
 from scripted_registry import Image, Registry
+
+NFS = os.environ.get("STRATA_TEST_NFS")
 
 
 def kernel_has(filesystem):
@@ -43,6 +46,12 @@ class Below:
         daemon.stop()
 
     def mount(self, data):
+        if NFS:
+            # Moved, for the indexes of a copy are of other directories.
+            exported = os.path.join(self.work, "exported")
+            os.rename(data, exported)
+            self.root = NFS + exported.removeprefix(tempfile.gettempdir())
+            return
         if kernel_has("erofs") and shutil.which("mkfs.erofs"):
             image = os.path.join(self.work, "store.erofs")
             subprocess.run(["mkfs.erofs", "--quiet", "--preserve-mtime", "-Eforce-inode-extended",
@@ -55,7 +64,8 @@ class Below:
         subprocess.run(["mount", "-o", "remount,bind,ro", self.root], check=True)
 
     def remove(self):
-        subprocess.run(["umount", self.root], check=True)
+        if not NFS:
+            subprocess.run(["umount", self.root], check=True)
         shutil.rmtree(self.work)
 
 
