@@ -26,8 +26,7 @@ class StoreRepair {
     STRATA_TRY_ASSIGN(Lease lease, store_.NewLease());
     lease_.emplace(std::move(lease));
     // Layers first: what a damaged blob still gives is not known before it was tried.
-    for (const auto& [diff_id, kinds] : DamagedLayers(findings))
-      STRATA_TRY(MendLayer(diff_id, kinds));
+    STRATA_TRY(MendLayers(DamagedLayers(findings)));
     for (const Finding& finding : findings) STRATA_TRY(Mend(finding));
     if (!findings.empty()) STRATA_TRY(root_.SweepObjects());
     return std::move(steps_);
@@ -58,83 +57,158 @@ class StoreRepair {
   void Mended(std::string what) { steps_.push_back({true, std::move(what)}); }
   void Left(std::string what) { steps_.push_back({false, std::move(what)}); }
 
-  Result<> MendLayer(const Digest& diff_id, const Kinds& kinds) {
-    const std::string layer = "layer " + diff_id.ToString();
-    STRATA_TRY(lease_->PinLayer(diff_id));
-    auto aside = root_.Quarantine(root_.layers(), diff_id.Hex());
-    if (!aside && aside.error().code() != ENOENT) return std::unexpected(std::move(aside).error());
-    std::vector<std::string> reasons;
-    const std::string how = MakeAgain(diff_id, aside ? *aside : std::string(), reasons);
-    if (!how.empty()) {
-      if (aside) STRATA_TRY(DropAside(*aside));
-      Mended(layer + " was " + how);
-      return {};
+  struct Damage {
+    Digest diff_id;
+    Kinds kinds;
+    bool mended = false;
+    std::vector<std::string> reasons = {};  // why not
+
+    std::string Why() const {
+      std::string why;
+      for (const std::string& reason : reasons) why += "; " + reason;
+      return why;
     }
-    std::string why;
-    for (const std::string& reason : reasons) why += "; " + reason;
-    // Without its recipe a layer is as good as before recipes were: it stays in use.
-    if (aside && kinds == Kinds{FindingKind::kBadRecipe}) {
-      STRATA_TRY(PutBack(*aside, diff_id));
-      Left(layer + " keeps a damaged recipe, for nothing has its bytes" + why);
-      return {};
+  };
+
+  // One way after the other for all: where layers share a file, what mends one mends the others.
+  Result<> MendLayers(std::map<Digest, Kinds> kinds) {
+    std::vector<Damage> layers;
+    for (auto& [diff_id, of_layer] : kinds) {
+      STRATA_TRY(lease_->PinLayer(diff_id));
+      layers.push_back({diff_id, std::move(of_layer)});
     }
-    Left(layer + " can not be made again" + why +
-         (aside ? "; what there was of it is in " + *aside : "") +
-         ". Pulling or importing an image that has it brings it back");
+    for (Damage& layer : layers) layer.mended = UnpackAgain(layer);
+    for (Damage& layer : layers) layer.mended = layer.mended || MakeFromItself(layer);
+    for (Damage& layer : layers) {
+      if (!layer.mended) STRATA_TRY(GiveUp(layer));
+    }
     return {};
   }
 
-  // How it was made again; empty if it was not.
-  std::string MakeAgain(const Digest& diff_id, const std::string& aside,
-                        std::vector<std::string>& reasons) {
-    if (auto blobs = store_.layers().Blobs(diff_id)) {
-      for (const LayerBlob& blob : *blobs) {
-        if (!store_.blobs().Has(blob.blob).value_or(false)) continue;
-        auto made = store_.layers().Unpack(blob.blob, diff_id, blob.media_type, *lease_);
-        if (made) return "unpacked again from blob " + blob.blob.ToString();
-        reasons.push_back("blob " + blob.blob.ToString() + ": " + made.error().ToString());
+  static std::string Name(const Digest& diff_id) { return "layer " + diff_id.ToString(); }
+
+  bool UnpackAgain(Damage& damage) {
+    const Digest& diff_id = damage.diff_id;
+    const auto blobs = store_.layers().Blobs(diff_id);
+    if (!blobs) {
+      damage.reasons.push_back(blobs.error().ToString());
+      return false;
+    }
+    for (const LayerBlob& blob : *blobs) {
+      if (!store_.blobs().Has(blob.blob).value_or(false)) continue;
+      auto made = store_.layers().Unpack(blob.blob, diff_id, blob.media_type, *lease_, true);
+      if (made) {
+        Mended(Name(diff_id) + " was mended from blob " + blob.blob.ToString());
+        return true;
       }
+      damage.reasons.push_back("blob " + blob.blob.ToString() + ": " + made.error().ToString());
     }
-    if (!aside.empty()) {
-      auto made = MakeFromItself(diff_id, aside);
-      if (made) return "made again from its own files";
-      reasons.push_back("its own files: " + made.error().ToString());
-    }
-    if (options_.fetch) {
-      auto fetched = options_.fetch(diff_id);
-      if (fetched) return "fetched again";
-      reasons.push_back("elsewhere: " + fetched.error().ToString());
-    }
-    return {};
+    return false;
   }
 
-  Result<> MakeFromItself(const Digest& diff_id, const std::string& aside) {
-    STRATA_TRY_ASSIGN(const UniqueFd dir,
-                      root_.ops().Open(AT_FDCWD, JoinPath(root_.path(), aside).c_str(),
-                                       O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  // Right attributes, names and links come from the recipe, contents from the files themselves.
+  bool MakeFromItself(Damage& damage) {
+    const Digest& diff_id = damage.diff_id;
+    auto made = UnpackOwnTar(diff_id);
+    if (made) {
+      Mended(Name(diff_id) + " was mended from its own files");
+    } else if (made.error().code() != ENOENT) {
+      damage.reasons.push_back("its own files: " + made.error().ToString());
+    }
+    return made.has_value();
+  }
+
+  Result<> UnpackOwnTar(const Digest& diff_id) {
+    STRATA_TRY_ASSIGN(const UniqueFd dir, OpenLayer(diff_id));
     LayerIngest ingest;
     ingest.diff_id = diff_id;
     ingest.keep_blob = false;
+    ingest.mend = true;
     ingest.limits = UnpackLimits::None();
     STRATA_TRY_ASSIGN(const auto sink, store_.layers().Begin(std::move(ingest), *lease_));
-    if (!sink) return {};  // another process was faster
     STRATA_TRY(LayerTar::Write(root_.ops(), dir.get(),
                                [&](std::string_view bytes) { return sink->Write(bytes); }));
     STRATA_TRY(sink->Commit());
     return {};
   }
 
+  Result<UniqueFd> OpenLayer(const Digest& diff_id) {
+    return root_.ops().Open(root_.layers(), diff_id.Hex().c_str(),
+                            O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  }
+
+  // Whether all files are as they should be, so far as that can be told.
+  static bool OnlyRecords(const Kinds& kinds) {
+    return std::ranges::all_of(kinds, [](FindingKind kind) {
+      return kind == FindingKind::kBadRecipe || kind == FindingKind::kBadObjectList;
+    });
+  }
+
+  Result<> GiveUp(Damage& damage) {
+    const Digest& diff_id = damage.diff_id;
+    if (OnlyRecords(damage.kinds)) return KeepWithoutRecords(damage);
+    auto aside = root_.Quarantine(root_.layers(), diff_id.Hex());
+    if (!aside && aside.error().code() != ENOENT) return std::unexpected(std::move(aside).error());
+    if (options_.fetch) {
+      const auto fetched = options_.fetch(diff_id);
+      if (fetched) return UseFetched(diff_id, aside ? *aside : std::string());
+      damage.reasons.push_back("elsewhere: " + fetched.error().ToString());
+    }
+    Left(Name(diff_id) + " can not be made again" + damage.Why() +
+         (aside ? "; what there was of it is in " + *aside : "") +
+         ". Pulling or importing an image that has it brings it back");
+    return {};
+  }
+
+  // Without its recipe a layer is as good as before recipes were: it stays in use.
+  Result<> KeepWithoutRecords(const Damage& damage) {
+    const Digest& diff_id = damage.diff_id;
+    if (damage.kinds.contains(FindingKind::kBadObjectList)) {
+      STRATA_TRY_ASSIGN(const UniqueFd dir, OpenLayer(diff_id));
+      STRATA_TRY_ASSIGN(const std::string aside, root_.Quarantine(dir.get(), "objects"));
+      Mended("the list of objects of " + Name(diff_id) + " was put aside as " + aside);
+    }
+    if (damage.kinds.contains(FindingKind::kBadRecipe)) {
+      Left(Name(diff_id) + " keeps no good recipe, for nothing has its bytes" + damage.Why());
+    }
+    return {};
+  }
+
+  // The damaged one goes back to its place, for there may be mounts of it, and is mended from the
+  // one that came; if that fails it stays aside.
+  Result<> UseFetched(const Digest& diff_id, const std::string& aside) {
+    if (aside.empty()) {
+      Mended(Name(diff_id) + " was fetched again");
+      return {};
+    }
+    STRATA_TRY_ASSIGN(const UniqueFd quarantine, OpenQuarantine());
+    const std::string name(BaseName(aside));
+    const auto exchange = [&] {
+      return root_.ops().Rename(quarantine.get(), name.c_str(), root_.layers(),
+                                diff_id.Hex().c_str(), RENAME_EXCHANGE);
+    };
+    STRATA_TRY_ASSIGN(const LayerLock lock, root_.LockLayer(diff_id));
+    STRATA_TRY(exchange());
+    auto mended = MendFrom(quarantine.get(), name, diff_id);
+    if (mended) {
+      Mended(Name(diff_id) + " was fetched again");
+      return DropAside(aside);
+    }
+    STRATA_TRY(exchange());
+    Mended(Name(diff_id) + " was fetched again; what there was of it is in " + aside);
+    return {};
+  }
+
+  Result<> MendFrom(int dir, const std::string& name, const Digest& diff_id) {
+    STRATA_TRY_ASSIGN(const UniqueFd fresh,
+                      root_.ops().Open(dir, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+    return store_.layers().Mend(fresh.get(), diff_id);
+  }
+
   // The layer is in place again, so this is no only copy.
   Result<> DropAside(const std::string& aside) {
     STRATA_TRY_ASSIGN(const UniqueFd quarantine, OpenQuarantine());
     return root_.Discard(quarantine.get(), std::string(BaseName(aside)));
-  }
-
-  Result<> PutBack(const std::string& aside, const Digest& diff_id) {
-    STRATA_TRY_ASSIGN(const UniqueFd quarantine, OpenQuarantine());
-    STRATA_TRY(root_.ops().Rename(quarantine.get(), std::string(BaseName(aside)).c_str(),
-                                  root_.layers(), diff_id.Hex().c_str(), RENAME_NOREPLACE));
-    return root_.ops().Sync(root_.layers());
   }
 
   Result<UniqueFd> OpenQuarantine() {

@@ -10,7 +10,6 @@ namespace strata::layerstore {
 namespace {
 
 constexpr mode_t kPermissionBits = 07777;
-constexpr int kTwinsMax = 64;  // files of a layer that are alike and that others may share
 
 }  // namespace
 
@@ -53,7 +52,7 @@ Result<StoredFile> LayerObjects::Find(const TarEntry& entry, std::string_view st
 Result<UniqueFd> LayerObjects::FindSame(const ObjectTraits& traits) {
   name_ = Name::kLeave;
   for (int twins = 0; seen_.MayHave(key_); ++twins) {
-    if (twins == kTwinsMax) return UniqueFd();
+    if (twins == ObjectKey::kTwinsMax) return UniqueFd();
     key_ = key_.Next();
   }
   STRATA_TRY_ASSIGN(ObjectDirectory::Found found, objects_.Find(key_, traits));

@@ -177,6 +177,10 @@ Result<LayerInfo> LayerSinkImpl::Commit() {
     STRATA_TRY(layers_.Publish(staged_, info));
     published_ = true;
     info.user_marks = UserMarks();
+  } else if (ingest_.mend) {
+    STRATA_TRY(objects_->Finish());
+    if (recipe_->has_replaced()) STRATA_TRY(objects_->DropUnused());
+    STRATA_TRY(layers_.Mend(dir_.get(), diff_id));
   } else {
     STRATA_TRY(layers_.AdoptRecipe(dir_.get(), diff_id));
   }

@@ -8,6 +8,7 @@
 #include "base/file_ops.h"
 #include "base/try.h"
 #include "layerstore/blob/blob_store.h"
+#include "layerstore/layer/layer_mend.h"
 #include "layerstore/layer/layer_sink.h"
 #include "layerstore/meta/database.h"
 #include "layerstore/meta/object_room.h"
@@ -164,20 +165,21 @@ Result<std::unique_ptr<LayerSink>> LayerStore::Begin(LayerIngest ingest, Lease& 
     STRATA_TRY(lease.PinLayer(*ingest.diff_id));
     STRATA_TRY_ASSIGN(LayerLock held, root_.LockLayer(*ingest.diff_id));
     STRATA_TRY_ASSIGN(const bool complete, Complete(ingest));
-    if (complete) return nullptr;
+    if (complete && !ingest.mend) return nullptr;
     lock.emplace(std::move(held));
   }
   return LayerSinkImpl::Create(*this, root_, blobs_, std::move(ingest), lease, std::move(lock));
 }
 
 Result<LayerInfo> LayerStore::Unpack(const Digest& blob, const Digest& diff_id,
-                                     std::string_view media_type, Lease& lease) {
+                                     std::string_view media_type, Lease& lease, bool mend) {
   STRATA_TRY(lease.PinBlob(blob));
   LayerIngest ingest;
   ingest.blob = blob;
   ingest.diff_id = diff_id;
   ingest.media_type = std::string(media_type);
   ingest.keep_blob = false;  // it is there already
+  ingest.mend = mend;
   ingest.limits = UnpackLimits::None();
   STRATA_TRY_ASSIGN(const auto sink, Begin(std::move(ingest), lease));
   if (!sink) return Find(diff_id);
@@ -258,6 +260,11 @@ Result<> LayerStore::AdoptRecipe(int staged, const Digest& diff_id) {
   if (!replaced && replaced.error().code() != ENOENT) return replaced;
   STRATA_TRY(ops.Rename(staged, "recipe", layer.get(), "recipe", RENAME_NOREPLACE));
   return ops.Sync(layer.get());
+}
+
+Result<> LayerStore::Mend(int fresh, const Digest& diff_id) {
+  STRATA_TRY_ASSIGN(const UniqueFd live, OpenLayer(root_, diff_id));
+  return MendLayer(root_.ops(), *root_.objects(), fresh, live.get());
 }
 
 Result<> LayerStore::Record(const LayerInfo& info, const LayerBlob& blob) {

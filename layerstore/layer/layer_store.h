@@ -66,6 +66,8 @@ struct LayerIngest {
   // Keep the compressed bytes for push. A stream that is not compressed is never kept: the layer's
   // recipe makes it again.
   bool keep_blob = true;
+  // Unpack it although it is there, and mend what is wrong with it (LayerStore::Mend).
+  bool mend = false;
   UnpackLimits limits;
 };
 
@@ -116,10 +118,15 @@ class LayerStore {
   // must not hold two sinks of the same diff_id.
   Result<std::unique_ptr<LayerSink>> Begin(LayerIngest ingest, Lease& lease);
 
-  // Unpacks a blob of the blob store; no work if the layer is there. No limits: it has been taken
-  // once.
+  // Unpacks a blob of the blob store; no work if the layer is there and not to be mended. No
+  // limits: it has been taken once.
   Result<LayerInfo> Unpack(const Digest& blob, const Digest& diff_id, std::string_view media_type,
-                           Lease& lease);
+                           Lease& lease, bool mend = false);
+
+  // Makes the layer that is there what `fresh` is, a layer's directory of the same diffID on the
+  // same filesystem, of which nothing is to be used afterwards. As far as can be in the files that
+  // are there, so that who uses them goes on with them (layer_mend.h). With the layer's lock held.
+  Result<> Mend(int fresh, const Digest& diff_id);
 
   // The blob of this digest if it is known to be a layer's; ENOENT. Whether its bytes are still
   // kept, BlobStore::Has() tells.

@@ -32,6 +32,8 @@ struct ObjectTraits {
 class ObjectKey {
  public:
   static constexpr std::size_t kStartBytes = std::size_t{1} << 20U;
+  // So many files of a layer that are alike have keys of their own, one Next() to the other.
+  static constexpr int kTwinsMax = 64;
 
   ObjectKey() = default;
   explicit ObjectKey(const Xxh128& value) : value_(value) {}

@@ -126,7 +126,7 @@ class FsckTest : public StoreTest {
     const auto steps = RepairAll();
     ASSERT_EQ(steps.size(), 1U);
     EXPECT_TRUE(steps[0].mended) << steps[0].what;
-    EXPECT_NE(steps[0].what.find("unpacked again from blob"), std::string::npos) << steps[0].what;
+    EXPECT_NE(steps[0].what.find("mended from blob"), std::string::npos) << steps[0].what;
     ExpectClean();
     EXPECT_EQ(ReadFile(At("etc/name")), "content");
     ExpectNoLeftovers();
@@ -144,6 +144,21 @@ class FsckTest : public StoreTest {
   void SetTime(const std::string& path, std::int64_t seconds) {
     const struct timespec times[2] = {{seconds, 0}, {seconds, 0}};
     MustCall(::utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW), path.c_str());
+  }
+
+  // Changes a byte and nothing else.
+  static void Rot(const std::string& path) {
+    const struct stat before = Lstat(path);
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.put('!');
+    file.close();
+    const struct timespec times[2] = {before.st_atim, before.st_mtim};
+    MustCall(::utimensat(AT_FDCWD, path.c_str(), times, 0), "utimensat");
+  }
+
+  // With the attributes that the tar above gives its files.
+  static std::string OneFile(const std::string& name, const std::string& content) {
+    return TarBuilder().AddFile(name, content).Finish();
   }
 
   void DropBlob() {
@@ -310,14 +325,7 @@ TEST_F(FsckTest, BitRot) {
 }
 
 TEST_F(FsckTest, EveryRottenFileIsNamed) {
-  for (const char* path : {"etc/name", "marked", "hidden/file"}) {
-    const struct stat before = Lstat(At(path));
-    std::fstream file(At(path), std::ios::in | std::ios::out | std::ios::binary);
-    file.put('!');
-    file.close();
-    const struct timespec times[2] = {before.st_atim, before.st_mtim};
-    MustCall(::utimensat(AT_FDCWD, At(path).c_str(), times, 0), "utimensat");
-  }
+  for (const char* path : {"etc/name", "marked", "hidden/file"}) Rot(At(path));
   std::vector<std::string> paths;
   for (const Finding& finding : Check(Depth::kDeep)) {
     EXPECT_EQ(finding.kind, FindingKind::kContent);
@@ -342,7 +350,7 @@ TEST_F(FsckTest, ALayerKeepsItsPlaceWithoutARecipe) {
   const auto steps = RepairAll();
   ASSERT_EQ(steps.size(), 1U);
   EXPECT_FALSE(steps[0].mended);
-  EXPECT_NE(steps[0].what.find("keeps a damaged recipe"), std::string::npos) << steps[0].what;
+  EXPECT_NE(steps[0].what.find("keeps no good recipe"), std::string::npos) << steps[0].what;
   EXPECT_EQ(ReadFile(At("etc/name")), "content");
   MustCall(::unlink((LayerDir() + "/recipe").c_str()), "unlink");
   ExpectOnly(FindingKind::kNoRecipe, "");
@@ -410,10 +418,9 @@ TEST_F(FsckTest, ADamagedLayerIsMadeAgainFromItself) {
   Inside(At("etc"), [&] { WriteFile(At("etc/more"), "x"); });
   const auto steps = RepairAll();
   ASSERT_EQ(steps.size(), 1U);
-  EXPECT_NE(steps[0].what.find("made again from its own files"), std::string::npos)
-      << steps[0].what;
+  EXPECT_NE(steps[0].what.find("mended from its own files"), std::string::npos) << steps[0].what;
   ExpectClean();
-  EXPECT_TRUE(Names(root_ + "/quarantine").empty());
+  EXPECT_FALSE(std::filesystem::exists(root_ + "/quarantine"));
 }
 
 TEST_F(FsckTest, ADamagedLayerIsFetchedAgain) {
@@ -429,6 +436,58 @@ TEST_F(FsckTest, ADamagedLayerIsFetchedAgain) {
   EXPECT_TRUE(steps[0].mended);
   EXPECT_EQ(asked, std::vector<Digest>{layer_.diff_id});
   ExpectClean();
+}
+
+// Who has a file of the layer open, and mounts that know files by their inodes, go on with it.
+TEST_F(FsckTest, WhatIsInUseIsMendedWhereItIs) {
+  const UniqueFd used(::open(At("etc/name").c_str(), O_RDONLY));
+  const UniqueFd root(::open(layer_.path.c_str(), O_RDONLY | O_DIRECTORY));
+  const struct stat damaged = Lstat(At("etc/name"));
+  const struct stat whole = Lstat(At("hidden/file"));
+  Rot(At("etc/name"));
+  MustCall(::chmod(At("etc").c_str(), 0700), "chmod");
+  MustCall(::chown(At("bin/tool").c_str(), 7, 7), "chown");
+  ExpectMended();
+  EXPECT_EQ(Lstat(At("etc/name")).st_ino, damaged.st_ino);
+  EXPECT_EQ(Lstat(At("hidden/file")).st_ino, whole.st_ino);
+  std::array<char, 16> bytes = {};
+  EXPECT_EQ(::pread(used.get(), bytes.data(), bytes.size(), 0), 7);
+  EXPECT_STREQ(bytes.data(), "content");
+  EXPECT_EQ(::faccessat(root.get(), "etc/name", F_OK, 0), 0);
+  EXPECT_EQ(Must(store_->chains().Ensure(image_.diff_ids)), chain_);
+  // And is found by the next layer that has it.
+  const LayerInfo next = PutBoth(OneFile("next", "content"));
+  EXPECT_EQ(Lstat(next.path + "/next").st_ino, damaged.st_ino);
+}
+
+// A file that layers share is damaged in all of them, and mended in all when it is in one.
+TEST_F(FsckTest, TheLayersThatShareAFileAreMendedWithIt) {
+  for (const int first : {0, 1}) {  // whichever digest comes first
+    const std::string tar = OneFile("shared" + std::to_string(first), "content");
+    const LayerInfo plain = Must(PutLayer(tar));
+    PutImage({plain.diff_id}, ("plain" + std::to_string(first)).c_str());
+    ASSERT_EQ(Lstat(plain.path + "/shared" + std::to_string(first)).st_ino,
+              Lstat(At("etc/name")).st_ino);
+  }
+  Rot(At("etc/name"));
+  const auto steps = RepairAll();
+  EXPECT_EQ(steps.size(), 3U);
+  for (const RepairStep& step : steps) EXPECT_TRUE(step.mended) << step.what;
+  ExpectClean();
+}
+
+// The name leads to a file that another layer has, which is right there.
+TEST_F(FsckTest, AFileOfAnotherLayerIsNotWrittenTo) {
+  const LayerInfo other = PutBoth(OneFile("other", "something else"));
+  PutImage({other.diff_id}, "other");
+  const struct stat before = Lstat(other.path + "/other");
+  Inside(At("etc"), [&] {
+    MustCall(::unlink(At("etc/name").c_str()), "unlink");
+    MustCall(::link((other.path + "/other").c_str(), At("etc/name").c_str()), "link");
+  });
+  ExpectMended();
+  EXPECT_EQ(ReadFile(other.path + "/other"), "something else");
+  EXPECT_EQ(Lstat(other.path + "/other").st_ino, before.st_ino);
 }
 
 // The only copy is never deleted.
