@@ -13,7 +13,7 @@ import tarfile
 import unittest
 
 from harness import STRATA, Daemon, strata, until
-from pull_check import Registry
+from scripted_registry import Registry
 
 
 def setUpModule():
@@ -70,6 +70,19 @@ class StoreTest(unittest.TestCase):
         self.assertIn("mended", fsck("--deep", "--repair"))
         with open(layer_file("data/seed"), encoding="utf-8") as file:
             self.assertEqual(file.read(), "seed\n")
+
+    def test_what_runs_on_a_layer_goes_on_while_it_is_mended(self):
+        strata("run", "-d", "--name", "runs", "--network", "none", "box", "sleep", "1000")
+        self.addCleanup(strata, "rm", "-f", "runs")
+        path = layer_file("data/seed")
+        rot(path)
+        os.chmod(os.path.dirname(path), 0o700)
+        self.assertIn("mended", fsck("--deep", "--repair"))
+        self.assertEqual(strata("exec", "runs", "cat", "/data/seed"), "seed")
+        # Nothing of these was read before.
+        self.assertIn("busybox", strata("exec", "runs", "ls", "/bin"))
+        strata("exec", "runs", "sh", "-c", "echo more >> /data/seed")
+        self.assertEqual(strata("exec", "runs", "cat", "/data/seed").split(), ["seed", "more"])
 
     def test_a_plain_layer_is_its_own_only_copy(self):
         tar = os.path.join(DAEMON.work, "plain.tar")
