@@ -33,7 +33,12 @@ Result<> Remove(const std::string& path) {
 // exchanged for something else, is nobody's either.
 Result<std::optional<FileLock>> Claim(FileOps& ops, int base, const std::string& name) {
   auto fd = ops.Open(base, name.c_str(), kDirectory);
-  if (!fd) return std::optional<FileLock>();
+  if (!fd) {
+    const int code = fd.error().code();
+    const bool ours = code != ENOENT && code != ENOTDIR && code != ELOOP && code != EACCES;
+    if (ours) return std::unexpected(std::move(fd).error());
+    return std::optional<FileLock>();
+  }
   STRATA_TRY_ASSIGN(const struct stat opened, ops.Stat(fd->get()));
   if (opened.st_uid != ::geteuid()) return std::optional<FileLock>();
   auto lock = FileLock::TryAcquire(std::move(*fd));

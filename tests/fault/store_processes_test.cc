@@ -219,9 +219,10 @@ TEST_F(StoreProcessesTest, KilledAnywhereTheyLeaveTheStoreWhole) {
     ChildProcess& victim = processes[Pick(random_, processes.size())];
     if (!victim.Running()) continue;
     Must(victim.Signal(SIGKILL));
-    ASSERT_EQ(Must(victim.Wait(kPatience)), 128 + SIGKILL);
+    const int code = Must(victim.Wait(kPatience));
+    ASSERT_TRUE(code == 128 + SIGKILL || code == 0) << code;  // it may have just come to its end
     victim = Start();
-    ++killed;
+    if (code != 0) ++killed;
   }
   for (ChildProcess& process : processes) process.Kill();
   EXPECT_GT(killed, 10);
