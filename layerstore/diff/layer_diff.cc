@@ -163,6 +163,14 @@ class Diff {
     return names;
   }
 
+  // Whoever runs on the container goes on: a name that is listed may be gone when it is looked at,
+  // and then it is as if it had never been. Nothing was written of it (AddFile).
+  bool IsGone(const Error& error, int dir, const std::string& name) {
+    if (error.code() != ENOENT) return false;
+    const auto st = ops_.StatAt(dir, name.c_str());
+    return !st && st.error().code() == ENOENT;
+  }
+
   Result<> CheckDepth(std::size_t depth) const {
     const std::size_t most = UnpackLimits().path_depth;
     if (depth < most) return {};
@@ -180,7 +188,7 @@ class Diff {
     for (const std::string& name : names) {
       const std::string child = JoinPath(path, name);
       auto done = AddUpper(dir, name, child, depth, all);
-      if (!done) return Named(std::move(done).error(), child);
+      if (!done && !IsGone(done.error(), dir, name)) return Named(std::move(done).error(), child);
     }
     return {};
   }
@@ -219,7 +227,7 @@ class Diff {
     for (const std::string& name : names) {
       const std::string child = JoinPath(path, name);
       auto done = AddFromUnion(dir, name, child, depth);
-      if (!done) return Named(std::move(done).error(), child);
+      if (!done && !IsGone(done.error(), dir, name)) return Named(std::move(done).error(), child);
     }
     return {};
   }
@@ -246,6 +254,11 @@ class Diff {
       return {};
     }
     TarEntry entry = EntryOf(place.path, st);
+    // First of all: from here on the file can not go away.
+    UniqueFd content;
+    if (S_ISREG(st.st_mode) && st.st_size > 0 && contents_) {
+      STRATA_TRY_ASSIGN(content, OpenContent(place, marked.borrows));
+    }
     if (st.st_nlink > 1) {
       STRATA_TRY_ASSIGN(const Inode inode, InodeOf(place, st));
       const auto [first, added] = first_names_.try_emplace(inode, place.path);
@@ -262,24 +275,21 @@ class Diff {
     if (!S_ISREG(st.st_mode)) return Add(entry);
     entry.size = st.st_size;
     STRATA_TRY(Add(entry));
-    return AddContent(place, entry.size, marked.borrows);
+    return content ? AddContent(content.get(), entry.size) : Result<>();
   }
 
-  Result<> AddContent(const Place& place, std::int64_t size, bool borrows) {
-    if (size == 0 || !contents_) return {};
+  Result<UniqueFd> OpenContent(const Place& place, bool borrows) {
     constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
-    UniqueFd file;
-    if (borrows) {
-      STRATA_TRY_ASSIGN(file, OpenInUnion(place.path, kFlags));
-    } else {
-      STRATA_TRY_ASSIGN(file, ops_.Open(place.dir, place.name.c_str(), kFlags));
-    }
+    if (borrows) return OpenInUnion(place.path, kFlags);
+    return ops_.Open(place.dir, place.name.c_str(), kFlags);
+  }
+
+  Result<> AddContent(int file, std::int64_t size) {
     std::int64_t left = size;
     while (left > 0) {
       const auto piece = std::span(buffer_).first(static_cast<std::size_t>(
           std::min<std::int64_t>(left, static_cast<std::int64_t>(kPiece))));
-      STRATA_TRY_ASSIGN(const std::size_t got,
-                        ops_.Read(file.get(), std::as_writable_bytes(piece)));
+      STRATA_TRY_ASSIGN(const std::size_t got, ops_.Read(file, std::as_writable_bytes(piece)));
       if (got == 0) return Fail(EIO, "diff", "it became shorter while it was read");
       STRATA_TRY(tar_.Write({piece.data(), got}));
       left -= static_cast<std::int64_t>(got);
