@@ -122,7 +122,8 @@ TEST_F(RegistryE2e, WhatIsPushedComesBackTheSame) {
                                       " size: " + std::to_string(sample_.manifest_json.size()),
                                   "aux 1 " + sample_.digest().ToString()}));
 
-  const auto removed = host_->service().Remove(sample_.id().ToString(), true);
+  const auto none_runs = [](std::string_view) { return false; };
+  const auto removed = host_->service().Remove(sample_.id().ToString(), true, none_runs);
   ASSERT_TRUE(removed) << removed.error().ToString();
   EXPECT_EQ(removed->size(), 2 + 1 + sample_.layers.size());  // two names, the image, its layers
   EXPECT_FALSE(host_->store().layers().Find(sample_.layers[0].diff_id));
