@@ -124,6 +124,12 @@ std::string ReadAcl(archive_entry* entry, int want, std::uint32_t& unresolved) {
   return extended ? EncodeAcl(std::move(acl)) : std::string();
 }
 
+// An ACL of nothing but its version, which the kernel does not keep.
+bool IsEmptyAcl(std::string_view name, std::size_t size) {
+  constexpr std::size_t kVersionBytes = 4;
+  return size <= kVersionBytes && (name == kAclAccessXattr || name == kAclDefaultXattr);
+}
+
 }  // namespace
 
 // Knows which bytes of the stream libarchive made an entry's content of: its position counts those
@@ -336,6 +342,7 @@ Result<> TarReader::FillEntry(void* archive_entry_pointer) {
   const void* value = nullptr;
   std::size_t size = 0;
   while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
+    if (IsEmptyAcl(name, size)) continue;
     entry_.xattrs.emplace_back(name, std::string(static_cast<const char*>(value), size));
   }
   for (const auto& [kind, xattr] : {std::pair(ARCHIVE_ENTRY_ACL_TYPE_ACCESS, kAclAccessXattr),

@@ -66,7 +66,8 @@ Result<std::unique_ptr<BlobWriter>> BlobStore::Begin(Lease& lease) {
 }
 
 Result<UniqueFd> BlobStore::OpenBlob(const Digest& digest) {
-  auto fd = root_.ops().Open(root_.blobs(), digest.Hex().c_str(), O_RDONLY | O_NOFOLLOW);
+  auto fd =
+      root_.ops().Open(root_.blobs(), digest.Hex().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   for (BlobStore* const lower : below_) {
     if (fd || fd.error().code() != ENOENT) break;
     fd = lower->OpenBlob(digest);

@@ -59,6 +59,20 @@ Result<> LookAgain(Store& store, const std::function<Result<>(Connection&)>& loo
                                         : store.database()->Write(look);
 }
 
+// What a layer takes is noted by all programs that write recipes.
+Result<bool> CameWithRecipe(Store& store, const Digest& diff_id) {
+  bool came = false;
+  STRATA_TRY(store.database()->Read([&](Connection& connection) -> Result<> {
+    STRATA_TRY_ASSIGN(
+        Statement layer,
+        connection.Prepare("SELECT 1 FROM layers WHERE diff_id=?1 AND disk IS NOT NULL"));
+    layer.Bind(1, diff_id.ToString());
+    STRATA_TRY_ASSIGN(came, layer.Step());
+    return {};
+  }));
+  return came;
+}
+
 Result<> CheckLayerNow(Store& store, const Digest& diff_id, const CheckOptions& options,
                        const FindingSink& found) {
   StoreRoot& root = store.store_root();
@@ -81,6 +95,7 @@ Result<> CheckLayerNow(Store& store, const Digest& diff_id, const CheckOptions& 
   layer_options.contents = deep;
   layer_options.privileged = owner.st_uid == 0;
   layer_options.pace = options.pace;
+  STRATA_TRY_ASSIGN(layer_options.needs_recipe, CameWithRecipe(store, diff_id));
   return CheckLayerDirectory(root.ops(), dir->get(), diff_id, layer_options, found);
 }
 
@@ -306,8 +321,7 @@ class StoreCheck {
   Result<> CheckLayers() {
     STRATA_TRY_ASSIGN(const auto there, DigestsIn(root_.layers(), "layers/sha256/"));
     for (const Digest& diff_id : there) {
-      if (layers_.contains(diff_id)) continue;
-      found_({FindingKind::kGarbage, diff_id, std::nullopt, "", "it was never finished"});
+      if (!layers_.contains(diff_id)) STRATA_TRY(CheckWithoutRow(diff_id));
     }
     if (options_.layer_done) return CheckEachLayer();
     summary_.layers = layers_.size();
@@ -322,6 +336,28 @@ class StoreCheck {
         for (Finding& finding : suspect.findings) found_(std::move(finding));
       }
     }
+    return {};
+  }
+
+  Result<> CheckWithoutRow(const Digest& diff_id) {
+    const auto st = root_.ops().StatAt(root_.layers(), diff_id.Hex().c_str());
+    if (!st || (st->st_mode & S_ISVTX) == 0) {
+      found_({FindingKind::kGarbage, diff_id, std::nullopt, "", "it was never finished"});
+      return {};
+    }
+    // It may have got the row, or lost it to a collection, since rows were read.
+    bool has_row = false;
+    bool is_there = false;
+    STRATA_TRY(LookAgain(store_, [&](Connection& connection) -> Result<> {
+      STRATA_TRY_ASSIGN(Statement row, connection.Prepare("SELECT 1 FROM layers WHERE diff_id=?1"));
+      row.Bind(1, diff_id.ToString());
+      STRATA_TRY_ASSIGN(has_row, row.Step());
+      is_there = root_.ops().StatAt(root_.layers(), diff_id.Hex().c_str()).has_value();
+      return {};
+    }));
+    if (has_row || !is_there) return {};
+    found_({FindingKind::kLostRow, diff_id, std::nullopt, "",
+            "it is whole, but the database has lost it"});
     return {};
   }
 
@@ -390,7 +426,8 @@ class StoreCheck {
       const MutexLock lock(mu_);
       found_({kind, std::nullopt, row.blob, "", std::move(detail)});
     };
-    auto fd = root_.ops().Open(root_.blobs(), row.blob.Hex().c_str(), O_RDONLY | O_NOFOLLOW);
+    auto fd =
+        root_.ops().Open(root_.blobs(), row.blob.Hex().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     if (!fd) {
       if (IsOurs(fd.error().code())) return std::unexpected(std::move(fd).error());
       if (fd.error().code() != ENOENT) find(FindingKind::kUnreadable, fd.error().ToString());

@@ -16,6 +16,8 @@ std::string_view FindingName(FindingKind kind) {
       return "bad-config";
     case FindingKind::kDanglingRow:
       return "dangling-row";
+    case FindingKind::kLostRow:
+      return "lost-row";
     case FindingKind::kMissingLayer:
       return "missing-layer";
     case FindingKind::kMissingStore:

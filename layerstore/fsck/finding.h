@@ -19,6 +19,7 @@ enum class FindingKind : std::uint8_t {
   // Of rows.
   kBadConfig,     // an image's configuration, manifest or index is not what its digest says
   kDanglingRow,   // a row names what is not there
+  kLostRow,       // a layer that had a row has none: the database is not what it was
   kMissingLayer,  // an image or user needs a layer that is not in the store, or has no directory
   kMissingStore,  // the same for a layer that was in a store below, which is not there now
   kMissingBlob,   // the bytes of a blob that should be kept are gone

@@ -138,7 +138,8 @@ class LayerCheck {
     if (!recipe) {
       if (IsOurs(recipe.error().code())) return std::unexpected(std::move(recipe).error());
       const bool none = recipe.error().code() == ENOENT;
-      Find(none ? FindingKind::kNoRecipe : FindingKind::kBadRecipe, "", recipe.error().ToString());
+      Find(none && !options_.needs_recipe ? FindingKind::kNoRecipe : FindingKind::kBadRecipe, "",
+           none ? "it has none" : recipe.error().ToString());
       return {};
     }
     if ((*recipe)->diff_id() != diff_id_) {
@@ -209,8 +210,16 @@ class LayerCheck {
       const TarEntry& entry = reader.entry();
       STRATA_TRY_ASSIGN(const std::string path, NormalizeEntryPath(entry.path, limits_));
       STRATA_TRY_ASSIGN(const EntryName name, ClassifyEntryName(path));
-      STRATA_TRY(each(entry, path, name));
+      STRATA_TRY_ASSIGN(const bool nothing, IsLinkToItself(entry, path));
+      if (!nothing) STRATA_TRY(each(entry, path, name));
     }
+  }
+
+  // Whatever there is of it, or is not.
+  Result<bool> IsLinkToItself(const TarEntry& entry, const std::string& path) {
+    if (entry.type != TarEntry::Type::kHardLink) return false;
+    STRATA_TRY_ASSIGN(const std::string target, NormalizeEntryPath(entry.link, limits_));
+    return target == path;
   }
 
   Result<> AddName(const TarEntry& entry, const std::string& path, const EntryName& name) {

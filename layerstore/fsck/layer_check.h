@@ -20,6 +20,8 @@ struct LayerCheckOptions {
   bool contents = false;
   // The layer was unpacked with root's rights: owners, devices and all attributes are the tar's.
   bool privileged = true;
+  // It came with a recipe. Layers of the first programs did not, and nothing is wrong with that.
+  bool needs_recipe = false;
   // Told of the bytes that were read, as often as they are; may wait, and end the check by failing.
   std::function<Result<>(std::uint64_t bytes)> pace = nullptr;
 };

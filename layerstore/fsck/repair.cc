@@ -28,7 +28,7 @@ class StoreRepair {
     // Layers first: what a damaged blob still gives is not known before it was tried.
     STRATA_TRY(MendLayers(DamagedLayers(findings)));
     for (const Finding& finding : findings) STRATA_TRY(Mend(finding));
-    if (!findings.empty()) STRATA_TRY(root_.SweepObjects());
+    STRATA_TRY(root_.SweepObjects());
     return std::move(steps_);
   }
 
@@ -37,7 +37,8 @@ class StoreRepair {
 
   static bool IsOfLayerItself(const Finding& finding) {
     return finding.layer && !Harmless(finding.kind) && finding.kind != FindingKind::kBadIndex &&
-           finding.kind != FindingKind::kMissingStore && finding.kind != FindingKind::kStray;
+           finding.kind != FindingKind::kMissingStore && finding.kind != FindingKind::kStray &&
+           finding.kind != FindingKind::kLostRow;
   }
 
   static std::map<Digest, Kinds> DamagedLayers(const std::vector<Finding>& findings) {
@@ -232,6 +233,8 @@ class StoreRepair {
       case FindingKind::kOpenRoot:
         Mended("the store is closed to others again");  // opening it for writing did that
         return {};
+      case FindingKind::kLostRow:
+        return MendLostRow(*finding.layer);
       case FindingKind::kMissingStore:
         Left(finding.ToString() + "; mount it, or pull or import the image again");
         return {};
@@ -274,6 +277,16 @@ class StoreRepair {
     }
     Mended((finding.layer ? "the index of layer " + finding.layer->ToString() : finding.path) +
            " was removed; it is made again when it is needed");
+    return {};
+  }
+
+  // An image that has it brings its row back, but which image that was nobody knows.
+  Result<> MendLostRow(const Digest& diff_id) {
+    if (store_.layers().FindOwn(diff_id)) return {};  // an image needed it
+    auto aside = root_.Quarantine(root_.layers(), diff_id.Hex());
+    if (!aside) return UnlessGone(std::move(aside).error());
+    Mended(Name(diff_id) + ", which the database has lost, was put aside as " + *aside +
+           ". Pulling or importing an image that has it brings it back");
     return {};
   }
 

@@ -2,12 +2,15 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <utility>
 
+#include "base/logging.h"
 #include "base/try.h"
+#include "layerstore/gc/freed_room.h"
 #include "layerstore/meta/database.h"
 #include "layerstore/oci/image_config.h"
 #include "layerstore/staging/store_root.h"
@@ -44,7 +47,8 @@ class Sweep {
         chains_below_(chains),
         dry_run_(dry_run),
         report_(report),
-        trash_(trash) {}
+        trash_(trash),
+        freed_(root) {}
 
   Result<> Run() {
     STRATA_TRY(DropDeadLeases());
@@ -71,7 +75,8 @@ class Sweep {
                       Set(connection_,
                           "SELECT diff_id FROM image_layers UNION SELECT diff_id FROM user_layers "
                           "UNION SELECT digest FROM lease_pins WHERE kind='layer'"));
-    STRATA_TRY_ASSIGN(Statement layers, connection_.Prepare("SELECT diff_id, size FROM layers"));
+    STRATA_TRY_ASSIGN(Statement layers,
+                      connection_.Prepare("SELECT diff_id, coalesce(disk, size) FROM layers"));
     std::vector<std::pair<std::string, std::uint64_t>> garbage;
     for (;;) {
       STRATA_TRY_ASSIGN(const bool row, layers.Step());
@@ -87,14 +92,27 @@ class Sweep {
       drop.Reset();
       STRATA_TRY(drop.Bind(1, id).Run());
       STRATA_TRY_ASSIGN(const Digest diff_id, Digest::Parse(id));
+      STRATA_TRY_ASSIGN(const std::uint64_t objects, freed_.Drop(diff_id));
       report_.layers.push_back(diff_id);
-      report_.reclaimed += size;
+      report_.reclaimed += size + objects;
     }
     STRATA_TRY(DropUnneeded());
     // By directory rather than by row: this finds what a crash left without a row, too.
     STRATA_TRY_ASSIGN(auto kept, Set(connection_, "SELECT diff_id FROM layers"));
     kept.insert(marked.begin(), marked.end());
-    return SweepDirectory(root_.layers(), kept, nullptr);
+    const std::set<Digest> told(report_.layers.begin(), report_.layers.end());
+    return SweepDirectory(root_.layers(), kept, [&](const Digest& diff_id) -> Result<bool> {
+      if (told.contains(diff_id)) return true;
+      STRATA_TRY_ASSIGN(const struct stat st,
+                        root_.ops().StatAt(root_.layers(), diff_id.Hex().c_str()));
+      if ((st.st_mode & S_ISVTX) != 0) {
+        log::Warn("gc: a layer is left that had a row once; see 'strata store fsck'",
+                  {{"layer", diff_id.ToString()}});
+        return false;
+      }
+      report_.layers.push_back(diff_id);
+      return true;
+    });
   }
 
   // Rows about layers that are neither here nor needed: of one that is below, too, forms are kept.
@@ -123,7 +141,7 @@ class Sweep {
     }
     std::set<std::string> kept = chains_below_;
     for (const auto& [image, diff_ids] : images) kept.insert(ChainId(diff_ids).ToString());
-    return SweepDirectory(root_.chains(), kept, nullptr);
+    return SweepDirectory(root_.chains(), kept, [](const Digest&) -> Result<bool> { return true; });
   }
 
   Result<> SweepBlobs() {
@@ -131,23 +149,25 @@ class Sweep {
                       Set(connection_,
                           "SELECT blob FROM layer_blobs UNION SELECT digest FROM lease_pins WHERE "
                           "kind='blob'"));
-    return SweepDirectory(root_.blobs(), kept, &report_.blobs);
+    return SweepDirectory(root_.blobs(), kept, [&](const Digest& blob) -> Result<bool> {
+      STRATA_TRY_ASSIGN(const struct stat st,
+                        root_.ops().StatAt(root_.blobs(), blob.Hex().c_str()));
+      report_.reclaimed += RoomOf(static_cast<std::uint64_t>(st.st_size));
+      report_.blobs.push_back(blob);
+      return true;
+    });
   }
 
-  // Moves what has the name of a digest that is not in `kept` into the trash; `removed` counts
-  // files. Other names are not the store's, so what they stand for is not garbage.
+  // Moves what has the name of a digest that is not in `kept` into the trash, if `may` says so.
+  // Other names are not the store's, so what they stand for is not garbage.
   Result<> SweepDirectory(int dir, const std::set<std::string>& kept,
-                          std::vector<Digest>* removed) {
-    FileOps& ops = root_.ops();
+                          const std::function<Result<bool>(const Digest&)>& may) {
     STRATA_TRY_ASSIGN(const std::vector<std::string> names, root_.NamesOf(dir));
     for (const std::string& name : names) {
       const auto digest = Digest::FromHex(name);
       if (!digest || kept.contains(digest->ToString())) continue;
-      if (removed != nullptr) {
-        STRATA_TRY_ASSIGN(const struct stat st, ops.StatAt(dir, name.c_str()));
-        report_.reclaimed += static_cast<std::uint64_t>(st.st_size);
-        removed->push_back(*digest);
-      }
+      STRATA_TRY_ASSIGN(const bool take, may(*digest));
+      if (!take) continue;
       if (dry_run_) continue;
       STRATA_TRY_ASSIGN(std::string trashed, root_.MoveToTrash(dir, name));
       if (!trashed.empty()) trash_.push_back(std::move(trashed));
@@ -161,6 +181,7 @@ class Sweep {
   const bool dry_run_;
   PruneReport& report_;
   std::vector<std::string>& trash_;
+  FreedRoom freed_;
 };
 
 Result<std::set<std::string>> ChainsBelow(const Store& store) {
@@ -179,6 +200,9 @@ Result<PruneReport> Run(Store& store, bool dry_run,
                         const std::function<Result<>(Connection&, PruneReport&)>& before) {
   StoreRoot& root = store.store_root();
   STRATA_TRY(root.staging());
+  // What is being deleted is neither counted nor has links any more.
+  root.WaitForTrash();
+  STRATA_TRY(store.SettleObjectRoom());
   STRATA_TRY_ASSIGN(const auto chains, ChainsBelow(store));
   PruneReport report;
   std::vector<std::string> trash;
@@ -204,7 +228,12 @@ Result<PruneReport> Collect(Store& store, bool dry_run) {
 
 Result<PruneReport> Prune(Store& store, const PruneOptions& options) {
   return Run(store, options.dry_run, [&](Connection& connection, PruneReport& report) -> Result<> {
-    STRATA_TRY_ASSIGN(ImageRemoval removal, ImageStore::RemoveUnused(connection, options.images));
+    std::unique_ptr<LiveRoom> room;
+    if (options.images.keep_bytes) {
+      STRATA_TRY_ASSIGN(room, LiveRoom::Read(connection, store.store_root()));
+    }
+    STRATA_TRY_ASSIGN(ImageRemoval removal,
+                      ImageStore::RemoveUnused(connection, options.images, room.get()));
     report.untagged = std::move(removal.untagged);
     report.images = std::move(removal.deleted);
     return {};

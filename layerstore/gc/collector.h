@@ -26,9 +26,11 @@ struct PruneOptions {
 struct PruneReport {
   std::vector<Reference> untagged;
   std::vector<Digest> images;
-  std::vector<Digest> layers;
+  std::vector<Digest> layers;  // unfinished ones among them
   std::vector<Digest> blobs;
-  std::uint64_t reclaimed = 0;  // bytes: content of layers and blobs removed
+  // Bytes of the disk that what is removed takes, in whole blocks: files that other layers have,
+  // too, do not count. Not known of layers that were never finished.
+  std::uint64_t reclaimed = 0;
 };
 
 // Removes unused images and all garbage, at once or not at all. Images with users stay.

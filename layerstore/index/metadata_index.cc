@@ -32,7 +32,7 @@ LayerProof LayerProof::Of(const struct stat& root) {
 
 Result<std::shared_ptr<const MetadataIndex>> MetadataIndex::Open(FileOps& files, int dir,
                                                                  const char* name) {
-  STRATA_TRY_ASSIGN(const UniqueFd fd, files.Open(dir, name, O_RDONLY | O_NOFOLLOW));
+  STRATA_TRY_ASSIGN(const UniqueFd fd, files.Open(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
   STRATA_TRY_ASSIGN(const struct stat st, files.Stat(fd.get()));
   if (!S_ISREG(st.st_mode) || st.st_size < static_cast<off_t>(sizeof(Header))) {
     return Damaged("too short");

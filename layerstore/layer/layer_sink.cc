@@ -50,7 +50,10 @@ Result<> LayerSinkImpl::MakeStaging() {
 LayerSinkImpl::~LayerSinkImpl() {
   pipeline_.reset();
   if (published_ || !objects_) return;
-  Ignore(objects_->Finish(), "objects that no list names are found at the next start");
+  auto listed = objects_->Finish();
+  if (listed) return;
+  root_.SweepLater();
+  Ignore(listed, "objects that no list names are swept when the layer is deleted");
 }
 
 Result<> LayerSinkImpl::Write(std::string_view data) {
@@ -75,10 +78,14 @@ Result<> LayerSinkImpl::Start() {
 }
 
 UnpackPipeline::Verify LayerSinkImpl::Keeper() {
-  if (blob_writer_) return [this](std::string_view data) { return blob_writer_->Write(data); };
   if (compression_ == Compression::kNone) return nullptr;  // its digest is the diffID
   return [this](std::string_view data) -> Result<> {
-    received_hash_.Update(data);
+    if (blob_writer_) {
+      STRATA_TRY(blob_writer_->Write(data));
+    } else {
+      received_hash_.Update(data);
+    }
+    hashed_ += data.size();
     return {};
   };
 }
@@ -134,8 +141,9 @@ Result<LayerRoom> LayerSinkImpl::Measure(const UnpackSummary& summary) const {
 Result<LayerInfo> LayerSinkImpl::Commit() {
   if (!pipeline_) STRATA_TRY(Start());
   auto unpacked = pipeline_->Finish();
-  // A wrong blob is the reason behind whatever the pipeline may have found in it.
-  if (compression_ != Compression::kNone) {
+  // A wrong blob is the reason behind whatever the pipeline may have found in it; but only if it
+  // came through whole, which it does not on a full disk.
+  if (compression_ != Compression::kNone && (unpacked || hashed_ == received_)) {
     STRATA_TRY(VerifyReceived(blob_writer_ ? blob_writer_->Finish() : received_hash_.Finish()));
   }
   if (!unpacked) return std::unexpected(std::move(unpacked).error());
@@ -185,6 +193,7 @@ Result<LayerInfo> LayerSinkImpl::Commit() {
     STRATA_TRY(layers_.AdoptRecipe(dir_.get(), diff_id));
   }
   STRATA_TRY(layers_.Record(info, blob_));
+  layers_.MarkRecorded(diff_id);
   lock_.reset();
   return info;
 }

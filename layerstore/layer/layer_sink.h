@@ -64,6 +64,7 @@ class LayerSinkImpl final : public LayerSink {
   std::string start_;  // the first bytes, until there are enough to tell the compression
   Compression compression_ = Compression::kNone;
   std::uint64_t received_ = 0;
+  std::uint64_t hashed_ = 0;  // of them; the pipeline's until it has ended
   // These outlive the pipeline's threads.
   Sha256 received_hash_;                     // of a compressed blob that is not kept
   std::unique_ptr<BlobWriter> blob_writer_;  // null if the blob is not kept

@@ -134,7 +134,8 @@ Result<bool> LayerStore::Complete(const LayerIngest& ingest) {
     const auto size = TarSize(*ingest.diff_id);
     if (size) return true;
     if (size.error().code() != ENOENT) {
-      return Fail(size.error().code(), "read recipe", ingest.diff_id->ToString());
+      return Fail(size.error().code(), "read recipe",
+                  ingest.diff_id->ToString() + ": " + std::string(size.error().detail()));
     }
   }
   return HasForm(ingest);
@@ -264,7 +265,8 @@ Result<> LayerStore::AdoptRecipe(int staged, const Digest& diff_id) {
 
 Result<> LayerStore::Mend(int fresh, const Digest& diff_id) {
   STRATA_TRY_ASSIGN(const UniqueFd live, OpenLayer(root_, diff_id));
-  return MendLayer(root_.ops(), *root_.objects(), fresh, live.get());
+  STRATA_TRY(MendLayer(root_.ops(), *root_.objects(), fresh, live.get()));
+  return guard_.Guard(root_.ops(), live.get());
 }
 
 Result<> LayerStore::Record(const LayerInfo& info, const LayerBlob& blob) {
@@ -292,6 +294,11 @@ Result<> LayerStore::Record(const LayerInfo& info, const LayerBlob& blob) {
     STRATA_TRY(layer.Run());
     return InsertBlob(connection, blob);
   });
+}
+
+void LayerStore::MarkRecorded(const Digest& diff_id) {
+  Ignore(root_.ops().ChmodAt(root_.layers(), diff_id.Hex().c_str(), kRecordedMode),
+         "it is for the worst of cases");
 }
 
 Result<> LayerStore::AddBlob(const LayerBlob& blob) {

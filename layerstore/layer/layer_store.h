@@ -89,6 +89,9 @@ class LayerSink {
   virtual const LayerBlob& blob() const = 0;
 };
 
+// The mode of a layer's directory whose row was written once (docs/formats/store.md).
+inline constexpr mode_t kRecordedMode = 01700;
+
 // The layers of this store and of those below it, which are asked in their order. A layer that is
 // below counts as there, whatever forms of it are kept, and is never unpacked into this store.
 // Thread-safe; several processes may work on one store.
@@ -154,6 +157,8 @@ class LayerStore {
   // The same for one that is there: takes a recipe out of `staged` if it has none.
   Result<> AdoptRecipe(int staged, const Digest& diff_id);
   Result<> Record(const LayerInfo& info, const LayerBlob& blob);
+  // After that: without its row the layer is none that a crash left.
+  void MarkRecorded(const Digest& diff_id);
 
   StoreRoot& root_;
   BlobStore& blobs_;

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <optional>
 #include <set>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -117,49 +116,6 @@ Result<std::vector<Image>> PruneCandidates(Connection& connection, const PrunePo
   return images;
 }
 
-// What the layers that something needs take, with their blobs, while images go one by one.
-class LiveBytes {
- public:
-  static Result<LiveBytes> Read(Connection& connection) {
-    LiveBytes bytes;
-    STRATA_TRY_ASSIGN(
-        Statement layers,
-        connection.Prepare(
-            "SELECT diff_id, coalesce(disk + objects, size) + (SELECT coalesce(sum(size), 0) "
-            "FROM layer_blobs WHERE layer_blobs.diff_id=layers.diff_id AND kept IS NOT 0), "
-            "(SELECT count(*) FROM image_layers WHERE "
-            "image_layers.diff_id=layers.diff_id) + "
-            "(SELECT count(*) FROM user_layers WHERE "
-            "user_layers.diff_id=layers.diff_id) FROM layers"));
-    for (;;) {
-      STRATA_TRY_ASSIGN(const bool row, layers.Step());
-      if (!row) return bytes;
-      STRATA_TRY_ASSIGN(const Digest diff_id, Digest::Parse(layers.Text(0)));
-      const Layer layer{static_cast<std::uint64_t>(layers.Integer(1)), layers.Integer(2)};
-      if (layer.needed == 0) continue;  // garbage already
-      bytes.total_ += layer.bytes;
-      bytes.layers_.emplace(diff_id, layer);
-    }
-  }
-
-  std::uint64_t total() const { return total_; }
-
-  void Drop(const Image& image) {
-    for (const Digest& diff_id : image.diff_ids) {
-      const auto layer = layers_.find(diff_id);
-      if (layer != layers_.end() && --layer->second.needed == 0) total_ -= layer->second.bytes;
-    }
-  }
-
- private:
-  struct Layer {
-    std::uint64_t bytes;
-    std::int64_t needed;  // by how many images and users
-  };
-  std::unordered_map<Digest, Layer> layers_;
-  std::uint64_t total_ = 0;
-};
-
 }  // namespace
 
 Result<> ImageStore::Untag(const Reference& name) {
@@ -194,17 +150,14 @@ Result<ImageRemoval> ImageStore::Remove(std::string_view name_or_id, bool force)
   return removal;
 }
 
-Result<ImageRemoval> ImageStore::RemoveUnused(Connection& connection, const PrunePolicy& policy) {
+Result<ImageRemoval> ImageStore::RemoveUnused(Connection& connection, const PrunePolicy& policy,
+                                              ImageRoom* room) {
   ImageRemoval removal;
   STRATA_TRY_ASSIGN(const auto images, PruneCandidates(connection, policy));
-  std::optional<LiveBytes> bytes;
-  if (policy.keep_bytes) {
-    STRATA_TRY_ASSIGN(bytes, LiveBytes::Read(connection));
-  }
   for (const Image& image : images) {
-    if (bytes && bytes->total() <= *policy.keep_bytes) break;
+    if (policy.keep_bytes && room->total() <= *policy.keep_bytes) break;
     STRATA_TRY(DeleteImage(connection, image, removal));
-    if (bytes) bytes->Drop(image);
+    if (policy.keep_bytes) STRATA_TRY(room->Drop(image.diff_ids));
   }
   STRATA_TRY(DropUnnamedIndexes(connection));
   return removal;

@@ -92,9 +92,17 @@ struct PrunePolicy {
   std::optional<std::int64_t> unused_since = {};
   // Only those created before, by their configuration; Unix seconds.
   std::optional<std::int64_t> created_before = {};
-  // Those not used for longest first, and no more once the layers and blobs of what stays take at
-  // most this many bytes.
+  // Those not used for longest first, and no more once what stays takes at most this many bytes.
   std::optional<std::uint64_t> keep_bytes = {};
+};
+
+// What a store takes, while its images go one by one.
+class ImageRoom {
+ public:
+  virtual ~ImageRoom() = default;
+  // Bytes.
+  virtual std::uint64_t total() const = 0;
+  virtual Result<> Drop(const std::vector<Digest>& diff_ids) = 0;
 };
 
 // Images, tags and who uses them. Thread-safe; several processes may share the database. Removing
@@ -142,7 +150,9 @@ class ImageStore {
   Result<ImageRemoval> Remove(std::string_view name_or_id, bool force);
 
   // Removes images without users; by default those that have no tag and are in no index.
-  static Result<ImageRemoval> RemoveUnused(Connection& connection, const PrunePolicy& policy);
+  // `room` is asked if the policy has keep_bytes, and may be null otherwise.
+  static Result<ImageRemoval> RemoveUnused(Connection& connection, const PrunePolicy& policy,
+                                           ImageRoom* room);
 
   // Marks the image as used, by a container for instance ("container:<id>"); idempotent. A user
   // keeps the image's layers even if the image is removed by force; those below only as far as

@@ -29,7 +29,8 @@ using Handle = std::unique_ptr<sqlite3, Closer>;
 
 Result<> Copy(const std::string& from, const std::string& to) {
   FileOps& ops = FileOps::System();
-  STRATA_TRY_ASSIGN(const UniqueFd in, ops.Open(AT_FDCWD, from.c_str(), O_RDONLY | O_NOFOLLOW));
+  STRATA_TRY_ASSIGN(const UniqueFd in,
+                    ops.Open(AT_FDCWD, from.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
   STRATA_TRY_ASSIGN(const std::string bytes, ReadAll(ops, in.get(), kCopyBytesMax));
   constexpr mode_t kPrivate = 0600;
   STRATA_TRY_ASSIGN(const UniqueFd out,

@@ -242,10 +242,19 @@ Result<bool> ObjectDirectory::RemoveOneOfSeveral(const ObjectKey& key) {
   return false;
 }
 
-Result<std::optional<struct stat>> ObjectDirectory::FindUnused(const std::string& path) {
+Result<std::optional<struct stat>> ObjectDirectory::Look(const ObjectKey& key) {
+  return LookAt(key.Path());
+}
+
+Result<std::optional<struct stat>> ObjectDirectory::LookAt(const std::string& path) {
   const auto st = ops_.StatAt(dir_.get(), path.c_str());
   if (!st && !IsMissing(st.error())) return Fail(st.error().code(), "object", path);
-  return st && !InUse(*st) ? std::optional(*st) : std::nullopt;
+  return st ? std::optional(*st) : std::nullopt;
+}
+
+Result<std::optional<struct stat>> ObjectDirectory::FindUnused(const std::string& path) {
+  STRATA_TRY_ASSIGN(const auto st, LookAt(path));
+  return st && !InUse(*st) ? st : std::nullopt;
 }
 
 Result<> ObjectDirectory::Remove(const std::string& path) {

@@ -61,12 +61,15 @@ class ObjectDirectory {
   // Calls `each` for all that lies there, by its path from objects/, in no order.
   using Each = std::function<Result<>(const std::string& path, const struct stat& st)>;
   Result<> ForEach(const Each& each);
+  // An object, if it is there.
+  Result<std::optional<struct stat>> Look(const ObjectKey& key);
   // An object, by its path from objects/, if it is there and no layer has the file.
   Result<std::optional<struct stat>> FindUnused(const std::string& path);
   // Whether some layer has the file, too.
   static bool InUse(const struct stat& object) { return object.st_nlink > 1; }
 
  private:
+  Result<std::optional<struct stat>> LookAt(const std::string& path);
   Result<> ForEachIn(const std::string& fan, const Each& each);
   // Without asking who uses it; gone already: success.
   Result<> Remove(const std::string& path);

@@ -75,7 +75,8 @@ Result<> ReplacedFiles::UnshareFile(int dir, const std::string& name, const stru
 
 Result<> ReplacedFiles::Copy(int dir, const std::string& name, off_t size, int copies,
                              const std::string& copy) {
-  STRATA_TRY_ASSIGN(const UniqueFd from, ops_.Open(dir, name.c_str(), O_RDONLY | O_NOFOLLOW));
+  STRATA_TRY_ASSIGN(const UniqueFd from,
+                    ops_.Open(dir, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
   STRATA_TRY_ASSIGN(const UniqueFd to,
                     ops_.Open(copies, copy.c_str(), O_WRONLY | O_CREAT | O_EXCL, kPrivateFile));
   if (ops_.Clone(from.get(), to.get())) return {};

@@ -140,7 +140,8 @@ Result<std::optional<LayerForm>> LayerSource::FindPlain(const Digest& diff_id) {
   const auto size = store_.layers().TarSize(diff_id);
   if (!size) {
     if (size.error().code() == ENOENT) return std::optional<LayerForm>();
-    return Fail(size.error().code(), "read recipe", "layer " + diff_id.ToString());
+    return Fail(size.error().code(), "read recipe",
+                "layer " + diff_id.ToString() + ": " + std::string(size.error().detail()));
   }
   LayerForm form;
   form.store_ = &store_;

@@ -39,7 +39,7 @@ Result<UniqueFd> OpenRoot(Store& store) {
 // A report that cannot be read says nothing about the store: there will be another.
 Result<ScrubReport> ReadReport(Store& store) {
   STRATA_TRY_ASSIGN(const UniqueFd root, OpenRoot(store));
-  auto file = store.ops().Open(root.get(), kFileName, O_RDONLY | O_NOFOLLOW);
+  auto file = store.ops().Open(root.get(), kFileName, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   if (!file && file.error().code() != ENOENT) return std::unexpected(std::move(file).error());
   if (file) {
     STRATA_TRY_ASSIGN(const std::string text, ReadAll(store.ops(), file->get(), kReportBytesMax));

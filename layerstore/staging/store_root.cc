@@ -284,12 +284,14 @@ Result<> StoreRoot::RemoveTrash(const std::string& name) {
       if (!removed) return removed;
     }
     if (auto dropped = DropObjectsOf(name); !dropped) {
+      // Another process may be deleting it, too.
+      if (dropped.error().code() == ENOENT) return {};
       if (dropped.error().code() != EBADMSG) return dropped;
-      log::Warn("store: objects of a deleted layer may be left",
-                {{"error", dropped.error().ToString()}});
+      SweepLater();
     }
   }
-  return RemoveTree(ops_, trash_.get(), name.c_str());
+  STRATA_TRY(RemoveTree(ops_, trash_.get(), name.c_str()));
+  return sweep_.exchange(false) ? SweepObjects() : Result<>();
 }
 
 Result<> StoreRoot::DropObjectsOf(const std::string& trashed) {

@@ -95,6 +95,8 @@ class StoreRoot {
   ObjectRoom TakeObjectRoom();
   // Removes all that no layer has, and counts the rest.
   Result<> SweepObjects();
+  // The same when the next thing is deleted: some layer's objects are not known.
+  void SweepLater() { sweep_ = true; }
 
   // Where this process may write what is nobody's but its own: the store, or for a read-only one a
   // private tree of the same shape in the directory for temporary files. That is made by the first
@@ -166,6 +168,7 @@ class StoreRoot {
   std::optional<ObjectDirectory> objects_;
   Mutex mu_;  // rank: leaf
   ObjectRoom object_room_ STRATA_GUARDED_BY(mu_);
+  std::atomic<bool> sweep_ = false;
   std::optional<TrashEmptier> emptier_;  // if in the background
 
   struct PrivateRoot;

@@ -48,6 +48,7 @@ Result<std::unique_ptr<Store>> Store::Open(const StoreOptions& options) {
       parts->root,
       StoreRoot::Open(options.root, {options.read_only, options.delete_in_background}, ops));
   STRATA_TRY(CheckDistinct(*parts));
+  STRATA_TRY(CheckDatabaseIsThere(*parts->root));
   STRATA_TRY_ASSIGN(parts->database,
                     OpenStoreDatabase(parts->root->path() + "/meta.db", options.read_only));
   std::vector<BlobStore*> blobs;
@@ -79,6 +80,28 @@ Result<std::unique_ptr<Store>> Store::OpenBelow(const std::string& root,
   auto store = Open({.root = root, .read_only = true, .ops = options.ops});
   if (store) return store;
   return std::unexpected(std::move(store).error().WithContext("additional store " + root));
+}
+
+// A new database would make garbage of all layers that are there.
+Result<> Store::CheckDatabaseIsThere(const StoreRoot& root) {
+  const auto is_there = [&]() -> Result<bool> {
+    const auto st = root.ops().StatAt(AT_FDCWD, (root.path() + "/meta.db").c_str());
+    if (st) return st->st_size > 0;
+    if (st.error().code() == ENOENT) return false;
+    return Fail(st.error().code(), "store", root.path() + "/meta.db");
+  };
+  STRATA_TRY_ASSIGN(bool there, is_there());
+  if (there) return {};
+  STRATA_TRY_ASSIGN(const auto layers, root.NamesOf(root.layers()));
+  STRATA_TRY_ASSIGN(const auto blobs, root.NamesOf(root.blobs()));
+  if (layers.empty() && blobs.empty()) return {};
+  // Another process may be just making it.
+  STRATA_TRY_ASSIGN(there, is_there());
+  if (there) return {};
+  return Fail(EBADMSG, "store",
+              root.path() + "/meta.db is missing or empty, but there are " +
+                  std::to_string(layers.size()) + " layers and " + std::to_string(blobs.size()) +
+                  " blobs: bring it back from a copy, or import the images into another store");
 }
 
 Result<> Store::CheckDistinct(const Parts& parts) {

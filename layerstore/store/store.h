@@ -74,6 +74,7 @@ class Store {
                                                   const StoreOptions& options);
   // That no store is there twice.
   static Result<> CheckDistinct(const Parts& parts);
+  static Result<> CheckDatabaseIsThere(const StoreRoot& root);
   std::unique_ptr<Parts> parts_;
 };
 

@@ -73,7 +73,7 @@ class Fsck {
     STRATA_TRY_ASSIGN(const auto store,
                       layerstore::Store::Open({.root = root_, .read_only = !repair}));
     STRATA_TRY_ASSIGN(auto findings, Check(*store));
-    if (!repair || std::ranges::all_of(findings, IsHarmless)) return Conclude(findings);
+    if (!repair || findings.empty()) return Conclude(findings);
     STRATA_TRY(Mend(*store, findings));
     if (!json_) Print("checking again\n");
     STRATA_TRY_ASSIGN(findings, Check(*store));

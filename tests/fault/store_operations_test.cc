@@ -205,6 +205,10 @@ std::vector<Operation> Operations() {
              const std::string layer = LayerPath(store, start.app.diff_ids[0]);
              Must(FileOps::System().Unlink(AT_FDCWD, (layer + "/recipe").c_str()));
              Must(support::RemoveTree(layer + "/replaced"));
+             // As the first programs left it.
+             Must(store.database()->Write([](Connection& connection) {
+               return connection.Execute("UPDATE layers SET disk=NULL");
+             }));
            },
        .run = [](Store& store,
                  const Start&) { return BringLayer(store, ImportFaultTest::SampleTar()); },

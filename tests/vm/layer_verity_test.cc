@@ -163,7 +163,7 @@ class LayerVerityTest : public StoreTest, public ::testing::WithParamInterface<D
   void ExpectMended() {
     for (const RepairStep& step : Must(Repair(*store_, Check()))) {
       EXPECT_TRUE(step.mended) << step.what;
-      EXPECT_NE(step.what.find("unpacked again from blob"), std::string::npos) << step.what;
+      EXPECT_NE(step.what.find("mended from blob"), std::string::npos) << step.what;
     }
     ExpectClean();
   }

@@ -334,6 +334,25 @@ TEST_F(FsckTest, EveryRottenFileIsNamed) {
   EXPECT_EQ(paths, (std::vector<std::string>{"etc/name", "marked", "hidden/file"}));
 }
 
+// It makes nothing.
+TEST_F(FsckTest, AHardLinkToItself) {
+  const std::string tar =
+      TarBuilder().Add({.name = "d/itself", .type = '1', .link = "d/itself"}).Finish();
+  PutImage({PutBoth(tar).diff_id}, "itself");
+  ExpectClean();
+}
+
+TEST_F(FsckTest, AnAclOfNothing) {
+  const std::string tar =
+      TarBuilder()
+          .Add({.name = "file",
+                .content = "x",
+                .pax = {{"SCHILY.xattr.system.posix_acl_access", std::string("\2\0\0\0", 4)}}})
+          .Finish();
+  PutImage({PutBoth(tar).diff_id}, "acl");
+  ExpectClean();
+}
+
 TEST_F(FsckTest, BadRecipe) {
   const std::string recipe = LayerDir() + "/recipe";
   std::string bytes = ReadFile(recipe);
@@ -352,7 +371,25 @@ TEST_F(FsckTest, ALayerKeepsItsPlaceWithoutARecipe) {
   EXPECT_FALSE(steps[0].mended);
   EXPECT_NE(steps[0].what.find("keeps no good recipe"), std::string::npos) << steps[0].what;
   EXPECT_EQ(ReadFile(At("etc/name")), "content");
+  // Nor without the list of what it shares.
+  WriteFile(LayerDir() + "/objects", "damaged");
+  ASSERT_EQ(RepairAll().size(), 2U);
+  EXPECT_EQ(ReadFile(At("etc/name")), "content");
+  std::filesystem::remove_all(root_ + "/quarantine");
+  ExpectOnly(FindingKind::kBadRecipe, "");
+}
+
+TEST_F(FsckTest, ALostRecipe) {
   MustCall(::unlink((LayerDir() + "/recipe").c_str()), "unlink");
+  ExpectOnly(FindingKind::kBadRecipe, "");
+  ExpectMended();
+}
+
+// The first programs wrote none.
+TEST_F(FsckTest, ALayerThatNeverHadARecipe) {
+  MustCall(::unlink((LayerDir() + "/recipe").c_str()), "unlink");
+  Must(store_->database()->Write(
+      [](Connection& connection) { return connection.Execute("UPDATE layers SET disk=NULL"); }));
   ExpectOnly(FindingKind::kNoRecipe, "");
   EXPECT_TRUE(Harmless(FindingKind::kNoRecipe));
 }
@@ -387,12 +424,17 @@ TEST_F(FsckTest, MissingLayer) {
 TEST_F(FsckTest, MissingLayerWithoutARow) {
   Must(store_->database()->Write(
       [](Connection& connection) { return connection.Execute("DELETE FROM layers"); }));
-  const auto findings = Check();
-  // The directory is garbage now; the blob is still of a layer that an image needs.
-  for (const FindingKind kind : {FindingKind::kMissingLayer, FindingKind::kGarbage}) {
+  auto findings = Check();
+  // The directory is nobody's; the blob is still of a layer that an image needs.
+  for (const FindingKind kind : {FindingKind::kMissingLayer, FindingKind::kLostRow}) {
     EXPECT_EQ(std::ranges::count(findings, kind, &Finding::kind), 1) << FindingName(kind);
   }
   EXPECT_EQ(findings.size(), 2U) << All(findings);
+  // As a crash leaves it that comes before the row.
+  MustCall(::chmod(LayerDir().c_str(), 0700), "chmod");
+  findings = Check();
+  EXPECT_EQ(std::ranges::count(findings, FindingKind::kGarbage, &Finding::kind), 1);
+  MustCall(::chmod(LayerDir().c_str(), 01700), "chmod");
   RepairAll();
   EXPECT_TRUE(Check().empty()) << All(Check());
 }

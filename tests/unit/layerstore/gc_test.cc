@@ -1,11 +1,13 @@
 // Which images a prune takes, what it only tells, and deleting in the background.
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "layerstore/gc/collector.h"
 #include "layerstore/staging/store_root.h"
+#include "layerstore/usage/usage.h"
 #include "tests/unit/layerstore/store_fixture.h"
 
 namespace strata::layerstore {
@@ -21,8 +23,8 @@ class PruneTest : public StoreTest {
     const std::string label = name != nullptr ? name : std::to_string(used);
     LayerIngest ingest;
     ingest.keep_blob = false;
-    const LayerInfo layer =
-        Must(PutLayer(TarBuilder().AddFile("f" + label, std::string(size, 'x')).Finish(), ingest));
+    const LayerInfo layer = Must(
+        PutLayer(TarBuilder().AddFile("f" + label, std::string(size, label[0])).Finish(), ingest));
     const Image image = PutImage({base_, layer.diff_id}, name, label.c_str());
     Must(store_->database()->Write([&](Connection& connection) {
       return connection.Execute("UPDATE images SET used=" + std::to_string(used) + ", created=" +
@@ -113,6 +115,57 @@ TEST_F(PruneTest, LayersOfSeveralImagesCountOnce) {
   EXPECT_TRUE(Must(Prune(*store_, {.images = policy})).images.empty());
   policy.keep_bytes = 500'000;
   EXPECT_EQ(Must(Prune(*store_, {.images = policy})).images.size(), 2U);
+}
+
+// A file that several layers have is there once, and goes with the last of them.
+TEST_F(PruneTest, AFileOfSeveralLayersCountsOnce) {
+  const std::string big(1'000'000, 'b');
+  const auto make = [&](const char* name, std::int64_t used) {
+    const std::string tar =
+        TarBuilder()
+            .AddFile(name, big)
+            .Add({.name = std::string(name) + "-link", .type = '1', .link = name})
+            .AddFile("own", std::string(300'000, name[0]))
+            .Finish();
+    const Image image = PutImage({Must(PutLayer(tar)).diff_id}, name, name);
+    Must(store_->database()->Write([&](Connection& connection) {
+      return connection.Execute("UPDATE images SET used=" + std::to_string(used) + " WHERE id='" +
+                                image.id.ToString() + "'");
+    }));
+    return image;
+  };
+  const Image first = make("one", 100);
+  const Image second = make("two", 200);
+  Must(Collect(*store_));  // base_
+  const std::uint64_t before = Must(MeasureStore(*store_)).physical;
+  EXPECT_LT(before, 1'800'000U);
+
+  PrunePolicy policy{.all = true, .keep_bytes = 1'800'000};
+  EXPECT_TRUE(Must(Prune(*store_, {.images = policy})).images.empty());
+  policy.keep_bytes = 1'500'000;
+  const PruneReport told = Must(Prune(*store_, {.images = policy, .dry_run = true}));
+  const PruneReport done = Must(Prune(*store_, {.images = policy}));
+  EXPECT_EQ(done.images, std::vector<Digest>{first.id});
+  EXPECT_EQ(done.reclaimed, told.reclaimed);
+  EXPECT_LT(done.reclaimed, 400'000U);
+  const std::uint64_t after = Must(MeasureStore(*store_)).physical;
+  EXPECT_EQ(before - after, done.reclaimed);
+
+  policy.keep_bytes = 0;
+  const PruneReport rest = Must(Prune(*store_, {.images = policy}));
+  EXPECT_EQ(rest.images, std::vector<Digest>{second.id});
+  EXPECT_EQ(rest.reclaimed, after);
+  EXPECT_EQ(Must(MeasureStore(*store_)).physical, 0U);
+}
+
+// It is told of like every other.
+TEST_F(PruneTest, ALayerThatWasNeverFinished) {
+  const Digest unfinished = Digest::Of("unfinished");
+  std::filesystem::create_directories(root_ + "/layers/sha256/" + unfinished.Hex() + "/fs");
+  const auto names = [&](bool dry_run) { return Must(Collect(*store_, dry_run)).layers; };
+  EXPECT_THAT(names(true), ::testing::Contains(unfinished));
+  EXPECT_THAT(names(false), ::testing::Contains(unfinished));
+  EXPECT_THAT(names(false), ::testing::Not(::testing::Contains(unfinished)));
 }
 
 TEST_F(PruneTest, DeletesInTheBackground) {

@@ -2,16 +2,20 @@
 #include "layerstore/store/store.h"
 
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <filesystem>
 #include <thread>
 #include <vector>
 
 #include "base/fault_file_ops.h"
 #include "base/remove_tree.h"
+#include "layerstore/fsck/checker.h"
+#include "layerstore/fsck/repair.h"
 #include "layerstore/gc/collector.h"
 #include "layerstore/recipe/layer_tar.h"
 #include "tests/unit/layerstore/store_fixture.h"
@@ -341,6 +345,72 @@ TEST_F(LayerTest, RefusesANewerStore) {
   EXPECT_TRUE(FailsWith(Store::Open({.root = root_, .read_only = true}), EPROTONOSUPPORT));
 }
 
+// With a new one, everything would be garbage.
+TEST_F(LayerTest, RefusesAStoreThatLostItsDatabase) {
+  const LayerInfo layer = Must(PutLayer(Gzip(SmallTar())));
+  const std::string database = root_ + "/meta.db";
+  for (const bool empty : {true, false}) {
+    store_.reset();
+    if (empty) {
+      WriteFile(database, "");
+    } else {
+      std::filesystem::remove(database);
+    }
+    for (const bool read_only : {false, true}) {
+      const auto opened = Store::Open({.root = root_, .read_only = read_only});
+      ASSERT_FALSE(opened.has_value());
+      EXPECT_EQ(opened.error().code(), EBADMSG);
+      EXPECT_NE(opened.error().ToString().find(database), std::string::npos)
+          << opened.error().ToString();
+    }
+    EXPECT_TRUE(std::filesystem::exists(layer.path));
+  }
+}
+
+// Its database is older than it: one was brought back from a copy, or its log was lost.
+TEST_F(LayerTest, ALayerThatLostItsRowIsNoGarbage) {
+  const LayerInfo layer = Must(PutLayer(Gzip(SmallTar())));
+  Must(store_->database()->Write(
+      [](Connection& connection) { return connection.Execute("DELETE FROM layers"); }));
+  EXPECT_TRUE(Must(Collect(*store_)).layers.empty());
+  EXPECT_TRUE(std::filesystem::exists(layer.path));
+
+  std::vector<Finding> findings;
+  Must(CheckStore(*store_, {}, [&](const Finding& finding) {
+    if (!Harmless(finding.kind)) findings.push_back(finding);
+  }));
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].kind, FindingKind::kLostRow);
+  EXPECT_EQ(findings[0].layer, layer.diff_id);
+  const auto steps = Must(Repair(*store_, findings));
+  ASSERT_EQ(steps.size(), 1U);
+  EXPECT_TRUE(steps[0].mended) << steps[0].what;
+  EXPECT_FALSE(std::filesystem::exists(layer.path));
+  EXPECT_EQ(Names(root_ + "/quarantine").size(), 1U);
+}
+
+// Not even the list of what is to be given back has room.
+TEST_F(LayerTest, AFullDiskGetsBackWhatAFailedLayerTook) {
+  const std::string disk = temp_.At("disk");
+  std::filesystem::create_directory(disk);
+  support::MustCall(::mount("strata-test", disk.c_str(), "tmpfs", 0, "size=8M"), "mount");
+  root_ = disk + "/store";
+  Reopen();
+  TarBuilder tar;
+  for (int i = 0; i < 3000; ++i) tar.AddFile(std::to_string(i), "file " + std::to_string(i));
+  const auto put = PutLayer(Gzip(tar.Finish()));
+  ASSERT_FALSE(put.has_value());
+  EXPECT_EQ(put.error().code(), ENOSPC) << put.error().ToString();
+  std::size_t objects = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(root_ + "/objects")) {
+    objects += entry.is_regular_file() ? 1 : 0;
+  }
+  EXPECT_EQ(objects, 0U);
+  EXPECT_TRUE(Succeeds(PutLayer(Gzip(SmallTar()))));
+  store_.reset();
+  support::MustCall(::umount2(disk.c_str(), MNT_DETACH), "umount");
+}
+
 TEST_F(LayerTest, CollectsWhatNothingNeeds) {
   const LayerInfo shared = Must(PutLayer(Gzip(SmallTar("shared"))));
   const LayerInfo own = Must(PutLayer(Gzip(SmallTar("own"))));
@@ -353,7 +423,7 @@ TEST_F(LayerTest, CollectsWhatNothingNeeds) {
   WriteFile(root_ + "/blobs/sha256/" + std::string(64, '1'), "orphan");
 
   PruneReport report = Must(Collect(*store_));
-  EXPECT_EQ(report.layers, std::vector<Digest>{loose.diff_id});
+  EXPECT_EQ(report.layers, (std::vector<Digest>{loose.diff_id, Digest()}));
   EXPECT_EQ(report.blobs.size(), 2U);
   EXPECT_GT(report.reclaimed, 5U);
   EXPECT_EQ(Names(root_ + "/layers/sha256").size(), 2U);
