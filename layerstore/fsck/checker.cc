@@ -14,6 +14,7 @@
 #include "base/file_ops.h"
 #include "base/mutex.h"
 #include "base/parallel.h"
+#include "base/path.h"
 #include "base/try.h"
 #include "layerstore/archive/entry_path.h"
 #include "layerstore/fsck/layer_check.h"
@@ -164,6 +165,7 @@ class StoreCheck {
     if (!sound) return summary_;
     STRATA_TRY(CheckNeeded());
     STRATA_TRY(ReadRows());
+    for (const char* directory : {"layers", "blobs", "chains"}) STRATA_TRY(CheckTop(directory));
     STRATA_TRY(CheckLayers());
     STRATA_TRY(CheckBlobs());
     STRATA_TRY(CheckChains());
@@ -302,6 +304,20 @@ class StoreCheck {
         blobs_.push_back(blob);
       }
     });
+  }
+
+  // There is a directory for each algorithm, and only one algorithm.
+  Result<> CheckTop(const std::string& directory) {
+    auto dir = root_.ops().Open(AT_FDCWD, JoinPath(root_.path(), directory).c_str(),
+                                O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (!dir && dir.error().code() == ENOENT) return {};  // an earlier program's store
+    if (!dir) return std::unexpected(std::move(dir).error());
+    STRATA_TRY_ASSIGN(const auto names, NamesIn(root_.ops(), dir->get()));
+    for (const std::string& name : names) {
+      if (name == "sha256") continue;
+      Find(FindingKind::kStray, JoinPath(directory, name), "it is not the store's");
+    }
+    return {};
   }
 
   // The digests that name something in one of the store's directories; the rest is strange there.

@@ -26,6 +26,7 @@
 #include "layerstore/index/marks.h"
 #include "layerstore/layer/verity_guard.h"
 #include "layerstore/objects/object_list.h"
+#include "layerstore/oci/timestamp.h"
 #include "layerstore/recipe/layer_tar.h"
 #include "layerstore/recipe/recipe_reader.h"
 
@@ -394,7 +395,10 @@ class LayerCheck {
   }
 
   static std::string TimeText(const struct timespec& time) {
-    return std::to_string(time.tv_sec) + "+" + std::to_string(time.tv_nsec) + "ns";
+    std::string text = FormatRfc3339(time.tv_sec);
+    const std::string nanoseconds = std::to_string(time.tv_nsec);
+    const std::size_t end = text.find('Z');
+    return text.insert(end, "." + std::string(9 - nanoseconds.size(), '0') + nanoseconds);
   }
 
   // Of the entry that was looked at last.

@@ -107,7 +107,7 @@ class Replay {
     if (file) return file;
     const int code = file.error().code();
     if (code != ENOENT && code != ENOTDIR && code != ELOOP) return Unreadable(file.error());
-    return Fail(EBADMSG, "make tar again", std::string(file.error().detail()) + " is not there");
+    return Fail(EBADMSG, "make tar again", "it is not there");
   }
 
   // Reading a layer shall not write to it: no access times, where we are allowed to ask for that.

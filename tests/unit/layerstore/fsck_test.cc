@@ -587,7 +587,8 @@ TEST_F(FsckTest, BlobOfOtherBytes) {
 }
 
 TEST_F(FsckTest, Strays) {
-  for (const char* name : {"layers/sha256/notes", "blobs/sha256/notes", "chains/sha256/notes"}) {
+  for (const char* name : {"layers/sha256/notes", "blobs/sha256/notes", "chains/sha256/notes",
+                           "layers/notes", "blobs/notes", "chains/notes"}) {
     WriteFile(root_ + "/" + name, "somebody's");
     const auto findings = Check();
     const auto stray = std::ranges::find(findings, FindingKind::kStray, &Finding::kind);
@@ -595,12 +596,12 @@ TEST_F(FsckTest, Strays) {
     EXPECT_EQ(stray->path, name);
     EXPECT_TRUE(RepairAll().at(0).mended);
   }
-  EXPECT_EQ(Names(root_ + "/quarantine").size(), 3U);
+  EXPECT_EQ(Names(root_ + "/quarantine").size(), 6U);
   WriteFile(LayerDir() + "/notes", "somebody's");
   const auto findings = Check();
   EXPECT_EQ(std::ranges::count(findings, FindingKind::kStray, &Finding::kind), 1);
   RepairAll();
-  EXPECT_EQ(Names(root_ + "/quarantine").size(), 4U);
+  EXPECT_EQ(Names(root_ + "/quarantine").size(), 7U);
 }
 
 TEST_F(FsckTest, GarbageIsNoDamage) {
