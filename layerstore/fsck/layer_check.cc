@@ -213,6 +213,11 @@ class LayerCheck {
       STRATA_TRY_ASSIGN(const EntryName name, ClassifyEntryName(path));
       STRATA_TRY_ASSIGN(const bool nothing, IsLinkToItself(entry, path));
       if (!nothing) STRATA_TRY(each(entry, path, name));
+      // As it was unpacked: what libarchive skips it does not read like that, if it is sparse.
+      for (bool content = true; content;) {
+        STRATA_TRY_ASSIGN(const auto block, reader.ReadBlock());
+        content = block.has_value();
+      }
     }
   }
 

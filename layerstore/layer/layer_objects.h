@@ -2,8 +2,10 @@
 // folder.
 #pragma once
 
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 #include <vector>
 
@@ -21,21 +23,28 @@ namespace strata::layerstore {
 // Memory is bounded.
 class SeenKeys {
  public:
-  bool MayHave(const ObjectKey& key) const { return !bits_.empty() && bits_[Place(key)]; }
+  bool MayHave(const ObjectKey& key) const {
+    const auto& page = pages_[PageOf(key)];
+    return page && page->test(BitOf(key));
+  }
   void Add(const ObjectKey& key) {
-    if (bits_.empty()) bits_.resize(kBits);
-    bits_[Place(key)] = true;
+    auto& page = pages_[PageOf(key)];
+    if (!page) page = std::make_unique<Page>();
+    page->set(BitOf(key));
   }
 
  private:
-  // 4 MiB; wrong for three of a hundred when there are a million.
-  static constexpr std::size_t kBits = std::size_t{1} << 25U;
+  // At most 4 MiB, wrong for three of a hundred when there are a million; small layers, of which
+  // several are unpacked at a time, use few pages of it.
+  static constexpr std::size_t kPages = 1024;
+  static constexpr std::size_t kPageBits = std::size_t{1} << 15U;
+  using Page = std::bitset<kPageBits>;
 
-  static std::size_t Place(const ObjectKey& key) {
-    return static_cast<std::size_t>(key.Traits() % kBits);  // they are hashed with the content
-  }
+  // Traits are hashed with the content.
+  static std::size_t PageOf(const ObjectKey& key) { return key.Traits() / kPageBits % kPages; }
+  static std::size_t BitOf(const ObjectKey& key) { return key.Traits() % kPageBits; }
 
-  std::vector<bool> bits_;
+  std::vector<std::unique_ptr<Page>> pages_ = std::vector<std::unique_ptr<Page>>(kPages);
 };
 
 // Two files of one layer never become one, whatever they have in common: then the names that an

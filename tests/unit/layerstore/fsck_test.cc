@@ -342,6 +342,23 @@ TEST_F(FsckTest, AHardLinkToItself) {
   ExpectClean();
 }
 
+// The part of the file that is there ends beyond all numbers.
+TEST_F(FsckTest, ASparseFileOfAnOddMap) {
+  std::string map = "1\n0\n9223372036854775808\n";
+  map.resize(512);
+  const std::string tar = TarBuilder()
+                              .Add({.name = "GNUSparseFile.0/odd",
+                                    .content = map + std::string(100, 'x'),
+                                    .pax = {{"GNU.sparse.major", "1"},
+                                            {"GNU.sparse.minor", "0"},
+                                            {"GNU.sparse.name", "odd"},
+                                            {"GNU.sparse.realsize", "100"}}})
+                              .AddFile("next", "x")
+                              .Finish();
+  PutImage({PutBoth(tar).diff_id}, "odd");
+  ExpectClean();
+}
+
 TEST_F(FsckTest, AnAclOfNothing) {
   const std::string tar =
       TarBuilder()
