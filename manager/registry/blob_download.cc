@@ -88,6 +88,15 @@ bool WorthAnotherTry(const Error& error) {
          error.code() == EBUSY;
 }
 
+// Of a response that came whole. With its length in front nothing was cut off, and the registry has
+// no more.
+Error TooShort(const WebResponse& response, const Download& download, std::uint64_t size) {
+  const bool cut_off = response.Header("Content-Length").empty();
+  return {cut_off ? ECONNRESET : EBADMSG, "get blob",
+          "the content ended after " + std::to_string(download.received()) + " of " +
+              std::to_string(size) + " bytes" + (cut_off ? "" : " the manifest promises")};
+}
+
 }  // namespace
 
 Result<> DownloadBlob(RegistrySession& session, const RegistryPurpose& purpose,
@@ -109,12 +118,8 @@ Result<> DownloadBlob(RegistrySession& session, const RegistryPurpose& purpose,
     download.BeginConnection();
     auto response = session.Expect(purpose, session.Send(purpose, request), {200, 206});
     if (response && download.complete()) return {};
-    Error error =
-        response ? session.Explain(purpose, Error(ECONNRESET, "get blob",
-                                                  "the content ended after " +
-                                                      std::to_string(download.received()) + " of " +
-                                                      std::to_string(size) + " bytes"))
-                 : std::move(response.error());
+    Error error = response ? session.Explain(purpose, TooShort(*response, download, size))
+                           : std::move(response.error());
     const bool progressed = download.received() > before;
     fruitless = progressed ? 0 : fruitless + 1;
     // A registry silent from the first byte on is not asked five times.

@@ -83,7 +83,9 @@ class PullTest(unittest.TestCase):
         for blob in (good[:-1] + b"x", good[:-1], good + b"x", b"x" * len(good)):
             with self.subTest(blob=len(blob)):
                 image.blobs[image.layer_digest] = blob
+                self.registry.blobs_asked_for.clear()
                 self.assert_refused(image.layer_digest)
+                self.assertEqual(self.registry.blobs_asked_for.count(image.layer_digest), 1)
 
     def test_a_missing_layer(self):
         del self.registry.image.blobs[self.registry.image.layer_digest]
