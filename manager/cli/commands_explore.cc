@@ -138,8 +138,9 @@ Result<int> ShowWasted(Client& client, const Flags& flags) {
   STRATA_TRY_ASSIGN(const std::string text, RenderRows(look, rows, format, false));
   Print(text);
   if (!format.empty()) return 0;
-  Print("\nWasted: " + WastedText(report) + ", in " +
-        std::to_string(NumberAt(report, "WastedFiles")) + " files\n");
+  const std::int64_t files = NumberAt(report, "WastedFiles");
+  Print("\nWasted: " + WastedText(report) + ", in " + std::to_string(files) +
+        (files == 1 ? " file\n" : " files\n"));
   return 0;
 }
 
