@@ -1,8 +1,11 @@
 // A target without libFuzzer:
 //   NAME_fuzz_replay [--mutations=N] [--seconds=S] [--seed=N] [FILE|DIRECTORY]...
 //     tries the seeds, the files, and N changed ones of both; stops early after S seconds
-//   NAME_fuzz_replay --write-seeds=DIRECTORY
-//     writes the seeds as files, for libFuzzer to begin with
+//   NAME_fuzz_replay --write-seeds=DIRECTORY [FILE|DIRECTORY]...
+//     writes the seeds and what the others have as files, for libFuzzer to begin with
+//   NAME_fuzz_replay --write-pack=FILE.pack [FILE|DIRECTORY]...
+//     writes all of these, without the seeds, as one file
+// A file named *.pack holds many inputs: of each its length (u32, little endian), then its bytes.
 // The input that is being tried when the process dies is in ./NAME_fuzz_replay.crash.
 #include <fcntl.h>
 #include <signal.h>
@@ -11,7 +14,9 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <fstream>
@@ -19,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include "base/little.h"
 #include "base/logging.h"
 #include "tests/fuzz/mutator.h"
 #include "tests/fuzz/target.h"
@@ -32,6 +38,7 @@ struct Options {
   std::uint64_t seconds = 3600;
   std::uint64_t seed = 1;
   std::string write_seeds;
+  std::string write_pack;
   std::vector<std::string> paths;
 };
 
@@ -59,6 +66,7 @@ bool TakeNumber(const std::string& word, const std::string& name, std::uint64_t&
 
 Options ParseOptions(int count, char** words) {
   constexpr std::string_view kWriteSeeds = "--write-seeds=";
+  constexpr std::string_view kWritePack = "--write-pack=";
   Options options;
   for (int i = 1; i < count; ++i) {
     const std::string word = words[i];
@@ -69,6 +77,8 @@ Options ParseOptions(int count, char** words) {
     }
     if (word.starts_with(kWriteSeeds)) {
       options.write_seeds = word.substr(kWriteSeeds.size());
+    } else if (word.starts_with(kWritePack)) {
+      options.write_pack = word.substr(kWritePack.size());
     } else {
       Expect(!word.starts_with("--"), word + " is an option");
       options.paths.push_back(word);
@@ -77,11 +87,38 @@ Options ParseOptions(int count, char** words) {
   return options;
 }
 
+using Length = Little<std::uint32_t>;
+
+std::string Packed(const std::vector<Input>& inputs) {
+  std::string pack;
+  for (const Input& input : inputs) {
+    const Length length(static_cast<std::uint32_t>(input.bytes.size()));
+    pack.append(reinterpret_cast<const char*>(&length), sizeof length).append(input.bytes);
+  }
+  return pack;
+}
+
+void AddPacked(const std::string& path, std::vector<Input>& inputs) {
+  const std::string pack = support::ReadFile(path);
+  for (std::string_view rest = pack; !rest.empty();) {
+    Length length;
+    Expect(rest.size() >= sizeof length, path + " is a pack");
+    std::memcpy(&length, rest.data(), sizeof length);
+    rest.remove_prefix(sizeof length);
+    Expect(rest.size() >= length, path + " is a whole pack");
+    inputs.push_back(
+        {"packed" + std::to_string(inputs.size()), std::string(rest.substr(0, length))});
+    rest.remove_prefix(length);
+  }
+}
+
 void AddFiles(const std::string& path, std::vector<Input>& inputs) {
   if (std::filesystem::is_directory(path)) {
     for (const std::string& name : support::List(path)) AddFiles(path + '/' + name, inputs);
+  } else if (path.ends_with(".pack")) {
+    AddPacked(path, inputs);
   } else {
-    inputs.push_back({path, support::ReadFile(path)});
+    inputs.push_back({std::filesystem::path(path).filename().string(), support::ReadFile(path)});
   }
 }
 
@@ -91,10 +128,7 @@ void Try(const std::string& bytes) {
   current = nullptr;
 }
 
-int Replay(const Options& options) {
-  std::vector<Input> inputs = Seeds();
-  Expect(!inputs.empty(), "there are seeds");
-  for (const std::string& path : options.paths) AddFiles(path, inputs);
+int Replay(const Options& options, const std::vector<Input>& inputs) {
   for (const Input& input : inputs) Try(input.bytes);
 
   const auto start = std::chrono::steady_clock::now();
@@ -114,17 +148,26 @@ int Replay(const Options& options) {
 int Run(int count, char** words) {
   const Options options = ParseOptions(count, words);
   log::Configure("fuzz", log::Level::kOff, log::Format::kText);
+  std::vector<Input> given;
+  for (const std::string& path : options.paths) AddFiles(path, given);
+  if (!options.write_pack.empty()) {
+    support::WriteFile(options.write_pack, Packed(given));
+    return 0;
+  }
+  std::vector<Input> inputs = Seeds();
+  Expect(!inputs.empty(), "there are seeds");
+  std::ranges::move(given, std::back_inserter(inputs));
   if (!options.write_seeds.empty()) {
     std::filesystem::create_directories(options.write_seeds);
-    for (const Input& seed : Seeds()) {
-      support::WriteFile(options.write_seeds + '/' + seed.name, seed.bytes);
+    for (const Input& input : inputs) {
+      support::WriteFile(options.write_seeds + '/' + input.name, input.bytes);
     }
     return 0;
   }
   const std::string crash = std::filesystem::path(words[0]).filename().string() + ".crash";
   crash_file = crash.c_str();
   for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL}) ::signal(signal, KeepInput);
-  return Replay(options);
+  return Replay(options, inputs);
 }
 
 }  // namespace
