@@ -481,9 +481,9 @@ class LayerCheck {
     options.verify = true;
     options.damaged = [&](const std::string& path, const Error& error) {
       // In the layer, or a content that is in the tar only.
-      std::string shown = path;
-      if (shown.starts_with("fs/")) shown.erase(0, 3);
-      Find(FindingKind::kContent, shown, std::string(error.detail()));
+      const bool in_layer = path.starts_with("fs/");
+      Find(in_layer ? FindingKind::kContent : FindingKind::kBadRecipe,
+           in_layer ? path.substr(3) : path, std::string(error.detail()));
     };
     auto written = LayerTar::Write(
         ops_, dir_,

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -13,9 +14,11 @@
 #include <vector>
 
 #include "base/path.h"
+#include "base/remove_tree.h"
 #include "base/try.h"
 #include "base/unique_fd.h"
 #include "layerstore/archive/confined_tree.h"
+#include "layerstore/index/metadata_index.h"
 #include "layerstore/objects/object_key.h"
 
 namespace strata::layerstore {
@@ -68,6 +71,9 @@ class LayerMend {
     STRATA_TRY_ASSIGN(taken_, ops_.Open(fresh_dir_, "taken", kDirectory));
     fresh_.emplace(ops_, fresh.get());
     live_.emplace(ops_, live.get());
+    // It tells which inodes were the layer's when it came. Without it nothing is mended in place.
+    auto index = MetadataIndex::Open(ops_, live_dir_, "index");
+    if (index && (*index)->Verify()) index_ = *std::move(index);
     std::vector<std::string> open(1);
     std::vector<Directory> directories;
     while (!open.empty()) {
@@ -104,6 +110,7 @@ class LayerMend {
     STRATA_TRY_ASSIGN(const int live, live_->Open(path));
     STRATA_TRY_ASSIGN(const auto wanted, SortedNames(ops_, fresh));
     STRATA_TRY_ASSIGN(const auto there, SortedNames(ops_, live));
+    indexed_ = FindIndexed(path);
     for (const std::string& name : there) {
       if (!std::ranges::binary_search(wanted, name)) STRATA_TRY(TakeAway(live, name.c_str()));
     }
@@ -208,8 +215,7 @@ class LayerMend {
 
   // Indexes know files by their inodes, and a layer by its root's ctime (LayerProof).
   Result<> OutdateIndexes() {
-    auto removed = ops_.Unlink(live_dir_, "index");
-    if (!removed && removed.error().code() != ENOENT) return removed;
+    STRATA_TRY(RemoveTree(ops_, live_dir_, "index"));  // whatever has come to be there
     STRATA_TRY_ASSIGN(const struct stat root, ops_.StatAt(live_dir_, "fs"));
     return ops_.ChmodAt(live_dir_, "fs", root.st_mode & kModeBits);
   }
@@ -223,9 +229,32 @@ class LayerMend {
   // --- what is mended in place
   // --------------------------------------------------------------------
 
+  std::optional<MetadataIndex::Directory> FindIndexed(const std::string& path) const {
+    if (!index_) return std::nullopt;
+    const auto directory = index_->FindDirectory(path);
+    return directory ? *directory : std::nullopt;
+  }
+
+  // Whether what is there is the file that came, whatever has become of it: its inode is the one
+  // that the name had then. An index that was made again later may have taken another file for it,
+  // but then knows that file's attributes.
+  bool IsTheOneThatCame(const char* name, const struct stat& wanted,
+                        const struct stat& there) const {
+    if (!indexed_) return false;
+    const auto number = index_->Find(*indexed_, name);
+    if (!number || !*number) return false;
+    const auto entry = index_->At(**number);
+    if (!entry || entry->attr.st_ino != there.st_ino) return false;
+    const struct stat& came = entry->attr;
+    return came.st_mode == wanted.st_mode && came.st_uid == wanted.st_uid &&
+           came.st_gid == wanted.st_gid && came.st_size == wanted.st_size &&
+           came.st_rdev == wanted.st_rdev && SameTime(came.st_mtim, wanted.st_mtim);
+  }
+
   // False, and no worse than before: not that file.
   Result<bool> MendInPlace(const Pair& pair, const struct stat& wanted, const struct stat& there) {
     if (SameFile(wanted, there)) return true;  // found among the objects, all of it compared
+    if (!IsTheOneThatCame(pair.name, wanted, there)) return false;
     bool written = false;
     if (S_ISREG(wanted.st_mode)) {
       STRATA_TRY_ASSIGN(const bool another, IsAnother(pair, wanted, there));
@@ -407,6 +436,8 @@ class LayerMend {
   const int live_dir_;
   std::optional<ConfinedTree> fresh_;
   std::optional<ConfinedTree> live_;
+  std::shared_ptr<const MetadataIndex> index_;       // of `live`, if it has a good one
+  std::optional<MetadataIndex::Directory> indexed_;  // where it has the directory at hand
   UniqueFd taken_;  // in fresh_dir_: what was in the layer and does not belong there
   std::uint64_t taken_count_ = 0;
   bool renamed_ = false;

@@ -278,7 +278,8 @@ Result<> StoreRoot::EmptyTrash(const std::string& name) {
 // The list of objects goes last: whoever goes on with this after a crash needs it.
 Result<> StoreRoot::RemoveTrash(const std::string& name) {
   const auto list = ops_.StatAt(trash_.get(), (name + '/' + ObjectListWriter::kFileName).c_str());
-  if (list) {
+  if (list && !S_ISREG(list->st_mode)) SweepLater();
+  if (list && S_ISREG(list->st_mode)) {
     for (const char* part : {"fs", "replaced"}) {
       auto removed = RemoveTree(ops_, trash_.get(), (name + '/' + part).c_str());
       if (!removed) return removed;

@@ -549,6 +549,68 @@ TEST_F(FsckTest, AFileOfAnotherLayerIsNotWrittenTo) {
   EXPECT_EQ(Lstat(other.path + "/other").st_ino, before.st_ino);
 }
 
+// Names of the layer lead to files of other names, and those are what other layers have, too.
+TEST_F(FsckTest, FilesInTheWrongPlaceAreNotWrittenTo) {
+  const std::string tar =
+      TarBuilder()
+          .AddFile("shared", "content")
+          .AddFile("second", "second")
+          .AddFile("empty", "")
+          .Add(
+              {.name = "marked", .content = "marked", .pax = {{"SCHILY.xattr.user.note", "other"}}})
+          .Finish();
+  const LayerInfo other = Must(PutLayer(tar));  // no blob: it is its own only copy
+  PutImage({other.diff_id}, "other");
+  ASSERT_EQ(Lstat(other.path + "/shared").st_ino, Lstat(At("etc/name")).st_ino);
+  ASSERT_EQ(Lstat(other.path + "/second").st_ino, Lstat(At("twice")).st_ino);
+  const auto swap = [&] {
+    MustCall(::rename(At("etc/name").c_str(), At("etc/x").c_str()), "rename");
+    MustCall(::rename(At("twice").c_str(), At("etc/name").c_str()), "rename");
+    MustCall(::rename(At("etc/x").c_str(), At("twice").c_str()), "rename");
+  };
+  const auto link = [&](const char* from) {
+    MustCall(::unlink(At("etc/name").c_str()), "unlink");
+    MustCall(::link((other.path + from).c_str(), At("etc/name").c_str()), "link");
+  };
+  const std::vector<std::function<void()>> damages = {
+      swap, [&] { link("/empty"); }, [&] { link("/marked"); }, [&] { link("/second"); }};
+  for (const bool objects : {true, false}) {
+    for (const auto& damage : damages) {
+      // Made again if the last repair outdated it.
+      Must(store_->chains().Ensure(image_.diff_ids));
+      for (const std::string& fan : objects ? std::set<std::string>() : Names(root_ + "/objects")) {
+        std::filesystem::remove_all(root_ + "/objects/" + fan);
+      }
+      damage();
+      const auto steps = RepairAll();
+      for (const RepairStep& step : steps) EXPECT_TRUE(step.mended) << step.what;
+      ExpectClean();
+    }
+  }
+}
+
+// Of what later entries of the tar replaced, which no container sees.
+TEST_F(FsckTest, DamageToWhatOnlyTheTarHas) {
+  DropBlob();
+  Rot(LayerDir() + "/replaced/0");
+  ExpectOnly(FindingKind::kBadRecipe, "replaced/0", Depth::kDeep);
+  const auto steps = RepairAll();
+  ASSERT_EQ(steps.size(), 1U);
+  EXPECT_FALSE(steps[0].mended);
+  EXPECT_EQ(ReadFile(At("etc/name")), "content");
+}
+
+TEST_F(FsckTest, RecordsThatBecameDirectories) {
+  for (const char* name : {"index", "objects"}) {
+    MustCall(::unlink((LayerDir() + "/" + name).c_str()), "unlink");
+    MustCall(::mkdir((LayerDir() + "/" + name).c_str(), 0700), "mkdir");
+  }
+  Inside(At("etc"), [&] { MustCall(::unlink(At("etc/name").c_str()), "unlink"); });
+  for (const RepairStep& step : RepairAll()) EXPECT_TRUE(step.mended) << step.what;
+  ExpectClean();
+  ExpectNoLeftovers();
+}
+
 // The only copy is never deleted.
 TEST_F(FsckTest, ALayerThatCanNotBeMendedIsPutAside) {
   DropBlob();
