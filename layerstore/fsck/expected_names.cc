@@ -24,6 +24,10 @@ void ExpectedNames::Add(std::string_view path, What what) {
       break;
     case What::kWhiteout:
       ++count_;
+      name.hides = true;
+      break;
+    case What::kOpaque:
+      name.hides = true;
       break;
     case What::kDirectory:
     case What::kOther:
@@ -48,6 +52,7 @@ void ExpectedNames::Finish() {
     out->last = std::max(out->last, in->last);
     out->last_other = std::max(out->last_other, in->last_other);
     out->own = out->own || in->own;
+    out->hides = out->hides || in->hides;
   }
   if (!names_.empty()) names_.erase(out + 1, names_.end());
 }
@@ -77,6 +82,16 @@ bool ExpectedNames::Survives(std::string_view directory, std::uint32_t ordinal) 
     if (name != nullptr && name->last_other > ordinal) return false;
   }
   return true;
+}
+
+bool ExpectedNames::MayBeOpaque(std::string_view path) const {
+  const Name* name = Find(path);
+  return name != nullptr && (name->hides || name->repeated);
+}
+
+bool ExpectedNames::IsImplied(std::string_view path) const {
+  const Name* name = Find(path);
+  return name != nullptr && name->own && name->last == 0;
 }
 
 bool ExpectedNames::Once(std::string_view path) const {

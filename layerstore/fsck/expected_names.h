@@ -16,6 +16,7 @@ class ExpectedNames {
     kOther,     // replaces whatever was there, a whole directory included
     kImplied,   // a directory that only stands on the way to another name
     kWhiteout,  // of this name
+    kOpaque,    // the marker in this directory
   };
   void Add(std::string_view path, What what);
   // After the last one.
@@ -33,6 +34,10 @@ class ExpectedNames {
   bool Survives(std::string_view directory, std::uint32_t ordinal) const;
   // Whether the tar has exactly one entry of this name.
   bool Once(std::string_view path) const;
+  // Whether a directory of this name may hide what is below it.
+  bool MayBeOpaque(std::string_view path) const;
+  // Whether the tar has names in it, but no entry for it.
+  bool IsImplied(std::string_view path) const;
   std::uint32_t size() const { return count_; }
 
  private:
@@ -42,6 +47,7 @@ class ExpectedNames {
     std::uint32_t last_other = 0;  // of those that are no directory
     bool own = false;
     bool repeated = false;
+    bool hides = false;  // there is a whiteout of it, or an opaque marker in it
   };
   const Name* Find(std::string_view path) const;
 

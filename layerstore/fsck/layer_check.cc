@@ -181,6 +181,7 @@ class LayerCheck {
         ForEachEntry(recipe, [&](const TarEntry& entry, const std::string& path,
                                  const EntryName& name) { return AddName(entry, path, name); }));
     names_.Finish();
+    STRATA_TRY(CheckBareRoot());
     STRATA_TRY(CheckExtra());
     STRATA_TRY(recipe.Rewind());
     std::uint32_t ordinal = 0;
@@ -234,12 +235,40 @@ class LayerCheck {
     for (std::string_view above = name.directory; !above.empty(); above = DirName(above)) {
       names_.Add(above, What::kImplied);
     }
-    if (name.kind == EntryName::Kind::kWhiteout) {
+    if (name.kind == EntryName::Kind::kOpaque) {
+      names_.Add(name.directory, What::kOpaque);
+    } else if (name.kind == EntryName::Kind::kWhiteout) {
       names_.Add(JoinPath(name.directory, name.target), What::kWhiteout);
     } else if (name.kind == EntryName::Kind::kOrdinary) {
       names_.Add(path, entry.type == TarEntry::Type::kDirectory ? What::kDirectory : What::kOther);
     }
     return {};
+  }
+
+  // What the root is without an entry, and that it hides nothing by itself.
+  Result<> CheckBareRoot() {
+    STRATA_TRY_ASSIGN(const struct stat st, ops_.Stat(fs_.get()));
+    if (!names_.Once("") && !names_.MayBeOpaque("")) CheckImplied("", st);
+    if (names_.MayBeOpaque("")) return {};
+    for (const bool user : {false, true}) {
+      const std::string mark = OverlayXattrs(user).Opaque();
+      if (ops_.GetXattr(fs_.get(), mark.c_str())) {
+        Find(FindingKind::kWrongXattr, "", "'" + mark + "' is too much");
+      }
+    }
+    return {};
+  }
+
+  // A directory that has no entry.
+  void CheckImplied(const std::string& path, const struct stat& st) {
+    constexpr mode_t kMode = 0755;
+    if ((st.st_mode & kPermissionBits) != kMode) {
+      Find(FindingKind::kWrongMode, path,
+           Expected(Octal(st.st_mode & kPermissionBits), Octal(kMode)));
+    }
+    if (options_.privileged && st.st_uid != 0) {
+      Find(FindingKind::kWrongOwner, path, Expected(std::to_string(st.st_uid), "0"));
+    }
   }
 
   // Every name of the directory is one of the tar's.
@@ -270,9 +299,11 @@ class LayerCheck {
         return true;
       }
       bool is_directory = type == DT_DIR;
-      if (type == DT_UNKNOWN) {
+      const bool implied = names_.IsImplied(entry);
+      if (type == DT_UNKNOWN || implied) {
         const auto st = ops_.StatAt(own->get(), std::string(name).c_str());
         is_directory = st && S_ISDIR(st->st_mode);
+        if (implied && is_directory) CheckImplied(entry, *st);
       }
       if (is_directory) todo.push_back(std::move(entry));
       return true;
@@ -430,7 +461,8 @@ class LayerCheck {
     }
     if (!names_.Once(path) || !options_.privileged) return {};  // those of other entries stay, too
     for (const std::string& name : *names) {
-      if (expected.contains(name) || !XattrNameOnDisk(name) || IsMark(name)) continue;
+      const bool may_hide = entry.type == TarEntry::Type::kDirectory && names_.MayBeOpaque(path);
+      if (expected.contains(name) || !XattrNameOnDisk(name) || (may_hide && IsMark(name))) continue;
       Find(FindingKind::kWrongXattr, path, "'" + ShownName(name) + "' is too much");
     }
     return {};

@@ -279,6 +279,24 @@ TEST_F(FsckTest, XattrTooMuch) {
   ExpectMended();
 }
 
+// What the tar says nothing of.
+TEST_F(FsckTest, DirectoriesThatOnlyPathsName) {
+  MustCall(::chmod(At("bin").c_str(), 0700), "chmod");
+  ExpectOnly(FindingKind::kWrongMode, "bin");
+  ExpectMended();
+  MustCall(::chown(At("bin").c_str(), 7, 0), "chown");
+  ExpectOnly(FindingKind::kWrongOwner, "bin");
+  ExpectMended();
+}
+
+TEST_F(FsckTest, OpaqueMarksTooMuch) {
+  for (const char* path : {"", "etc", "etc/name"}) {
+    MustCall(::setxattr(At(path).c_str(), "trusted.overlay.opaque", "y", 1, 0), "setxattr");
+    ExpectOnly(FindingKind::kWrongXattr, path);
+    ExpectMended();
+  }
+}
+
 TEST_F(FsckTest, WrongTargetOfASymbolicLink) {
   const struct stat before = Lstat(At("bin/link"));
   Inside(At("bin"), [&] {
