@@ -29,6 +29,8 @@ Result<> CollectGarbage(Exchange& exchange, const ApiContext& context) {
     fields.Get("dryRun", options.dry_run);
     STRATA_TRY(fields.Finish());
   }
+  // Before: what is removed is deleted in the background, and counts until then.
+  STRATA_TRY_ASSIGN(const layerstore::StoreUsage usage, context.images.Usage());
   STRATA_TRY_ASSIGN(
       const ImagePruneOutcome outcome,
       images ? context.images.Prune(options) : context.images.CollectGarbage(options.dry_run));
@@ -36,9 +38,8 @@ Result<> CollectGarbage(Exchange& exchange, const ApiContext& context) {
              {"Blobs", outcome.blobs},
              {"SpaceReclaimed", outcome.reclaimed}};
   if (options.images.keep_bytes) {
-    STRATA_TRY_ASSIGN(const layerstore::StoreUsage usage, context.images.Usage());
     const std::uint64_t size = usage.physical + usage.blobs;
-    reply["StoreSize"] = size - (options.dry_run ? std::min(size, outcome.reclaimed) : 0);
+    reply["StoreSize"] = size - std::min(size, outcome.reclaimed);
   }
   return ReplyJson(exchange, 200, reply);
 }
