@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/path.h"
+#include "base/same_time.h"
 #include "base/try.h"
 
 namespace strata::layerstore {
@@ -35,10 +36,6 @@ Result<std::optional<struct stat>> Find(FileOps& ops, int root, const std::strin
   return std::optional(st);
 }
 
-bool SameMoment(const struct timespec& a, const struct timespec& b) {
-  return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
 }  // namespace
 
 Result<std::vector<std::string>> FindLowerLinks(FileOps& ops, const std::string& work_dir,
@@ -62,7 +59,7 @@ Result<std::vector<std::string>> FindLowerLinks(FileOps& ops, const std::string&
       STRATA_TRY_ASSIGN(const auto own, Find(ops, upper, name));
       if (own) continue;  // the upper layer has this name itself
       STRATA_TRY_ASSIGN(const auto shown, Find(ops, root.get(), name));
-      if (shown && !SameMoment(shown->st_ctim, entry.attr.st_ctim)) links.push_back(name);
+      if (shown && !SameTime(shown->st_ctim, entry.attr.st_ctim)) links.push_back(name);
     }
   }
   std::ranges::sort(links);

@@ -1,16 +1,14 @@
 #include "layerstore/explore/difference.h"
 
+#include "base/same_time.h"
+
 namespace strata::layerstore {
 namespace {
-
-bool SameTime(const struct stat& a, const struct stat& b) {
-  return a.st_mtim.tv_sec == b.st_mtim.tv_sec && a.st_mtim.tv_nsec == b.st_mtim.tv_nsec;
-}
 
 bool SameContent(const MetadataIndex::Entry& below, const MetadataIndex::Entry& above) {
   const struct stat& a = below.attr;
   const struct stat& b = above.attr;
-  if (S_ISREG(a.st_mode)) return a.st_size == b.st_size && SameTime(a, b);
+  if (S_ISREG(a.st_mode)) return a.st_size == b.st_size && SameTime(a.st_mtim, b.st_mtim);
   if (S_ISLNK(a.st_mode)) return below.target == above.target;
   if (S_ISCHR(a.st_mode) || S_ISBLK(a.st_mode)) return a.st_rdev == b.st_rdev;
   return true;
@@ -20,7 +18,8 @@ bool SameMetadata(const MetadataIndex::Entry& below, const MetadataIndex::Entry&
   const struct stat& a = below.attr;
   const struct stat& b = above.attr;
   return a.st_mode == b.st_mode && a.st_uid == b.st_uid && a.st_gid == b.st_gid &&
-         below.has_xattrs == above.has_xattrs && (S_ISDIR(a.st_mode) || SameTime(a, b));
+         below.has_xattrs == above.has_xattrs &&
+         (S_ISDIR(a.st_mode) || SameTime(a.st_mtim, b.st_mtim));
 }
 
 }  // namespace

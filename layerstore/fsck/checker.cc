@@ -2,8 +2,8 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <chrono>
-#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -58,6 +58,12 @@ Result<> WaitForCollection(Store& store) {
 Result<> LookAgain(Store& store, const std::function<Result<>(Connection&)>& look) {
   return store.store_root().read_only() ? store.database()->Read(look)
                                         : store.database()->Write(look);
+}
+
+Result<bool> HasRow(Connection& connection, const Digest& diff_id) {
+  STRATA_TRY_ASSIGN(Statement layer, connection.Prepare("SELECT 1 FROM layers WHERE diff_id=?1"));
+  layer.Bind(1, diff_id.ToString());
+  return layer.Step();
 }
 
 // What a layer takes is noted by all programs that write recipes.
@@ -134,10 +140,7 @@ enum class Verdict : std::uint8_t {
 Result<Verdict> Judge(Store& store, const Suspect& suspect) {
   Verdict verdict = Verdict::kStands;
   STRATA_TRY(LookAgain(store, [&](Connection& connection) -> Result<> {
-    STRATA_TRY_ASSIGN(Statement statement,
-                      connection.Prepare("SELECT 1 FROM layers WHERE diff_id=?1"));
-    statement.Bind(1, suspect.diff_id.ToString());
-    STRATA_TRY_ASSIGN(const bool row, statement.Step());
+    STRATA_TRY_ASSIGN(const bool row, HasRow(connection, suspect.diff_id));
     if (!row) {
       verdict = Verdict::kRemoved;
     } else if (IdentityOf(store, suspect.diff_id) != suspect.directory) {
@@ -357,7 +360,7 @@ class StoreCheck {
 
   Result<> CheckWithoutRow(const Digest& diff_id) {
     const auto st = root_.ops().StatAt(root_.layers(), diff_id.Hex().c_str());
-    if (!st || (st->st_mode & S_ISVTX) == 0) {
+    if (!st || !WasRecorded(*st)) {
       found_({FindingKind::kGarbage, diff_id, std::nullopt, "", "it was never finished"});
       return {};
     }
@@ -365,10 +368,8 @@ class StoreCheck {
     bool has_row = false;
     bool is_there = false;
     STRATA_TRY(LookAgain(store_, [&](Connection& connection) -> Result<> {
-      STRATA_TRY_ASSIGN(Statement row, connection.Prepare("SELECT 1 FROM layers WHERE diff_id=?1"));
-      row.Bind(1, diff_id.ToString());
-      STRATA_TRY_ASSIGN(has_row, row.Step());
-      is_there = root_.ops().StatAt(root_.layers(), diff_id.Hex().c_str()).has_value();
+      STRATA_TRY_ASSIGN(has_row, HasRow(connection, diff_id));
+      is_there = IdentityOf(store_, diff_id).has_value();
       return {};
     }));
     if (has_row || !is_there) return {};
@@ -380,17 +381,16 @@ class StoreCheck {
   // In the order of their digests.
   Result<std::vector<Suspect>> FindSuspects() {
     const std::vector<Digest> layers(layers_.begin(), layers_.end());
-    std::map<Digest, Suspect> suspects;
+    std::vector<Suspect> suspects;
     STRATA_TRY(InParallel(layers.size(), [&](std::size_t number) -> Result<> {
       STRATA_TRY_ASSIGN(Suspect suspect, CheckOnce(store_, layers[number], options_));
       if (suspect.findings.empty()) return {};
       const MutexLock lock(mu_);
-      suspects.emplace(layers[number], std::move(suspect));
+      suspects.push_back(std::move(suspect));
       return {};
     }));
-    std::vector<Suspect> in_order;
-    for (auto& [diff_id, suspect] : suspects) in_order.push_back(std::move(suspect));
-    return in_order;
+    std::ranges::sort(suspects, {}, &Suspect::diff_id);
+    return suspects;
   }
 
   // Whoever sets the pace is asked by one thread.

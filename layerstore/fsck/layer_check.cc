@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/path.h"
+#include "base/same_time.h"
 #include "base/try.h"
 #include "base/verity.h"
 #include "layerstore/archive/confined_tree.h"
@@ -425,8 +426,7 @@ class LayerCheck {
 
   void CheckTime(const TarEntry& entry, const std::string& path, const struct stat& st) {
     if (entry.mtime.tv_sec < kTimeMin || entry.mtime.tv_sec > kTimeMax) return;
-    if (st.st_mtim.tv_sec == entry.mtime.tv_sec && st.st_mtim.tv_nsec == entry.mtime.tv_nsec)
-      return;
+    if (SameTime(st.st_mtim, entry.mtime)) return;
     Find(FindingKind::kWrongTime, path, Expected(TimeText(st.st_mtim), TimeText(entry.mtime)));
   }
 

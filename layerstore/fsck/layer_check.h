@@ -1,19 +1,16 @@
 // Checks one layer's directory against its recipe.
 #pragma once
 
-#include <cerrno>
 #include <cstdint>
 #include <functional>
 
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/file_ops.h"
+#include "base/own_error.h"
 #include "layerstore/fsck/finding.h"
 
 namespace strata::layerstore {
-
-// Whether an error says nothing about what is checked, but about this process or the machine.
-inline bool IsOurs(int code) { return code == EMFILE || code == ENFILE || code == ENOMEM; }
 
 struct LayerCheckOptions {
   // Read every file, too.

@@ -105,7 +105,7 @@ class Sweep {
       if (told.contains(diff_id)) return true;
       STRATA_TRY_ASSIGN(const struct stat st,
                         root_.ops().StatAt(root_.layers(), diff_id.Hex().c_str()));
-      if ((st.st_mode & S_ISVTX) != 0) {
+      if (WasRecorded(st)) {
         log::Warn("gc: a layer is left that had a row once; see 'strata store fsck'",
                   {{"layer", diff_id.ToString()}});
         return false;

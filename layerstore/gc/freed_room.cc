@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/own_error.h"
 #include "base/try.h"
 #include "layerstore/index/metadata_index.h"
 #include "layerstore/meta/database.h"
@@ -11,12 +12,6 @@
 #include "layerstore/objects/object_list.h"
 
 namespace strata::layerstore {
-namespace {
-
-// What says nothing about the layer, but about this process or the machine.
-bool IsOurs(int code) { return code == EMFILE || code == ENFILE || code == ENOMEM; }
-
-}  // namespace
 
 Result<std::uint64_t> FreedRoom::Drop(const Digest& diff_id) {
   if (root_.objects() == nullptr) return 0;

@@ -15,6 +15,7 @@
 
 #include "base/path.h"
 #include "base/remove_tree.h"
+#include "base/same_time.h"
 #include "base/try.h"
 #include "base/unique_fd.h"
 #include "layerstore/archive/confined_tree.h"
@@ -39,10 +40,6 @@ bool SameFile(const struct stat& a, const struct stat& b) {
 
 bool SameType(const struct stat& a, const struct stat& b) {
   return (a.st_mode & S_IFMT) == (b.st_mode & S_IFMT);
-}
-
-bool SameTime(const struct timespec& a, const struct timespec& b) {
-  return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
 Result<std::vector<std::string>> SortedNames(FileOps& ops, int dir) {
@@ -170,8 +167,7 @@ class LayerMend {
     return {};
   }
 
-  // --- what is exchanged
-  // --------------------------------------------------------------------------
+  // --- what is exchanged ------------------------------------------------------------------------
 
   Result<> TakeAway(int dir, const char* name) {
     STRATA_TRY(OutdateIndexesOnce());
@@ -226,8 +222,7 @@ class LayerMend {
     return OutdateIndexes();
   }
 
-  // --- what is mended in place
-  // --------------------------------------------------------------------
+  // --- what is mended in place ------------------------------------------------------------------
 
   std::optional<MetadataIndex::Directory> FindIndexed(const std::string& path) const {
     if (!index_) return std::nullopt;

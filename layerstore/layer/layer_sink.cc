@@ -138,6 +138,11 @@ Result<LayerRoom> LayerSinkImpl::Measure(const UnpackSummary& summary) const {
   return room;
 }
 
+Result<> LayerSinkImpl::FinishObjects() {
+  STRATA_TRY(objects_->Finish());
+  return recipe_->has_replaced() ? objects_->DropUnused() : Result<>();
+}
+
 Result<LayerInfo> LayerSinkImpl::Commit() {
   if (!pipeline_) STRATA_TRY(Start());
   auto unpacked = pipeline_->Finish();
@@ -177,8 +182,7 @@ Result<LayerInfo> LayerSinkImpl::Commit() {
       lock_.reset();
       return *std::move(below);
     }
-    STRATA_TRY(objects_->Finish());
-    if (recipe_->has_replaced()) STRATA_TRY(objects_->DropUnused());
+    STRATA_TRY(FinishObjects());
     STRATA_TRY(layers_.guard_.Guard(root_.ops(), dir_.get()));
     STRATA_TRY(WriteIndex(unpacked->inodes));
     STRATA_TRY_ASSIGN(info.room, Measure(unpacked->summary));
@@ -186,8 +190,7 @@ Result<LayerInfo> LayerSinkImpl::Commit() {
     published_ = true;
     info.user_marks = UserMarks();
   } else if (ingest_.mend) {
-    STRATA_TRY(objects_->Finish());
-    if (recipe_->has_replaced()) STRATA_TRY(objects_->DropUnused());
+    STRATA_TRY(FinishObjects());
     STRATA_TRY(layers_.Mend(dir_.get(), diff_id));
   } else {
     STRATA_TRY(layers_.AdoptRecipe(dir_.get(), diff_id));

@@ -47,6 +47,8 @@ class LayerSinkImpl final : public LayerSink {
   Result<> VerifyReceived(const Digest& digest);
   Result<> KeepBlob();
   Result<> WriteIndex(const UnpackedInodes& inodes);
+  // Lists the layer's objects, and gives back those that later entries replaced.
+  Result<> FinishObjects();
   // What the layer takes, now that all of it is written.
   Result<LayerRoom> Measure(const UnpackSummary& summary) const;
   std::string MediaType() const;

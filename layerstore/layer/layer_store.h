@@ -1,6 +1,8 @@
 // Unpacked layers: layers/sha256/<diffID>/fs, one plain directory per layer in overlayfs's form.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -91,6 +93,7 @@ class LayerSink {
 
 // The mode of a layer's directory whose row was written once (docs/formats/store.md).
 inline constexpr mode_t kRecordedMode = 01700;
+inline bool WasRecorded(const struct stat& layer_dir) { return (layer_dir.st_mode & S_ISVTX) != 0; }
 
 // The layers of this store and of those below it, which are asked in their order. A layer that is
 // below counts as there, whatever forms of it are kept, and is never unpacked into this store.

@@ -6,6 +6,7 @@
 
 #include "base/hex.h"
 #include "base/little.h"
+#include "base/same_time.h"
 
 namespace strata::layerstore {
 namespace {
@@ -50,7 +51,7 @@ int DigitOf(char c) {
 bool ObjectTraits::Fit(const struct stat& st) const {
   return S_ISREG(st.st_mode) && static_cast<std::uint64_t>(st.st_size) == size &&
          (st.st_mode & kPermissionBits) == mode && st.st_uid == uid && st.st_gid == gid &&
-         st.st_mtim.tv_sec == mtime.tv_sec && st.st_mtim.tv_nsec == mtime.tv_nsec;
+         SameTime(st.st_mtim, mtime);
 }
 
 ObjectKey ObjectKey::Of(const ObjectTraits& traits, std::string_view start) {

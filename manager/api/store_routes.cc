@@ -29,8 +29,12 @@ Result<> CollectGarbage(Exchange& exchange, const ApiContext& context) {
     fields.Get("dryRun", options.dry_run);
     STRATA_TRY(fields.Finish());
   }
-  // Before: what is removed is deleted in the background, and counts until then.
-  STRATA_TRY_ASSIGN(const layerstore::StoreUsage usage, context.images.Usage());
+  std::uint64_t size = 0;
+  if (options.images.keep_bytes) {
+    // Before: what is removed is deleted in the background, and counts until then.
+    STRATA_TRY_ASSIGN(const layerstore::StoreUsage usage, context.images.Usage());
+    size = usage.physical + usage.blobs;
+  }
   STRATA_TRY_ASSIGN(
       const ImagePruneOutcome outcome,
       images ? context.images.Prune(options) : context.images.CollectGarbage(options.dry_run));
@@ -38,7 +42,6 @@ Result<> CollectGarbage(Exchange& exchange, const ApiContext& context) {
              {"Blobs", outcome.blobs},
              {"SpaceReclaimed", outcome.reclaimed}};
   if (options.images.keep_bytes) {
-    const std::uint64_t size = usage.physical + usage.blobs;
     reply["StoreSize"] = size - std::min(size, outcome.reclaimed);
   }
   return ReplyJson(exchange, 200, reply);
